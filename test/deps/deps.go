@@ -1,0 +1,38 @@
+//go:build tools
+
+package deps
+
+import (
+	_ "github.com/coreos/butane/config"
+	_ "github.com/coreos/go-systemd/v22/activation"
+	_ "github.com/coreos/go-systemd/v22/daemon"
+	_ "github.com/coreos/go-systemd/v22/dbus"
+	_ "github.com/coreos/go-systemd/v22/journal"
+	_ "github.com/coreos/ignition/v2/config/v3_6"
+	_ "github.com/distribution/distribution/v3/registry/handlers"
+	_ "github.com/distribution/distribution/v3/registry/storage/driver/filesystem"
+	_ "github.com/distribution/distribution/v3/registry/storage/driver/inmemory"
+	_ "github.com/go-viper/mapstructure/v2"
+	_ "github.com/google/go-containerregistry/pkg/crane"
+	_ "github.com/hashicorp/hcl/v2/hcldec"
+	_ "github.com/hashicorp/packer-plugin-sdk/multistep/commonsteps"
+	_ "github.com/hashicorp/packer-plugin-sdk/packer"
+	_ "github.com/hashicorp/packer-plugin-sdk/plugin"
+	_ "github.com/hashicorp/packer-plugin-sdk/template/config"
+	_ "github.com/invopop/jsonschema"
+	_ "github.com/prometheus/client_golang/prometheus/promhttp"
+	_ "github.com/redis/go-redis/v9"
+	_ "github.com/rogpeppe/go-internal/testscript"
+	_ "github.com/rogpeppe/go-internal/txtar"
+	_ "github.com/santhosh-tekuri/jsonschema/v6"
+	_ "github.com/sirupsen/logrus"
+	_ "github.com/sony/gobreaker/v2"
+	_ "github.com/spdx/tools-golang/spdx"
+	_ "github.com/spf13/cobra"
+	_ "github.com/spf13/viper"
+	_ "github.com/vishvananda/netlink"
+	_ "go.yaml.in/yaml/v3"
+	_ "golang.org/x/crypto/bcrypt"
+	_ "golang.org/x/sys/unix"
+	_ "gopkg.in/yaml.v2"
+)
