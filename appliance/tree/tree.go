@@ -26,20 +26,41 @@ const (
 	// Restart stops and starts the unit: for what is read only at its start,
 	// such as a drop-in of the unit itself.
 	Restart
+	// Start only makes sure that the unit runs: for a unit that did not run
+	// when its files changed, so that it cannot have read the old ones.
+	Start
 )
 
 // String returns the word that a plan prints.
 func (v Verb) String() string {
-	if v == Restart {
+	switch v {
+	case Restart:
 		return "restart"
+	case Start:
+		return "start"
+	default:
+		return "reload"
 	}
-	return "reload"
+}
+
+// MarshalText gives the word that String gives.
+func (v Verb) MarshalText() ([]byte, error) { return []byte(v.String()), nil }
+
+// UnmarshalText reads what MarshalText wrote.
+func (v *Verb) UnmarshalText(text []byte) error {
+	for _, known := range []Verb{Reload, Restart, Start} {
+		if known.String() == string(text) {
+			*v = known
+			return nil
+		}
+	}
+	return fmt.Errorf("cannot use verb %q: it must be reload, restart or start", text)
 }
 
 // Reader is a systemd unit that reads a file.
 type Reader struct {
-	Unit string
-	Verb Verb
+	Unit string `json:"unit"`
+	Verb Verb   `json:"verb"`
 }
 
 // File is one thing at one path. Its kind is in Mode: a regular file, a
@@ -51,6 +72,7 @@ type File struct {
 	Owner, Group string      // names; empty is root
 	Data         []byte
 	Readers      []Reader // units that must act when it changes, appears or goes
+	Unit         bool     // a unit file or a drop-in: systemd itself must read it again first
 }
 
 // Tree is a set of files, sorted by path, no path twice. New makes one.
