@@ -1,0 +1,27 @@
+// Package units holds the systemd units that Redoubt adds to a machine, and
+// their names. The image gets the files by butane/appliance.bu; the agent
+// names them when it plans what must start, reload or restart.
+package units
+
+import "embed"
+
+// The names of the units. A test holds that each is a file here and that each
+// file here has a name.
+const (
+	// Apply reads the configuration at boot, writes what follows from it and
+	// starts the rest.
+	Apply = "redoubt-apply.service"
+	// RegistrySocket holds the ports, so that a restart refuses nobody.
+	RegistrySocket = "redoubt-registry.socket"
+	// Registry serves the registry, or says why it cannot.
+	Registry = "redoubt-registry.service"
+	// Redis is the blob-descriptor cache.
+	Redis = "redoubt-redis.service"
+	// EtcMount binds /etc/redoubt from the data partition.
+	EtcMount = "etc-redoubt.mount"
+)
+
+// Files holds the unit files under their names.
+//
+//go:embed *.service *.socket *.mount
+var Files embed.FS

@@ -1,0 +1,137 @@
+package units_test
+
+import (
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/redoubt-registry/redoubt/units"
+)
+
+// named are the constants of the package.
+var named = []string{units.Apply, units.RegistrySocket, units.Registry, units.Redis, units.EtcMount}
+
+// TestEachUnitHasAName holds that the constants and the files are the same set.
+func TestEachUnitHasAName(t *testing.T) {
+	var files []string
+	entries, err := fs.ReadDir(units.Files, ".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		files = append(files, e.Name())
+	}
+	want := slices.Sorted(slices.Values(named))
+	if !slices.Equal(files, want) {
+		t.Errorf("units/ holds %q, the constants name %q", files, want)
+	}
+	onDisk, err := filepath.Glob("*.[a-z]*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range onDisk {
+		if filepath.Ext(name) != ".go" && !slices.Contains(files, name) {
+			t.Errorf("%s is not embedded: give its kind to the go:embed line", name)
+		}
+	}
+}
+
+// declaration is what the tests read of appliance.bu; package butane reads all of it.
+type declaration struct {
+	Storage struct {
+		Files []struct {
+			Path     string
+			Contents struct{ Local string }
+		}
+	}
+	Systemd struct {
+		Units []struct {
+			Name    string
+			Enabled bool
+			Mask    bool
+		}
+	}
+}
+
+func declared(t *testing.T) declaration {
+	t.Helper()
+	data, err := os.ReadFile("../butane/appliance.bu")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var d declaration
+	if err := yaml.Unmarshal(data, &d); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// TestEachUnitIsDeclared holds that the image gets every unit, under its name.
+func TestEachUnitIsDeclared(t *testing.T) {
+	local := map[string]string{}
+	for _, f := range declared(t).Storage.Files {
+		local[f.Path] = f.Contents.Local
+	}
+	for _, name := range named {
+		path := "/usr/lib/systemd/system/" + name
+		if got := local[path]; got != "units/"+name {
+			t.Errorf("butane/appliance.bu: %s has contents %q, want units/%s", path, got, name)
+		}
+	}
+}
+
+// TestEachFileIsDeclared holds that nothing in butane/files is forgotten and
+// that nothing declared is missing.
+func TestEachFileIsDeclared(t *testing.T) {
+	declaredLocal := map[string]bool{}
+	for _, f := range declared(t).Storage.Files {
+		declaredLocal[f.Contents.Local] = true
+	}
+	for _, local := range slices.Sorted(maps.Keys(declaredLocal)) {
+		if strings.HasPrefix(local, "dist/") {
+			continue // the build makes it
+		}
+		if _, err := os.Stat(filepath.Join("..", local)); err != nil {
+			t.Errorf("butane/appliance.bu: %v", err)
+		}
+	}
+	files, err := filepath.Glob("../butane/files/*")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no files in butane/files: %v", err)
+	}
+	for _, f := range files {
+		if local := strings.TrimPrefix(f, "../"); !declaredLocal[local] {
+			t.Errorf("%s is not in butane/appliance.bu", local)
+		}
+	}
+}
+
+// TestPresetMatchesEnablement holds that the vendor preset and the declaration
+// enable the same units of ours, so that "systemctl preset-all" changes nothing.
+func TestPresetMatchesEnablement(t *testing.T) {
+	preset, err := os.ReadFile("../butane/files/50-redoubt.preset")
+	if err != nil {
+		t.Fatal(err)
+	}
+	enabled := map[string]bool{}
+	for _, u := range declared(t).Systemd.Units {
+		enabled[u.Name] = u.Enabled
+	}
+	for _, name := range named {
+		unit, err := fs.ReadFile(units.Files, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		installable := strings.Contains(string(unit), "\n[Install]\n")
+		inPreset := strings.Contains(string(preset), "\nenable "+name+"\n")
+		if installable != inPreset || installable != enabled[name] {
+			t.Errorf("%s: has [Install] %t, preset enables it %t, appliance.bu enables it %t", name, installable, inPreset, enabled[name])
+		}
+	}
+}
