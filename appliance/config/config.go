@@ -11,209 +11,229 @@ type Secret string
 
 // Config is the whole configuration, the value of the redoubt: key.
 type Config struct {
-	Hostname      string         `yaml:"hostname"`
-	Aliases       []string       `yaml:"aliases"`
-	Nodes         int            `yaml:"nodes"`
-	HTTPSecret    Secret         `yaml:"httpSecret"`
-	Listen        Listen         `yaml:"listen"`
-	TLS           TLS            `yaml:"tls"`
-	Auth          Auth           `yaml:"auth"`
-	Storage       Storage        `yaml:"storage"`
-	Cache         Cache          `yaml:"cache"`
-	Mirrors       []Mirror       `yaml:"mirrors"`
-	Health        Health         `yaml:"health"`
-	GC            GC             `yaml:"gc"`
-	Retention     []Retention    `yaml:"retention"`
-	Notifications []Notification `yaml:"notifications"`
-	Log           Log            `yaml:"log"`
-	Metrics       Metrics        `yaml:"metrics"`
-	Alerts        Alerts         `yaml:"alerts"`
-	Firewall      Firewall       `yaml:"firewall"`
-	Environment   []Variable     `yaml:"environment"`
-	Registry      map[string]any `yaml:"registry"`
+	Hostname      string         `yaml:"hostname" jsonschema:"required,minLength=1,maxLength=253" jsonschema_description:"The name or the IP address that clients use. The only required key."`
+	Aliases       []string       `yaml:"aliases" jsonschema_description:"Further names and IP addresses of this machine; the certificate has them too."`
+	Nodes         int            `yaml:"nodes" jsonschema:"minimum=1" jsonschema_description:"How many machines serve the same storage."`
+	HTTPSecret    Secret         `yaml:"httpSecret" jsonschema_description:"Signs the state of uploads. Made and kept by the machine when empty."`
+	Listen        Listen         `yaml:"listen" jsonschema_description:"What the registry answers on."`
+	TLS           TLS            `yaml:"tls" jsonschema_description:"Where the server's certificate comes from."`
+	Auth          Auth           `yaml:"auth" jsonschema_description:"Who may use the registry."`
+	Storage       Storage        `yaml:"storage" jsonschema:"maxProperties=1" jsonschema_description:"Where images live: exactly one of its keys."`
+	Cache         Cache          `yaml:"cache" jsonschema_description:"The cache of blob descriptors."`
+	Mirrors       []Mirror       `yaml:"mirrors" jsonschema_description:"Registries that this one is a pull-through cache of."`
+	Health        Health         `yaml:"health" jsonschema_description:"How the registry checks itself."`
+	GC            GC             `yaml:"gc" jsonschema_description:"Garbage collection."`
+	Retention     []Retention    `yaml:"retention" jsonschema_description:"Which images to keep."`
+	Notifications []Notification `yaml:"notifications" jsonschema_description:"Who is told of pushes and pulls."`
+	Log           Log            `yaml:"log" jsonschema_description:"What the journal gets."`
+	Metrics       Metrics        `yaml:"metrics" jsonschema_description:"Prometheus metrics."`
+	Alerts        Alerts         `yaml:"alerts" jsonschema_description:"Who is told when something fails."`
+	Firewall      Firewall       `yaml:"firewall" jsonschema_description:"What local processes may reach."`
+	Environment   []Variable     `yaml:"environment" jsonschema_description:"REGISTRY_* settings in the stock registry's own words, laid on the rendered configuration."`
+	Registry      map[string]any `yaml:"registry" jsonschema_description:"An overlay in the words of distribution's config.yml, laid on last; null takes a setting away."`
 }
 
 // Listen is what the registry answers on.
 type Listen struct {
-	HTTPSPort    int           `yaml:"httpsPort"`
-	HTTPPort     int           `yaml:"httpPort"`
-	DrainTimeout time.Duration `yaml:"drainTimeout"`
-	HTTP2        bool          `yaml:"http2"`
-	Headers      []Header      `yaml:"headers"`
+	HTTPSPort    int           `yaml:"httpsPort" jsonschema:"minimum=1,maximum=65535" jsonschema_description:"The TLS port."`
+	HTTPPort     int           `yaml:"httpPort" jsonschema:"minimum=0,maximum=65535" jsonschema_description:"The port that redirects to TLS; 0 is off."`
+	DrainTimeout time.Duration `yaml:"drainTimeout" jsonschema_description:"How long a stop waits for requests in flight: 1s to 1h."`
+	HTTP2        bool          `yaml:"http2" jsonschema_description:"Whether HTTP/2 is offered."`
+	Headers      []Header      `yaml:"headers" jsonschema_description:"Response headers added to every answer."`
 }
 
 // Header is a response header added to every answer.
 type Header struct {
-	Name   string   `yaml:"name"`
-	Values []string `yaml:"values"`
+	Name   string   `yaml:"name" jsonschema:"required,minLength=1" jsonschema_description:"The header's name."`
+	Values []string `yaml:"values" jsonschema:"required,minItems=1" jsonschema_description:"Its values, one header line each."`
 }
 
 // TLS says where the server's certificate comes from.
 type TLS struct {
-	Mode       string     `yaml:"mode"` // acme | internal-ca | files | off
-	MinVersion string     `yaml:"minVersion"`
-	ACME       ACME       `yaml:"acme"`
-	InternalCA InternalCA `yaml:"internalCA"`
-	Files      KeyPair    `yaml:"files"`
-	ClientAuth ClientAuth `yaml:"clientAuth"`
+	Mode       string     `yaml:"mode" jsonschema:"enum=internal-ca,enum=acme,enum=files,enum=off" jsonschema_description:"internal-ca: the machine's own CA. off: plain HTTP on loopback alone. acme and files are not supported yet."`
+	MinVersion string     `yaml:"minVersion" jsonschema:"enum=1.2,enum=1.3" jsonschema_description:"The lowest version of TLS."`
+	ACME       ACME       `yaml:"acme" jsonschema_description:"Not supported yet: certificates from an ACME server."`
+	InternalCA InternalCA `yaml:"internalCA" jsonschema_description:"The machine's own certificate authority."`
+	Files      KeyPair    `yaml:"files" jsonschema_description:"Not supported yet: a certificate of your own."`
+	ClientAuth ClientAuth `yaml:"clientAuth" jsonschema_description:"Client certificates."`
 }
 
+// ACME is an account with a certificate authority (RFC 8555).
 type ACME struct {
-	Email     string `yaml:"email"`
-	Directory string `yaml:"directory"`
-	Profile   string `yaml:"profile"`
-	EAB       EAB    `yaml:"eab"`
-	CABundle  string `yaml:"caBundle"`
-	Fallback  string `yaml:"fallback"`
+	Email     string `yaml:"email" jsonschema_description:"Contact address of the account."`
+	Directory string `yaml:"directory" jsonschema_description:"URL of the server's directory."`
+	Profile   string `yaml:"profile" jsonschema_description:"Certificate profile to ask for."`
+	EAB       EAB    `yaml:"eab" jsonschema_description:"External account binding."`
+	CABundle  string `yaml:"caBundle" jsonschema_description:"PEM certificates that the server's own is checked with."`
+	Fallback  string `yaml:"fallback" jsonschema_description:"What serves while there is no certificate."`
 }
 
+// EAB is an external account binding (RFC 8555, 7.3.4).
 type EAB struct {
-	KeyID   string `yaml:"keyID"`
-	HMACKey Secret `yaml:"hmacKey"`
+	KeyID   string `yaml:"keyID" jsonschema_description:"Key identifier."`
+	HMACKey Secret `yaml:"hmacKey" jsonschema_description:"MAC key."`
 }
 
 // InternalCA is the machine's own certificate authority.
 type InternalCA struct {
-	Certificate  string        `yaml:"certificate"`
-	PrivateKey   Secret        `yaml:"privateKey"`
-	LeafValidity time.Duration `yaml:"leafValidity"`
+	Certificate  string        `yaml:"certificate" jsonschema_description:"Not supported yet: the CA's certificate in PEM."`
+	PrivateKey   Secret        `yaml:"privateKey" jsonschema_description:"Not supported yet: the CA's private key in PEM."`
+	LeafValidity time.Duration `yaml:"leafValidity" jsonschema_description:"How long a server certificate is valid: 1h to 19800h."`
 }
 
+// KeyPair is a certificate and its key, both PEM.
 type KeyPair struct {
-	Certificate string `yaml:"certificate"`
-	PrivateKey  Secret `yaml:"privateKey"`
+	Certificate string `yaml:"certificate" jsonschema_description:"Certificate chain in PEM."`
+	PrivateKey  Secret `yaml:"privateKey" jsonschema_description:"Private key in PEM."`
 }
 
+// ClientAuth is how client certificates are asked for.
 type ClientAuth struct {
-	Mode string   `yaml:"mode"` // none | optional | required
-	CAs  []string `yaml:"cas"`
-	CRLs []string `yaml:"crls"`
+	Mode string   `yaml:"mode" jsonschema:"enum=none,enum=optional,enum=required" jsonschema_description:"Whether a client needs a certificate. Only none is supported yet."`
+	CAs  []string `yaml:"cas" jsonschema_description:"Not supported yet: the CAs of client certificates, in PEM."`
+	CRLs []string `yaml:"crls" jsonschema_description:"Not supported yet: their revocation lists, in PEM."`
 }
 
 // Auth is who may use the registry.
 type Auth struct {
-	Realm              string              `yaml:"realm"`
-	Anonymous          string              `yaml:"anonymous"` // none | pull
-	Users              []User              `yaml:"users"`
-	ClientCertificates []ClientCertificate `yaml:"clientCertificates"`
-	ACL                []Rule              `yaml:"acl"`
+	Realm              string              `yaml:"realm" jsonschema:"minLength=1,maxLength=100" jsonschema_description:"The realm that a client is asked to log in to."`
+	Anonymous          string              `yaml:"anonymous" jsonschema:"enum=none,enum=pull" jsonschema_description:"What goes without a login. Only none is supported yet."`
+	Users              []User              `yaml:"users" jsonschema_description:"The logins."`
+	ClientCertificates []ClientCertificate `yaml:"clientCertificates" jsonschema_description:"Not supported yet: logins by client certificate."`
+	ACL                []Rule              `yaml:"acl" jsonschema_description:"Not supported yet: who may do what."`
 }
 
 // User is a login. Exactly one of PasswordHash (bcrypt) and Password is set.
 type User struct {
-	Name         string   `yaml:"name"`
-	PasswordHash Secret   `yaml:"passwordHash"`
-	Password     Secret   `yaml:"password"`
-	Groups       []string `yaml:"groups"`
+	Name         string   `yaml:"name" jsonschema:"required,minLength=1,maxLength=255" jsonschema_description:"The login's name, without a colon."`
+	PasswordHash Secret   `yaml:"passwordHash" jsonschema_description:"The password's bcrypt hash, as htpasswd -nB prints it. Exactly one of passwordHash and password."`
+	Password     Secret   `yaml:"password" jsonschema_description:"The password itself, at most 72 bytes. Prefer passwordHash."`
+	Groups       []string `yaml:"groups" jsonschema_description:"Not supported yet: the groups that acl names."`
 }
 
+// ClientCertificate maps client certificates to a user.
 type ClientCertificate struct {
-	Match  string   `yaml:"match"`
-	User   string   `yaml:"user"`
-	Groups []string `yaml:"groups"`
+	Match  string   `yaml:"match" jsonschema_description:"Pattern of the certificate's subject."`
+	User   string   `yaml:"user" jsonschema_description:"The user it logs in."`
+	Groups []string `yaml:"groups" jsonschema_description:"The groups it is in."`
 }
 
+// Rule allows actions on repositories.
 type Rule struct {
-	Users        []string `yaml:"users"`
-	Groups       []string `yaml:"groups"`
-	Anonymous    bool     `yaml:"anonymous"`
-	Repositories []string `yaml:"repositories"`
-	Actions      []string `yaml:"actions"`
+	Users        []string `yaml:"users" jsonschema_description:"Users it is for."`
+	Groups       []string `yaml:"groups" jsonschema_description:"Groups it is for."`
+	Anonymous    bool     `yaml:"anonymous" jsonschema_description:"Whether it is for those without a login."`
+	Repositories []string `yaml:"repositories" jsonschema_description:"Patterns of repository names."`
+	Actions      []string `yaml:"actions" jsonschema_description:"pull, push, delete."`
 }
 
 // Storage is where images live: exactly one of its fields is set.
 type Storage struct {
-	Filesystem *Filesystem `yaml:"filesystem"`
-	S3         *S3         `yaml:"s3"`
+	Filesystem *Filesystem `yaml:"filesystem" jsonschema_description:"A directory of this machine."`
+	S3         *S3         `yaml:"s3" jsonschema_description:"Not supported yet: a bucket."`
 }
 
+// Filesystem keeps images in a directory.
 type Filesystem struct {
-	Root string `yaml:"root"`
+	Root string `yaml:"root" jsonschema:"minLength=2" jsonschema_description:"The directory, an absolute path."`
 }
 
+// S3 keeps images in a bucket.
 type S3 struct {
-	Bucket    string `yaml:"bucket"`
-	Region    string `yaml:"region"`
-	Endpoint  string `yaml:"endpoint"`
-	AccessKey Secret `yaml:"accessKey"`
-	SecretKey Secret `yaml:"secretKey"`
-	IAMRole   bool   `yaml:"iamRole"`
-	Root      string `yaml:"root"`
-	Redirect  bool   `yaml:"redirect"`
-	Encrypt   bool   `yaml:"encrypt"`
-	KMSKeyID  string `yaml:"kmsKeyID"`
+	Bucket    string `yaml:"bucket" jsonschema_description:"The bucket's name."`
+	Region    string `yaml:"region" jsonschema_description:"The bucket's region."`
+	Endpoint  string `yaml:"endpoint" jsonschema_description:"URL of a service other than AWS."`
+	AccessKey Secret `yaml:"accessKey" jsonschema_description:"Access key ID."`
+	SecretKey Secret `yaml:"secretKey" jsonschema_description:"Secret access key."`
+	IAMRole   bool   `yaml:"iamRole" jsonschema_description:"Whether the machine's own role is used instead of keys."`
+	Root      string `yaml:"root" jsonschema_description:"Prefix of all objects."`
+	Redirect  bool   `yaml:"redirect" jsonschema_description:"Whether clients fetch blobs from the bucket itself."`
+	Encrypt   bool   `yaml:"encrypt" jsonschema_description:"Whether objects are encrypted at rest."`
+	KMSKeyID  string `yaml:"kmsKeyID" jsonschema_description:"The key they are encrypted with."`
 }
 
 // Cache is the blob-descriptor cache.
 type Cache struct {
-	Type  string `yaml:"type"` // redis | memory | none
-	Size  int    `yaml:"size"` // descriptors, for memory
-	Redis Redis  `yaml:"redis"`
+	Type  string `yaml:"type" jsonschema:"enum=redis,enum=memory,enum=none" jsonschema_description:"redis: the machine's own Redis. memory: inside the registry."`
+	Size  int    `yaml:"size" jsonschema:"minimum=100,maximum=10000000" jsonschema_description:"How many descriptors the memory cache holds."`
+	Redis Redis  `yaml:"redis" jsonschema_description:"Settings of the redis cache."`
 }
 
+// Redis is where the redis cache is.
 type Redis struct {
-	Address string `yaml:"address"` // empty: the machine's own
+	Address string `yaml:"address" jsonschema_description:"Not supported yet: host:port of a Redis elsewhere. Empty is the machine's own."`
 }
 
+// Mirror is a registry that this one is a pull-through cache of.
 type Mirror struct {
-	Name     string        `yaml:"name"`
-	Upstream string        `yaml:"upstream"`
-	Prefix   string        `yaml:"prefix"`
-	Username string        `yaml:"username"`
-	Password Secret        `yaml:"password"`
-	TTL      time.Duration `yaml:"ttl"`
+	Name     string        `yaml:"name" jsonschema_description:"What the mirror is called."`
+	Upstream string        `yaml:"upstream" jsonschema_description:"URL of the registry."`
+	Prefix   string        `yaml:"prefix" jsonschema_description:"Where its repositories appear."`
+	Username string        `yaml:"username" jsonschema_description:"Login there."`
+	Password Secret        `yaml:"password" jsonschema_description:"Password there."`
+	TTL      time.Duration `yaml:"ttl" jsonschema_description:"How long an image is kept."`
 }
 
+// Health is how the registry checks itself.
 type Health struct {
-	Storage StorageHealth `yaml:"storage"`
+	Storage StorageHealth `yaml:"storage" jsonschema_description:"The check of the storage."`
 }
 
+// StorageHealth is the check of the storage.
 type StorageHealth struct {
-	Interval  time.Duration `yaml:"interval"`
-	Threshold int           `yaml:"threshold"`
+	Interval  time.Duration `yaml:"interval" jsonschema_description:"Time between two checks: 1s to 1h."`
+	Threshold int           `yaml:"threshold" jsonschema:"minimum=1,maximum=100" jsonschema_description:"Failures in a row until the registry answers 503."`
 }
 
+// GC is garbage collection.
 type GC struct {
-	Schedule       string `yaml:"schedule"`
-	RemoveUntagged bool   `yaml:"removeUntagged"`
+	Schedule       string `yaml:"schedule" jsonschema_description:"Not supported yet: when, as systemd's OnCalendar= has it."`
+	RemoveUntagged bool   `yaml:"removeUntagged" jsonschema_description:"Not supported yet: whether untagged manifests go too."`
 }
 
+// Retention says which images of some repositories are kept.
 type Retention struct {
-	Name         string   `yaml:"name"`
-	Repositories []string `yaml:"repositories"`
+	Name         string   `yaml:"name" jsonschema_description:"What the policy is called."`
+	Repositories []string `yaml:"repositories" jsonschema_description:"Patterns of repository names."`
 }
 
+// Notification is who is told of pushes and pulls.
 type Notification struct {
-	Name string `yaml:"name"`
-	URL  string `yaml:"url"`
+	Name string `yaml:"name" jsonschema_description:"What the endpoint is called."`
+	URL  string `yaml:"url" jsonschema_description:"Where events are posted."`
 }
 
+// Log is what the journal gets.
 type Log struct {
-	Level     string     `yaml:"level"`  // debug | info | warn | error
-	Format    string     `yaml:"format"` // json | text
-	AccessLog bool       `yaml:"accessLog"`
-	Fields    []LogField `yaml:"fields"`
+	Level     string     `yaml:"level" jsonschema:"enum=debug,enum=info,enum=warn,enum=error" jsonschema_description:"The lowest level that is logged."`
+	Format    string     `yaml:"format" jsonschema:"enum=json,enum=text" jsonschema_description:"The form of a line."`
+	AccessLog bool       `yaml:"accessLog" jsonschema_description:"Whether every request is logged."`
+	Fields    []LogField `yaml:"fields" jsonschema_description:"Fields added to every line."`
 }
 
+// LogField is a field added to every line.
 type LogField struct {
-	Name  string `yaml:"name"`
-	Value string `yaml:"value"`
+	Name  string `yaml:"name" jsonschema:"required,minLength=1" jsonschema_description:"The field's name: letters, digits, _ . and -."`
+	Value string `yaml:"value" jsonschema:"required" jsonschema_description:"Its value."`
 }
 
+// Metrics is where Prometheus fetches metrics.
 type Metrics struct {
-	Listen string `yaml:"listen"` // a loopback address and port
+	Listen string `yaml:"listen" jsonschema_description:"A loopback address and a port."`
 }
 
+// Alerts is who is told when something fails.
 type Alerts struct {
-	Webhook Secret `yaml:"webhook"`
+	Webhook Secret `yaml:"webhook" jsonschema_description:"Not supported yet: URL that alerts are posted to."`
 }
 
+// Firewall is what local processes may reach.
 type Firewall struct {
-	Metadata string `yaml:"metadata"` // root-only
+	Metadata string `yaml:"metadata" jsonschema_description:"Who may read the cloud's metadata service. Only root-only is supported yet."`
 }
 
 // Variable is one REGISTRY_* setting in the stock registry's own words.
 type Variable struct {
-	Name  string `yaml:"name"`
-	Value string `yaml:"value"`
+	Name  string `yaml:"name" jsonschema:"required,pattern=^REGISTRY_" jsonschema_description:"Such as REGISTRY_LOG_ACCESSLOG_DISABLED."`
+	Value string `yaml:"value" jsonschema:"required" jsonschema_description:"The value, in quotes."`
 }

@@ -1,0 +1,232 @@
+package config
+
+import (
+	"fmt"
+	"reflect"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// maxDepth bounds how deep values may nest; the schema itself needs 7.
+const maxDepth = 24
+
+// checker compares the nodes of one layer with Go types and collects all that
+// does not fit.
+type checker struct {
+	file   string
+	report *Report
+	// near holds the paths that a misspelt key was probably meant for.
+	near map[string]bool
+}
+
+func (c *checker) fail(n *yaml.Node, path, format string, args ...any) *value {
+	*c.report = append(*c.report, Entry{
+		File: c.file, Line: n.Line, Column: n.Column, Path: path, Message: fmt.Sprintf(format, args...)})
+	return &value{kind: bad, at: c.at(n)}
+}
+
+func (c *checker) at(n *yaml.Node) Origin {
+	return Origin{File: c.file, Line: n.Line, Column: n.Column}
+}
+
+// check turns a node into a value of type t.
+func (c *checker) check(n *yaml.Node, t reflect.Type, path string, depth int) *value {
+	t = checkedAs(t, path)
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch {
+	case depth > maxDepth:
+		return c.fail(n, path, "nested too deep")
+	case n.Kind == yaml.AliasNode:
+		return c.fail(n, path, "aliases (*name) are not read: write the value out")
+	case n.Style&yaml.TaggedStyle != 0:
+		return c.fail(n, path, "tags (!name) are not read: leave it out")
+	case n.Kind == yaml.ScalarNode && n.Style == 0 && n.ShortTag() == "!!null":
+		return &value{kind: unset, at: c.at(n)}
+	}
+	switch {
+	case t == durationType:
+		return c.duration(n, path)
+	case t.Kind() == reflect.Struct:
+		return c.structure(n, t, path, depth)
+	case t.Kind() == reflect.Map:
+		return c.mapping(n, t.Elem(), path, depth)
+	case t.Kind() == reflect.Slice:
+		return c.sequence(n, t.Elem(), path, depth)
+	case t.Kind() == reflect.Interface:
+		return c.anything(n, path, depth)
+	case n.Kind != yaml.ScalarNode:
+		return c.fail(n, path, "must be a single value, %s", wanted(t))
+	}
+	switch t.Kind() {
+	case reflect.Int:
+		return c.integer(n, path)
+	case reflect.Bool:
+		return c.boolean(n, path)
+	}
+	return c.text(n, path)
+}
+
+func wanted(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Int:
+		return "a whole number"
+	case reflect.Bool:
+		return "true or false"
+	}
+	return "text"
+}
+
+func (c *checker) structure(n *yaml.Node, t reflect.Type, path string, depth int) *value {
+	if n.Kind != yaml.MappingNode {
+		return c.fail(n, path, "must be a group of keys (key: value)")
+	}
+	fields := map[string]reflect.Type{}
+	for _, f := range fieldsOf(t) {
+		fields[f.key] = f.typ
+	}
+	return c.keys(n, path, func(key *yaml.Node, below string) reflect.Type {
+		typ, ok := fields[key.Value]
+		if !ok {
+			names := mapKeys(fields)
+			c.fail(key, below, "unknown key%s", suggest(key.Value, names))
+			if word := nearest(key.Value, names); word != "" {
+				c.near[join(path, word)] = true
+			}
+		}
+		return typ
+	}, depth)
+}
+
+func (c *checker) mapping(n *yaml.Node, elem reflect.Type, path string, depth int) *value {
+	if n.Kind != yaml.MappingNode {
+		return c.fail(n, path, "must be a group of keys (key: value)")
+	}
+	return c.keys(n, path, func(*yaml.Node, string) reflect.Type { return elem }, depth)
+}
+
+// keys checks the keys of a mapping, and each value against the type that
+// typeOf has for its key; nil passes the key over.
+func (c *checker) keys(n *yaml.Node, path string, typeOf func(key *yaml.Node, below string) reflect.Type, depth int) *value {
+	out := newGroup(c.at(n))
+	lines := map[string]int{}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key, child := n.Content[i], n.Content[i+1]
+		if key.Kind != yaml.ScalarNode || key.Style&yaml.TaggedStyle != 0 || key.ShortTag() == "!!merge" {
+			c.fail(key, path, "a key must be plain text; merge keys (<<) are not read")
+			continue
+		}
+		below := join(path, shown(key.Value))
+		if line, ok := lines[key.Value]; ok {
+			c.fail(key, below, "duplicate key, first written on line %d", line)
+			continue
+		}
+		lines[key.Value] = key.Line
+		if t := typeOf(key, below); t != nil {
+			out.set(key.Value, c.check(child, t, below, depth+1))
+		}
+	}
+	return out
+}
+
+func (c *checker) sequence(n *yaml.Node, elem reflect.Type, path string, depth int) *value {
+	if n.Kind != yaml.SequenceNode {
+		return c.fail(n, path, "must be a list (- item)")
+	}
+	out := &value{kind: list, at: c.at(n)}
+	for i, child := range n.Content {
+		below := path + "[" + strconv.Itoa(i) + "]"
+		item := c.check(child, elem, below, depth+1)
+		if item.kind == unset {
+			item = c.fail(child, below, "an empty item")
+		}
+		out.items = append(out.items, item)
+	}
+	return out
+}
+
+// anything takes what distribution leaves untyped.
+func (c *checker) anything(n *yaml.Node, path string, depth int) *value {
+	switch n.Kind {
+	case yaml.MappingNode:
+		return c.mapping(n, reflect.TypeFor[any](), path, depth)
+	case yaml.SequenceNode:
+		return c.sequence(n, reflect.TypeFor[any](), path, depth)
+	}
+	switch n.ShortTag() {
+	case "!!int":
+		return c.integer(n, path)
+	case "!!bool":
+		return c.boolean(n, path)
+	case "!!float":
+		number, err := strconv.ParseFloat(n.Value, 64)
+		if err != nil {
+			return c.fail(n, path, "must be a plain decimal number, or text in quotes")
+		}
+		return &value{at: c.at(n), scalar: number}
+	}
+	return c.text(n, path)
+}
+
+var decimal = regexp.MustCompile(`^(0|-?[1-9][0-9]*)$`)
+
+func (c *checker) integer(n *yaml.Node, path string) *value {
+	switch {
+	case n.ShortTag() == "!!str" && n.Style != 0 && decimal.MatchString(n.Value):
+		return c.fail(n, path, "must be a whole number: take the quotes away")
+	case !decimal.MatchString(n.Value):
+		return c.fail(n, path, "must be a whole number in plain decimal digits")
+	}
+	number, err := strconv.ParseInt(n.Value, 10, 32)
+	if err != nil {
+		return c.fail(n, path, "number out of range")
+	}
+	return &value{at: c.at(n), scalar: int(number)}
+}
+
+func (c *checker) boolean(n *yaml.Node, path string) *value {
+	truth := strings.ToLower(n.Value)
+	if n.ShortTag() != "!!bool" || truth != "true" && truth != "false" {
+		return c.fail(n, path, "must be true or false")
+	}
+	return &value{at: c.at(n), scalar: truth == "true"}
+}
+
+func (c *checker) duration(n *yaml.Node, path string) *value {
+	if n.Kind != yaml.ScalarNode {
+		return c.fail(n, path, "must be a duration, such as 90s, 10m or 24h")
+	}
+	if _, err := strconv.ParseFloat(n.Value, 64); err == nil {
+		return c.fail(n, path, "a duration needs a unit, such as 90s, 10m or 24h")
+	}
+	d, err := time.ParseDuration(n.Value)
+	if err != nil {
+		return c.fail(n, path, "must be a duration of h, m, s or ms, such as 90s, 10m or 24h")
+	}
+	if d < 0 {
+		return c.fail(n, path, "a duration must not be negative")
+	}
+	return &value{at: c.at(n), scalar: d}
+}
+
+// retyped are the plain words that YAML 1.1, which cloud-init reads, takes for
+// something else than text: truth values and numbers to the base of 60.
+var retyped = regexp.MustCompile(`^(?i:y|n|yes|no|on|off)$|^[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?$|^[-+]?0[0-9_]*$|^=$`)
+
+func (c *checker) text(n *yaml.Node, path string) *value {
+	plain := n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle|yaml.LiteralStyle|yaml.FoldedStyle) == 0
+	if plain && (n.ShortTag() != "!!str" || retyped.MatchString(n.Value)) {
+		return c.fail(n, path, "must be text: YAML reads this as something else, so put it in quotes")
+	}
+	for _, r := range n.Value {
+		if r < ' ' && r != '\n' && r != '\t' || r == 0x7f {
+			return c.fail(n, path, "must not hold control characters")
+		}
+	}
+	return &value{at: c.at(n), scalar: n.Value}
+}

@@ -1,0 +1,5 @@
+package config
+
+func overlay(merged *value, report *Report) {}
+
+type storageOptions struct{}

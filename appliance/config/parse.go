@@ -1,0 +1,210 @@
+package config
+
+import (
+	"bytes"
+	_ "embed"
+	"fmt"
+	"reflect"
+	"strings"
+
+	"github.com/go-viper/mapstructure/v2"
+	"github.com/spf13/viper"
+	"go.yaml.in/yaml/v3"
+)
+
+//go:embed defaults.yaml
+var defaults []byte
+
+// Parse makes a configuration of layers, the lowest first, and reports every
+// mistake in them at once. The configuration is usable only when the report
+// has no errors.
+func Parse(layers []Layer) (Config, Origins, Report) {
+	var report Report
+	merged := newGroup(Origin{})
+	wanting := map[string]bool{} // paths whose value is not known
+	found, whole := false, true
+	for _, layer := range layers {
+		c := &checker{file: layer.Name, report: &report, near: wanting}
+		v, ok := c.layer(layer)
+		whole = whole && ok
+		if v != nil {
+			found = true
+			merged = merge(merged, v, false)
+		}
+	}
+	merged.walk("", func(path string, v *value) {
+		if v.kind == bad {
+			wanting[path] = true
+		}
+	})
+	origins := originsOf(merged)
+	if !found {
+		if whole {
+			report = append(report, Entry{File: lastName(layers), Message: missing})
+		}
+		return Config{}, origins, report.Sort()
+	}
+	cfg, err := decode(withDefaults(merged))
+	if err != nil {
+		report = append(report, Entry{Message: fmt.Sprintf("cannot read the merged configuration: %v", err)})
+		return Config{}, origins, report.Sort()
+	}
+	if whole {
+		cfg.validate(spot{origins: origins, wanting: wanting, report: &report})
+		unsupported(merged, &report)
+		overlay(merged, &report)
+	}
+	return cfg, origins, report.Sort()
+}
+
+const missing = `no "redoubt:" key: add "redoubt:" with at least "  hostname: NAME" below it`
+
+func lastName(layers []Layer) string {
+	if len(layers) == 0 {
+		return "user-data"
+	}
+	return layers[len(layers)-1].Name
+}
+
+// layer reads one layer. ok is false when it could not be read at all; the
+// value is nil when there is nothing of ours in it.
+func (c *checker) layer(layer Layer) (v *value, ok bool) {
+	if layer.Key != "" {
+		return c.single(layer)
+	}
+	root, entry := scan(layer.Name, layer.Data)
+	if entry != nil {
+		*c.report = append(*c.report, *entry)
+		return nil, false
+	}
+	if root == nil {
+		return nil, true
+	}
+	cloud := bytes.HasPrefix(bytes.TrimPrefix(layer.Data, []byte("\ufeff")), []byte("#cloud-config"))
+	ours, foreign := split(root)
+	if ours == nil && !cloud {
+		ours, foreign = root, nil
+	}
+	if !cloud {
+		for _, key := range foreign {
+			c.fail(key, shown(key.Value), `unknown key: beside "redoubt:" there must be no other`)
+		}
+	}
+	if ours == nil {
+		for _, key := range foreign {
+			if distance(strings.ToLower(key.Value), "redoubt") <= 2 {
+				c.fail(key, shown(key.Value), `unknown key (did you mean "redoubt"?)`)
+				ok = true
+			}
+		}
+		return nil, !ok
+	}
+	v = c.check(ours, reflect.TypeFor[Config](), "", 0)
+	if v.kind == unset {
+		v = newGroup(v.at)
+	}
+	return v, v.kind == group
+}
+
+// split finds the value of the redoubt: key, and the other keys. A second
+// redoubt: key is among the others.
+func split(root *yaml.Node) (ours *yaml.Node, foreign []*yaml.Node) {
+	if root.Kind != yaml.MappingNode {
+		return nil, nil
+	}
+	for i := 0; i+1 < len(root.Content); i += 2 {
+		if key := root.Content[i]; key.Value == "redoubt" && ours == nil {
+			ours = root.Content[i+1]
+		} else {
+			foreign = append(foreign, key)
+		}
+	}
+	return ours, foreign
+}
+
+// single reads the value of one key. Text needs no quotes here.
+func (c *checker) single(layer Layer) (v *value, ok bool) {
+	keys := strings.Split(layer.Key, ".")
+	t := reflect.TypeFor[Config]()
+	for _, key := range keys {
+		if t.Kind() == reflect.Pointer {
+			t = t.Elem()
+		}
+		for _, f := range fieldsOf(t) {
+			if f.key == key {
+				t = f.typ
+				break
+			}
+		}
+	}
+	node := &yaml.Node{Kind: yaml.ScalarNode, Style: yaml.DoubleQuotedStyle, Tag: "!!str", Value: string(layer.Data), Line: 1, Column: 1}
+	if t.Kind() != reflect.String && t != durationType {
+		root, entry := scan(layer.Name, layer.Data)
+		if entry != nil {
+			entry.Path = layer.Key
+			*c.report = append(*c.report, *entry)
+			return nil, false
+		}
+		if root == nil {
+			root = &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null", Line: 1, Column: 1}
+		}
+		node = root
+	}
+	v = c.check(node, t, layer.Key, len(keys))
+	for i := len(keys) - 1; i >= 0; i-- {
+		outer := newGroup(Origin{})
+		outer.set(keys[i], v)
+		v = outer
+	}
+	return v, true
+}
+
+// defaultValue is defaults.yaml as a value.
+func defaultValue() *value {
+	var report Report
+	c := &checker{report: &report, near: map[string]bool{}}
+	v, _ := c.layer(Layer{Data: defaults})
+	return v
+}
+
+// withDefaults fills in what is not set. Of the choices below storage only the
+// one that was made has defaults, and filesystem when none was.
+func withDefaults(v *value) *value {
+	base := defaultValue()
+	storage, choice := base.get("storage"), v.get("storage")
+	chosen := newGroup(storage.at)
+	for _, key := range storage.keys {
+		made := choice != nil && len(choice.keys) > 0
+		if made && choice.fields[key] != nil || !made && key == "filesystem" {
+			chosen.set(key, storage.fields[key])
+		}
+	}
+	base.set("storage", chosen)
+	return merge(base, v, false)
+}
+
+// decode makes the Config. The overlay is kept from viper, which would lower
+// the case of its keys; so is its environment, since every REDOUBT_* variable
+// is a layer by now and has been checked.
+func decode(v *value) (Config, error) {
+	settings, _ := v.plain().(map[string]any)
+	overlay, _ := settings["registry"].(map[string]any)
+	delete(settings, "registry")
+	reader := viper.NewWithOptions(viper.KeyDelimiter("\x1f"))
+	if err := reader.MergeConfigMap(settings); err != nil {
+		return Config{}, err
+	}
+	var cfg Config
+	err := reader.UnmarshalExact(&cfg, func(d *mapstructure.DecoderConfig) {
+		d.TagName = "yaml"
+		d.WeaklyTypedInput = false
+	})
+	cfg.Registry = overlay
+	return cfg, err
+}
+
+func originsOf(v *value) Origins {
+	origins := Origins{}
+	v.walk("", func(path string, v *value) { origins[path] = v.at })
+	return origins
+}

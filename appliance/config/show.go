@@ -1,0 +1,126 @@
+package config
+
+import (
+	"bytes"
+	"fmt"
+	"reflect"
+	"regexp"
+	"strconv"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// Document is the configuration as one document, with every secret in it: it
+// is for files that root alone may read. Parse gives the same configuration
+// back.
+func (c Config) Document() ([]byte, error) {
+	return encode(writer{}.node(reflect.ValueOf(c), ""))
+}
+
+// Show is the configuration as a document for people: defaults included, each
+// secret as <redacted>. With origins not nil, each value has a comment that
+// names where it was written.
+func (c Config) Show(origins Origins) ([]byte, error) {
+	return encode(writer{redact: true, origins: origins}.node(reflect.ValueOf(c), ""))
+}
+
+func encode(ours *yaml.Node) ([]byte, error) {
+	root := &yaml.Node{Kind: yaml.MappingNode, Content: []*yaml.Node{text("redoubt"), ours}}
+	var b bytes.Buffer
+	encoder := yaml.NewEncoder(&b)
+	encoder.SetIndent(2)
+	if err := encoder.Encode(root); err != nil {
+		return nil, fmt.Errorf("cannot write the configuration: %w", err)
+	}
+	return b.Bytes(), nil
+}
+
+// writer turns values into YAML nodes.
+type writer struct {
+	redact  bool
+	origins Origins
+}
+
+const redacted = "<redacted>"
+
+func (w writer) node(v reflect.Value, path string) *yaml.Node {
+	var n *yaml.Node
+	switch {
+	case v.Kind() == reflect.Pointer || v.Kind() == reflect.Interface:
+		if v.IsNil() {
+			return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null", Value: "null"}
+		}
+		return w.node(v.Elem(), path)
+	case v.Type() == durationType:
+		n = &yaml.Node{Kind: yaml.ScalarNode, Value: time.Duration(v.Int()).String()}
+	case v.Kind() == reflect.Struct:
+		n = &yaml.Node{Kind: yaml.MappingNode}
+		for _, f := range fieldsOf(v.Type()) {
+			if below := v.Field(f.index); below.Kind() != reflect.Pointer || !below.IsNil() {
+				n.Content = append(n.Content, text(f.key), w.node(below, join(path, f.key)))
+			}
+		}
+		return n
+	case v.Kind() == reflect.Map:
+		n = &yaml.Node{Kind: yaml.MappingNode}
+		for _, key := range mapKeys(v.Interface().(map[string]any)) {
+			n.Content = append(n.Content, text(key), w.node(v.MapIndex(reflect.ValueOf(key)), join(path, key)))
+		}
+	case v.Kind() == reflect.Slice:
+		n = &yaml.Node{Kind: yaml.SequenceNode}
+		for i := range v.Len() {
+			n.Content = append(n.Content, w.node(v.Index(i), path+"["+strconv.Itoa(i)+"]"))
+		}
+	case v.Kind() == reflect.String:
+		n = w.text(v, path)
+	default:
+		n = &yaml.Node{Kind: yaml.ScalarNode, Value: fmt.Sprint(v.Interface())}
+	}
+	if len(n.Content) == 0 {
+		n.Style = yaml.FlowStyle
+		if w.origins != nil {
+			n.LineComment = "# " + w.origins.At(path).orDefault(w.origins, path)
+		}
+	}
+	return n
+}
+
+// orDefault is the origin's text; a value in a group that was written, which
+// was not written itself, has its default.
+func (o Origin) orDefault(origins Origins, path string) string {
+	if _, ok := origins[path]; ok {
+		return o.String()
+	}
+	return Origin{}.String()
+}
+
+var (
+	hidden = regexp.MustCompile(`^environment\[\d+\]\.value$|^registry\..*(?i:secret|passw|key|token|credential|connectionstring|headers|options|username|exec)`)
+	login  = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*://[^/]*@`)
+)
+
+func (w writer) text(v reflect.Value, path string) *yaml.Node {
+	s := v.String()
+	_, literal := Secret(s).literal()
+	secret := v.Type() == secretType && literal
+	if w.redact && s != "" && (secret || hidden.MatchString(path) || login.MatchString(s)) {
+		return &yaml.Node{Kind: yaml.ScalarNode, Value: redacted}
+	}
+	return text(s)
+}
+
+// text is a string as a node, in quotes wherever YAML 1.1 or 1.2 would read
+// the plain word as something else.
+func text(s string) *yaml.Node {
+	n := &yaml.Node{}
+	n.SetString(s)
+	if n.Style == 0 && (retyped.MatchString(s) || plainTag(s) != "!!str") {
+		n.Style = yaml.DoubleQuotedStyle
+	}
+	return n
+}
+
+func plainTag(s string) string {
+	return (&yaml.Node{Kind: yaml.ScalarNode, Value: s}).ShortTag()
+}

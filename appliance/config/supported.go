@@ -1,0 +1,42 @@
+package config
+
+import (
+	"reflect"
+	"regexp"
+)
+
+// later are the keys whose work is not built yet. They are checked like all
+// others, and refused unless they have their default.
+var later = regexp.MustCompile(`^(nodes|tls\.acme|tls\.files|tls\.internalCA\.(certificate|privateKey)|tls\.clientAuth|` +
+	`auth\.anonymous|auth\.clientCertificates|auth\.acl|auth\.users\[\d+\]\.groups|storage\.s3|cache\.redis\.address|` +
+	`mirrors|gc|retention|notifications|alerts|firewall)(\.|$)`)
+
+// unsupported refuses what a later version does, at its line.
+func unsupported(merged *value, report *Report) {
+	known := map[string]any{}
+	defaultValue().walk("", func(path string, v *value) { known[path] = v.plain() })
+	refuse := func(path, key string, v *value) {
+		*report = append(*report, Entry{File: v.at.File, Line: v.at.Line, Column: v.at.Column,
+			Path: path, Message: "not supported yet: " + key})
+	}
+	merged.walk("", func(path string, v *value) {
+		switch {
+		case v.kind == bad || v.kind == unset:
+		case path == "tls.mode" && (v.scalar == "acme" || v.scalar == "files"):
+			refuse(path, path+": "+v.scalar.(string), v)
+		case path == "storage.s3":
+			refuse(path, path, v)
+		case v.kind == group || !later.MatchString(path) || parent(path) == "storage.s3":
+		case v.kind == list && len(v.items) == 0:
+		case inList.MatchString(path) && !groups.MatchString(path):
+		case !reflect.DeepEqual(v.plain(), known[path]):
+			refuse(path, path, v)
+		}
+	})
+}
+
+// What is below a refused list is refused with it.
+var (
+	inList = regexp.MustCompile(`\[\d+\]`)
+	groups = regexp.MustCompile(`^auth\.users\[\d+\]\.groups$`)
+)

@@ -1,0 +1,82 @@
+package config
+
+import (
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+func (a Auth) validate(s spot) {
+	if a.Realm == "" || len(a.Realm) > 100 || strings.ContainsAny(a.Realm, "\"\\\n\t") {
+		s.at("realm").fail("must be 1 to 100 characters without quotes, backslashes and line breaks")
+	}
+	s.at("anonymous").oneOf(a.Anonymous, "none", "pull")
+	if len(a.Users) == 0 {
+		s.at("users").warn("no users: nobody can log in")
+	}
+	seen := map[string]bool{}
+	for i, u := range a.Users {
+		at := s.at("users").item(i)
+		u.validate(at)
+		if u.Name != "" && seen[u.Name] {
+			at.at("name").fail("a user of this name was given before")
+		}
+		seen[u.Name] = true
+	}
+}
+
+func (u User) validate(s spot) {
+	switch at := s.at("name"); {
+	case u.Name == "":
+		at.fail("required: the login's name")
+	case len(u.Name) > 255:
+		at.fail("too long: at most 255 bytes")
+	case strings.ContainsAny(u.Name, ":\n\t") || strings.TrimSpace(u.Name) != u.Name || strings.HasPrefix(u.Name, "#"):
+		at.fail("must have no colon and no line break, no space at either end, and no # first")
+	}
+	u.PasswordHash.validate(s.at("passwordHash"))
+	u.Password.validate(s.at("password"))
+	switch {
+	case u.PasswordHash == "" && u.Password == "" && !s.wanting[s.path+".password"] && !s.wanting[s.path+".passwordHash"]:
+		s.fail("needs passwordHash (as htpasswd -nB prints it) or password")
+	case u.PasswordHash != "" && u.Password != "":
+		s.at("password").fail("exactly one of passwordHash and password; leave this one out")
+	case u.PasswordHash != "":
+		if hash, ok := u.PasswordHash.literal(); ok {
+			validateHash(hash, s.at("passwordHash"))
+		}
+	case u.Password != "":
+		if literal, ok := u.Password.literal(); ok {
+			validatePassword(literal, s.at("password"))
+		}
+	}
+}
+
+func validatePassword(password string, at spot) {
+	switch {
+	case len(password) > 72:
+		at.fail("too long: bcrypt takes at most 72 bytes")
+	case strings.ContainsAny(password, "\n\t"):
+		at.fail("must not hold a tab or a line break")
+	default:
+		at.warn("a password in the clear: prefer passwordHash, as htpasswd -nB prints it")
+	}
+}
+
+var bcrypt = regexp.MustCompile(`^\$2[aby]\$([0-9]{2})\$[./A-Za-z0-9]{53}$`)
+
+// validateHash checks the form of a bcrypt hash, and that its cost neither
+// gives the password away nor stops the machine: each step doubles the work.
+func validateHash(hash string, at spot) {
+	m := bcrypt.FindStringSubmatch(hash)
+	if m == nil {
+		at.fail("not a bcrypt hash: $2y$, $2b$ or $2a$, a cost and 53 characters, as htpasswd -nB prints it")
+		return
+	}
+	switch cost, err := strconv.Atoi(m[1]); {
+	case err != nil || cost < 4 || cost > 15:
+		at.fail("the cost must be from 4 to 15; 10 to 12 is usual")
+	case cost < 10:
+		at.warn("the cost is low: such a hash is quickly guessed; 10 to 12 is usual")
+	}
+}

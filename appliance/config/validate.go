@@ -1,0 +1,268 @@
+package config
+
+import (
+	"net/netip"
+	"path"
+	"regexp"
+	"strings"
+	"time"
+)
+
+func (c Config) validate(s spot) {
+	c.validateNames(s)
+	s.at("nodes").between(c.Nodes, 1, 100)
+	c.HTTPSecret.validate(s.at("httpSecret"))
+	if literal, ok := c.HTTPSecret.literal(); ok && literal != "" && len(literal) < 16 {
+		s.at("httpSecret").fail("too short: at least 16 characters, such as openssl rand -hex 32 prints")
+	}
+	c.Listen.validate(s.at("listen"))
+	c.TLS.validate(s.at("tls"), append([]string{c.Hostname}, c.Aliases...))
+	c.Auth.validate(s.at("auth"))
+	c.Storage.validate(s.at("storage"))
+	c.Cache.validate(s.at("cache"))
+	c.Health.Storage.validate(s.at("health").at("storage"))
+	c.Log.validate(s.at("log"))
+	c.Metrics.validate(s.at("metrics"), c.Listen)
+	validateEnvironment(c.Environment, s.at("environment"))
+}
+
+func (c Config) validateNames(s spot) {
+	switch problem := hostProblem(c.Hostname); {
+	case c.Hostname == "":
+		s.at("hostname").fail("required: the name or the IP address that clients use")
+	case problem != "":
+		s.at("hostname").fail("%s", problem)
+	case !strings.ContainsAny(c.Hostname, ".:") && c.Hostname != "localhost":
+		s.at("hostname").warn("docker takes a name without a dot for a repository of its hub unless a port follows")
+	}
+	if len(c.Aliases) > 100 {
+		s.at("aliases").fail("too many: at most 100")
+	}
+	seen := map[string]bool{canonical(c.Hostname): true}
+	for i, alias := range c.Aliases {
+		if problem := hostProblem(alias); problem != "" {
+			s.at("aliases").item(i).fail("%s", problem)
+		} else if seen[canonical(alias)] {
+			s.at("aliases").item(i).fail("this name was given before")
+		}
+		seen[canonical(alias)] = true
+	}
+}
+
+// canonical is a name as it is compared with others.
+func canonical(name string) string {
+	if address, err := netip.ParseAddr(name); err == nil {
+		return address.Unmap().String()
+	}
+	return strings.ToLower(name)
+}
+
+var (
+	label  = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?$`)
+	digits = regexp.MustCompile(`^[0-9]+$`)
+	port   = regexp.MustCompile(`^[^:]*:[0-9]+$|^\[.*\]`)
+)
+
+// hostProblem says why name is no DNS name (RFC 1123, 2.1) and no IP address
+// that a client could reach, or is empty.
+func hostProblem(name string) string {
+	if address, err := netip.ParseAddr(name); err == nil {
+		if address.IsUnspecified() || address.IsMulticast() || address.Zone() != "" {
+			return "this address cannot be reached by clients"
+		}
+		return ""
+	}
+	labels := strings.Split(name, ".")
+	switch {
+	case strings.Contains(name, "://") || strings.Contains(name, "/"):
+		return "must be a name alone, without scheme and path"
+	case port.MatchString(name):
+		return "must be a name alone, without a port: that is listen.httpsPort"
+	case strings.Contains(name, "_"):
+		return "a host name has no underscore"
+	case strings.HasSuffix(name, "."):
+		return "must not end in a dot"
+	case len(name) > 253:
+		return "too long: a DNS name has at most 253 characters"
+	case digits.MatchString(labels[len(labels)-1]):
+		return "must be a DNS name or an IP address"
+	}
+	for _, l := range labels {
+		switch {
+		case len(l) > 63:
+			return "too long: between two dots are at most 63 characters"
+		case !label.MatchString(l):
+			return "must be a DNS name (letters, digits, - and dots; others in their xn-- form) or an IP address"
+		}
+	}
+	return ""
+}
+
+func isLoopback(name string) bool {
+	if address, err := netip.ParseAddr(name); err == nil {
+		return address.Unmap().IsLoopback()
+	}
+	name = strings.ToLower(name)
+	return name == "localhost" || strings.HasSuffix(name, ".localhost")
+}
+
+var (
+	credential = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,254}$`)
+	safePath   = regexp.MustCompile(`^/[A-Za-z0-9._/@+-]+$`)
+)
+
+// literal is the secret itself; false when it is kept elsewhere.
+func (s Secret) literal() (string, bool) {
+	if strings.HasPrefix(string(s), "file:") || strings.HasPrefix(string(s), "cred:") {
+		return "", false
+	}
+	return string(s), true
+}
+
+func (s Secret) validate(at spot) {
+	if name, ok := strings.CutPrefix(string(s), "file:"); ok && (!safePath.MatchString(name) || path.Clean(name) != name) {
+		at.fail("file: takes an absolute path, such as file:/etc/redoubt/secret")
+	}
+	if name, ok := strings.CutPrefix(string(s), "cred:"); ok && !credential.MatchString(name) {
+		at.fail("cred: takes the name of a systemd credential, such as cred:redoubt.secret")
+	}
+	if strings.TrimSpace(string(s)) != string(s) {
+		at.fail("must not begin or end with a space or a line break")
+	}
+}
+
+func (l Listen) validate(s spot) {
+	s.at("httpsPort").between(l.HTTPSPort, 1, 65535)
+	s.at("httpPort").between(l.HTTPPort, 0, 65535)
+	if l.HTTPPort == l.HTTPSPort {
+		s.at("httpPort").fail("must differ from listen.httpsPort; 0 is off")
+	}
+	for _, p := range []struct {
+		key  string
+		port int
+	}{{"httpsPort", l.HTTPSPort}, {"httpPort", l.HTTPPort}} {
+		if p.port == 22 {
+			s.at(p.key).fail("port 22 is the machine's SSH server")
+		}
+	}
+	s.at("drainTimeout").lasts(l.DrainTimeout, time.Second, time.Hour)
+	seen := map[string]bool{}
+	for i, h := range l.Headers {
+		at := s.at("headers").item(i)
+		h.validate(at)
+		if seen[strings.ToLower(h.Name)] {
+			at.at("name").fail("this header was given before: put all its values in one item")
+		}
+		seen[strings.ToLower(h.Name)] = true
+	}
+}
+
+var (
+	token = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")
+	// kept are the headers that the protocol itself needs.
+	kept = regexp.MustCompile(`^(?i:connection|content-.*|date|docker-.*|location|oci-.*|range|set-cookie|trailer|transfer-encoding|upgrade|www-authenticate)$`)
+)
+
+// validate follows RFC 9110, 5.1 and 5.5.
+func (h Header) validate(s spot) {
+	switch {
+	case h.Name == "":
+		s.at("name").fail("required: the header's name")
+	case !token.MatchString(h.Name):
+		s.at("name").fail("not a header name: letters, digits and - without spaces or a colon")
+	case kept.MatchString(h.Name):
+		s.at("name").fail("the registry itself sets this header")
+	}
+	if len(h.Values) == 0 {
+		s.at("values").fail("required: at least one value")
+	}
+	for i, v := range h.Values {
+		if strings.ContainsAny(v, "\r\n") {
+			s.at("values").item(i).fail("a header value has no line break")
+		}
+	}
+}
+
+func (t TLS) validate(s spot, names []string) {
+	s.at("mode").oneOf(t.Mode, "internal-ca", "acme", "files", "off")
+	s.at("minVersion").oneOf(t.MinVersion, "1.2", "1.3")
+	s.at("internalCA").at("leafValidity").lasts(t.InternalCA.LeafValidity, time.Hour, 19800*time.Hour)
+	s.at("clientAuth").at("mode").oneOf(t.ClientAuth.Mode, "none", "optional", "required")
+	for _, name := range names {
+		if t.Mode == "off" && name != "" && !isLoopback(name) {
+			s.at("mode").fail("off needs a loopback hostname, such as localhost: passwords would go over the network in the clear")
+			break
+		}
+	}
+}
+
+var systemDirs = regexp.MustCompile(`^/(bin|boot|dev|efi|etc|lib|lib32|lib64|libx32|lost\+found|proc|root|run|sbin|sys|tmp|usr)(/|$)` +
+	`|^/(var|home|mnt|media|opt|srv)$|^/var/(lib|tmp|log|cache|run|lock|spool|backups|mail)$` +
+	`|^/var/(log|cache|run|lock|spool|backups|mail|tmp)/` +
+	`|^/var/lib/(cloud|dpkg|systemd|dbus|apt|private)(/|$)` +
+	`|^/var/lib/redoubt($|/(config|secrets|ca|certificates|generations)(/|$))`)
+
+func (st Storage) validate(s spot) {
+	switch {
+	case st.Filesystem != nil && st.S3 != nil:
+		s.fail("exactly one of filesystem and s3; leave the other out")
+	case st.Filesystem != nil:
+		st.Filesystem.validate(s.at("filesystem"))
+	}
+}
+
+func (f Filesystem) validate(s spot) {
+	switch at := s.at("root"); {
+	case !path.IsAbs(f.Root):
+		at.fail("must be an absolute path")
+	case path.Clean(f.Root) != f.Root:
+		at.fail("must be a plain path, without .. or // or a / at its end")
+	case f.Root == "/" || systemDirs.MatchString(f.Root):
+		at.fail("belongs to the system: choose a directory of its own, such as /var/lib/redoubt/registry")
+	case !safePath.MatchString(f.Root):
+		at.fail("only letters, digits and . _ - + @ between the slashes")
+	}
+}
+
+func (c Cache) validate(s spot) {
+	s.at("type").oneOf(c.Type, "redis", "memory", "none")
+	s.at("size").between(c.Size, 100, 10_000_000)
+}
+
+func (h StorageHealth) validate(s spot) {
+	s.at("interval").lasts(h.Interval, time.Second, time.Hour)
+	s.at("threshold").between(h.Threshold, 1, 100)
+}
+
+var fieldName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]{0,63}$`)
+
+func (l Log) validate(s spot) {
+	s.at("level").oneOf(l.Level, "debug", "info", "warn", "error")
+	s.at("format").oneOf(l.Format, "json", "text")
+	seen := map[string]bool{"time": true, "level": true, "msg": true}
+	for i, f := range l.Fields {
+		at := s.at("fields").item(i).at("name")
+		switch {
+		case f.Name == "":
+			at.fail("required: the field's name")
+		case !fieldName.MatchString(f.Name):
+			at.fail("must be letters, digits and _ . - with a letter or _ first, at most 64")
+		case seen[f.Name]:
+			at.fail("this field exists already")
+		}
+		seen[f.Name] = true
+	}
+}
+
+func (m Metrics) validate(s spot, l Listen) {
+	at := s.at("listen")
+	address, err := netip.ParseAddrPort(strings.Replace(m.Listen, "localhost:", "127.0.0.1:", 1))
+	switch {
+	case err != nil || address.Port() == 0:
+		at.fail("must be a loopback address and a port, such as 127.0.0.1:5001")
+	case !address.Addr().Unmap().IsLoopback():
+		at.fail("must be a loopback address: metrics are not for the network")
+	case int(address.Port()) == l.HTTPSPort || int(address.Port()) == l.HTTPPort:
+		at.fail("this port is taken by listen")
+	}
+}

@@ -1,0 +1,107 @@
+package config
+
+import (
+	"slices"
+	"strconv"
+)
+
+type kind int
+
+const (
+	scalar kind = iota
+	group       // a YAML mapping
+	list        // a YAML sequence
+	unset       // null
+	bad         // reported already; its value is not known
+)
+
+// value is a checked value with its origin.
+type value struct {
+	kind   kind
+	at     Origin
+	scalar any               // string, bool, int, float64 or time.Duration
+	keys   []string          // of a group, in order
+	fields map[string]*value // of a group
+	items  []*value          // of a list
+}
+
+func newGroup(at Origin) *value {
+	return &value{kind: group, at: at, fields: map[string]*value{}}
+}
+
+func (v *value) set(key string, child *value) {
+	if _, ok := v.fields[key]; !ok {
+		v.keys = append(v.keys, key)
+	}
+	v.fields[key] = child
+}
+
+// get is the value at a path of groups, or nil.
+func (v *value) get(keys ...string) *value {
+	for _, key := range keys {
+		if v == nil || v.kind != group {
+			return nil
+		}
+		v = v.fields[key]
+	}
+	return v
+}
+
+// merge lays over on base as RFC 7386 has it. A null takes away; with keep it
+// stays, for a patch that is still to be laid on something else.
+func merge(base, over *value, keep bool) *value {
+	if over.kind != group {
+		return over
+	}
+	out := newGroup(over.at)
+	if over.at.File == "" && base != nil {
+		out.at = base.at
+	}
+	if base != nil && base.kind == group {
+		for _, key := range base.keys {
+			out.set(key, base.fields[key])
+		}
+	}
+	for _, key := range over.keys {
+		child := over.fields[key]
+		if child.kind == unset && !keep {
+			delete(out.fields, key)
+			out.keys = slices.DeleteFunc(out.keys, func(k string) bool { return k == key })
+			continue
+		}
+		out.set(key, merge(out.fields[key], child, keep || key == "registry"))
+	}
+	return out
+}
+
+// plain is the value as Go maps, lists and scalars. What is bad is left out.
+func (v *value) plain() any {
+	switch v.kind {
+	case group:
+		m := make(map[string]any, len(v.keys))
+		for _, key := range v.keys {
+			if v.fields[key].kind != bad {
+				m[key] = v.fields[key].plain()
+			}
+		}
+		return m
+	case list:
+		items := make([]any, 0, len(v.items))
+		for _, item := range v.items {
+			items = append(items, item.plain()) // nil for a bad one: indices stay
+		}
+		return items
+	}
+	return v.scalar
+}
+
+// walk calls f for v and for all below it, with their paths.
+func (v *value) walk(path string, f func(path string, v *value)) {
+	f(path, v)
+	for _, key := range v.keys {
+		v.fields[key].walk(join(path, key), f)
+	}
+	for i, item := range v.items {
+		item.walk(path+"["+strconv.Itoa(i)+"]", f)
+	}
+}
