@@ -1,0 +1,219 @@
+package render
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"reflect"
+	"regexp"
+	"strconv"
+	"time"
+
+	"github.com/distribution/distribution/v3/configuration"
+	"gopkg.in/yaml.v2"
+
+	"github.com/redoubt-registry/redoubt/appliance/config"
+)
+
+// A dead or hung cache may cost a request 50 ms at most, once: these are the
+// dialling of it, and the waiting for its answer.
+const (
+	redisDial = 20 * time.Millisecond
+	redisWait = 30 * time.Millisecond
+)
+
+// registryYAML is the registry's configuration in distribution's own type, with
+// the overlays environment: and registry: merged last.
+func registryYAML(cfg config.Config, facts Facts) ([]byte, error) {
+	base, err := yaml.Marshal(registryConfig(cfg, facts))
+	if err != nil {
+		return nil, fmt.Errorf("cannot render %s: %w", RegistryPath, err)
+	}
+	var document any
+	if err := yaml.Unmarshal(base, &document); err != nil {
+		return nil, fmt.Errorf("cannot render %s: %w", RegistryPath, err)
+	}
+	overlay, err := cfg.Overlay()
+	if err != nil {
+		return nil, fmt.Errorf("cannot use the environment: overlay: %w", err)
+	}
+	merged, err := yaml.Marshal(merge(plain(document), plain(overlay)))
+	if err != nil {
+		return nil, fmt.Errorf("cannot render %s: %w", RegistryPath, err)
+	}
+	final, err := parse(merged)
+	if err != nil {
+		return nil, fmt.Errorf("cannot use the registry: or environment: overlay: %w", err)
+	}
+	out, err := yaml.Marshal(final)
+	if err != nil {
+		return nil, fmt.Errorf("cannot render %s: %w", RegistryPath, err)
+	}
+	return append([]byte(header), out...), nil
+}
+
+func registryConfig(cfg config.Config, facts Facts) configuration.Configuration {
+	var c configuration.Configuration
+	c.Version = configuration.CurrentVersion
+	c.Log.Level = configuration.Loglevel(cfg.Log.Level)
+	c.Log.Formatter = cfg.Log.Format
+	c.Log.AccessLog.Disabled = !cfg.Log.AccessLog
+	for _, f := range cfg.Log.Fields {
+		if c.Log.Fields == nil {
+			c.Log.Fields = map[string]any{}
+		}
+		c.Log.Fields[f.Name] = f.Value
+	}
+	c.Storage = storage(cfg)
+	c.Auth = configuration.Auth{"redoubt": {"realm": cfg.Auth.Realm, "path": HtpasswdPath}}
+	c.HTTP = http(cfg, facts)
+	c.Health.StorageDriver = configuration.StorageDriver{
+		Enabled:   true,
+		Interval:  cfg.Health.Storage.Interval,
+		Threshold: cfg.Health.Storage.Threshold,
+	}
+	if cfg.Cache.Type == "redis" {
+		address := cfg.Cache.Redis.Address
+		if localRedis(cfg) {
+			address = RedisSocket
+		}
+		c.Redis.Options = configuration.RedisOptions{
+			Addrs:        []string{address},
+			MaxRetries:   -1, // none
+			DialTimeout:  redisDial,
+			ReadTimeout:  redisWait,
+			WriteTimeout: redisWait,
+		}
+	}
+	return c
+}
+
+func storage(cfg config.Config) configuration.Storage {
+	s := configuration.Storage{"delete": {"enabled": true}}
+	if cfg.Storage.Filesystem != nil {
+		s["filesystem"] = configuration.Parameters{"rootdirectory": cfg.Storage.Filesystem.Root}
+	}
+	switch cfg.Cache.Type {
+	case "redis":
+		s["cache"] = configuration.Parameters{"blobdescriptor": "redis"}
+	case "memory":
+		s["cache"] = configuration.Parameters{"blobdescriptor": "inmemory", "blobdescriptorsize": cfg.Cache.Size}
+	}
+	return s
+}
+
+func http(cfg config.Config, facts Facts) configuration.HTTP {
+	h := configuration.HTTP{
+		Addr:         ":" + strconv.Itoa(Port(cfg)),
+		Secret:       facts.HTTPSecret,
+		DrainTimeout: cfg.Listen.DrainTimeout,
+	}
+	h.HTTP2.Disabled = !cfg.Listen.HTTP2
+	h.Debug.Addr = cfg.Metrics.Listen
+	for _, header := range cfg.Listen.Headers {
+		if h.Headers == nil {
+			h.Headers = map[string][]string{}
+		}
+		h.Headers[header.Name] = append(h.Headers[header.Name], header.Values...)
+	}
+	if cfg.TLS.Mode == "off" {
+		// Whoever stands before the registry knows its outer name; links
+		// without a name are right for all of them.
+		h.Addr = "127.0.0.1" + h.Addr
+		h.RelativeURLs = true
+		return h
+	}
+	h.Host = "https://" + authority(cfg.Hostname, cfg.Listen.HTTPSPort)
+	h.TLS.Certificate, h.TLS.Key = CertificatePath, KeyPath
+	h.TLS.MinimumTLS = "tls" + cfg.TLS.MinVersion
+	return h
+}
+
+// Port is the port on which the registry itself answers. Without TLS that is
+// the port for HTTP, or the one for HTTPS where there is no other.
+func Port(cfg config.Config) int {
+	if cfg.TLS.Mode == "off" && cfg.Listen.HTTPPort != 0 {
+		return cfg.Listen.HTTPPort
+	}
+	return cfg.Listen.HTTPSPort
+}
+
+// authority is the host part of an https URL.
+func authority(host string, port int) string {
+	if ip, err := netip.ParseAddr(host); err == nil && ip.Is6() {
+		host = "[" + host + "]"
+	}
+	if port == 443 {
+		return host
+	}
+	return host + ":" + strconv.Itoa(port)
+}
+
+// plain gives every map text for its keys, as merge wants it.
+func plain(v any) any {
+	r := reflect.ValueOf(v)
+	switch r.Kind() {
+	case reflect.Map:
+		out := make(map[string]any, r.Len())
+		for _, k := range r.MapKeys() {
+			out[fmt.Sprint(k.Interface())] = plain(r.MapIndex(k).Interface())
+		}
+		return out
+	case reflect.Slice:
+		out := make([]any, r.Len())
+		for i := range out {
+			out[i] = plain(r.Index(i).Interface())
+		}
+		return out
+	}
+	return v
+}
+
+// merge is RFC 7386: maps are merged, all else is replaced, null removes.
+func merge(base, patch any) any {
+	over, ok := patch.(map[string]any)
+	if !ok {
+		return patch
+	}
+	out := map[string]any{}
+	if under, ok := base.(map[string]any); ok {
+		for k, v := range under {
+			out[k] = v
+		}
+	}
+	for k, v := range over {
+		if v == nil {
+			delete(out, k)
+			continue
+		}
+		out[k] = merge(out[k], v)
+	}
+	return out
+}
+
+// parse reads a document as the registry itself will, and stricter: a key that
+// distribution does not know is an error. It does not look at the environment,
+// which distribution's own Parse would.
+func parse(document []byte) (_ *configuration.Configuration, err error) {
+	defer func() {
+		if r := recover(); r != nil { // distribution panics on some mistakes
+			err = fmt.Errorf("the registry cannot read it: %v", r)
+		}
+	}()
+	c := new(configuration.Configuration)
+	if err := yaml.UnmarshalStrict(document, c); err != nil {
+		return nil, errors.New("the registry cannot read it: " + quoted.ReplaceAllString(err.Error(), "a value"))
+	}
+	switch {
+	case c.Version != configuration.CurrentVersion:
+		return nil, fmt.Errorf("version must be %s", configuration.CurrentVersion)
+	case c.Storage.Type() == "":
+		return nil, errors.New("storage names no driver")
+	case c.Tags.MaxTags < 0:
+		return nil, errors.New("tags.maxtags must not be negative")
+	}
+	return c, nil
+}
+
+// quoted is how package yaml shows a value in an error. It may be a secret.
+var quoted = regexp.MustCompile("`[^`]*`")

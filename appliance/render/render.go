@@ -1,0 +1,132 @@
+// Package render turns a configuration into the files that carry it out. It is
+// pure: no clock, no environment, no disk. What the machine contributes, its
+// secrets and the hashes of its passwords, comes in as Facts.
+package render
+
+import (
+	"fmt"
+	"io/fs"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/redoubt-registry/redoubt/appliance/config"
+	"github.com/redoubt-registry/redoubt/appliance/tree"
+	"github.com/redoubt-registry/redoubt/units"
+)
+
+// Where the rendered files lie, and what they name.
+const (
+	Dir             = "/run/redoubt"
+	RegistryPath    = Dir + "/registry.yml"
+	HtpasswdPath    = Dir + "/htpasswd"
+	RedisPath       = Dir + "/redis.conf"
+	MaintenancePath = Dir + "/maintenance.json"
+	IssuePath       = "/run/issue.d/50-redoubt.issue"
+	MOTDPath        = "/run/motd.d/50-redoubt"
+	RedisSocket     = "/run/redoubt-redis/redis.sock"
+	CertificatePath = "/var/lib/redoubt/certificates/current/tls.crt"
+	KeyPath         = "/var/lib/redoubt/certificates/current/tls.key"
+	// StorageRoot is where images lie unless the configuration says otherwise.
+	// The registry's unit may write there without a drop-in.
+	StorageRoot = "/var/lib/redoubt/registry"
+
+	unitsDir = "/run/systemd/system"
+	group    = "redoubt-registry" // may read what is rendered
+)
+
+// Facts is what the machine contributes once and keeps.
+type Facts struct {
+	HTTPSecret     string            // signs the state of uploads
+	PasswordHashes map[string]string // bcrypt, by user name
+}
+
+// Tree returns every file that cfg asks for. cfg must be valid.
+func Tree(cfg config.Config, facts Facts) (tree.Tree, error) {
+	registry, err := registryYAML(cfg, facts)
+	if err != nil {
+		return nil, err
+	}
+	htpasswd, err := htpasswd(cfg.Auth.Users, facts.PasswordHashes)
+	if err != nil {
+		return nil, err
+	}
+	files := []tree.File{
+		private(RegistryPath, registry, tree.Reader{Unit: units.Registry, Verb: tree.Reload}),
+		private(HtpasswdPath, htpasswd), // the registry reads it again by itself
+	}
+	if localRedis(cfg) {
+		files = append(files, private(RedisPath, []byte(redisConf), tree.Reader{Unit: units.Redis, Verb: tree.Restart}))
+	}
+	files = append(files, dropIn(units.RegistrySocket, socketDropIn(cfg))...)
+	files = append(files, dropIn(units.Registry, registryDropIn(cfg))...)
+	return tree.New(files...)
+}
+
+// private is a file for the registry's group and nobody else.
+func private(path string, data []byte, readers ...tree.Reader) tree.File {
+	return tree.File{Path: path, Mode: 0o640, Group: group, Data: data, Readers: readers}
+}
+
+// dropIn is the drop-in of a unit with its directory, or nothing for no data.
+func dropIn(unit, data string) []tree.File {
+	if data == "" {
+		return nil
+	}
+	dir := unitsDir + "/" + unit + ".d"
+	return []tree.File{
+		{Path: dir, Mode: fs.ModeDir | 0o755},
+		{
+			Path: dir + "/50-redoubt.conf", Mode: 0o644, Unit: true, Data: []byte(header + data),
+			Readers: []tree.Reader{{Unit: unit, Verb: tree.Restart}},
+		},
+	}
+}
+
+const header = "# Rendered by redoubt apply, which overwrites it.\n"
+
+// htpasswd lists the users by name. Every user must have a hash.
+func htpasswd(users []config.User, hashes map[string]string) ([]byte, error) {
+	lines := map[string]string{}
+	for _, u := range users {
+		hash, ok := hashes[u.Name]
+		if !ok {
+			return nil, fmt.Errorf("cannot render the user %s: there is no hash of the password", u.Name)
+		}
+		lines[u.Name] = u.Name + ":" + hash + "\n"
+	}
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(lines)) {
+		b.WriteString(lines[name])
+	}
+	return []byte(b.String()), nil
+}
+
+// localRedis reports whether the machine's own Redis is the cache.
+func localRedis(cfg config.Config) bool {
+	return cfg.Cache.Type == "redis" && cfg.Cache.Redis.Address == ""
+}
+
+// redisConf is the same on every machine. It is a cache alone: no port, nothing
+// on disk, a bound on memory, and none of the commands with which a client could
+// read files, load code or stop the server. FLUSHDB stays: garbage collection
+// empties the cache. The commands are those of Redis 7 and 8, and of Valkey.
+const redisConf = header + `port 0
+protected-mode yes
+unixsocket ` + RedisSocket + `
+unixsocketperm 770
+dir /run/redoubt-redis
+daemonize no
+supervised auto
+logfile ""
+loglevel notice
+databases 1
+maxclients 1024
+timeout 300
+save ""
+appendonly no
+maxmemory 64mb
+maxmemory-policy allkeys-lru
+lazyfree-lazy-eviction yes
+user default on nopass ~* resetchannels -@all +@read +@write +@connection +@transaction -@dangerous +info +flushdb
+`
