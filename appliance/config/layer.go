@@ -17,6 +17,8 @@ type Layer struct {
 	// Any other document holds a redoubt: key alone, or the configuration
 	// itself.
 	Data []byte
+	// Cloud says that Data is cloud-config even without its first line.
+	Cloud bool
 	// Key, when set, makes Data the value of this one key, such as tls.mode.
 	// It is how environment variables and flags become layers.
 	Key string

@@ -80,7 +80,8 @@ func (c *checker) layer(layer Layer) (v *value, ok bool) {
 	if root == nil {
 		return nil, true
 	}
-	cloud := bytes.HasPrefix(bytes.TrimPrefix(layer.Data, []byte("\ufeff")), []byte("#cloud-config"))
+	text := bytes.TrimLeft(bytes.TrimPrefix(layer.Data, []byte("\ufeff")), " \t\r\n")
+	cloud := layer.Cloud || bytes.HasPrefix(text, []byte("#cloud-config"))
 	ours, foreign := split(root)
 	if ours == nil && !cloud {
 		ours, foreign = root, nil
