@@ -1,0 +1,256 @@
+package machine
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// bootDeadline is for a machine that hangs; a boot takes seconds.
+const bootDeadline = 3 * time.Minute
+
+// Machine is a running appliance.
+type Machine struct {
+	t       testing.TB
+	keeper  *exec.Cmd
+	stdin   io.Closer
+	console string // path of what it printed
+	leader  int    // process 1 of the machine, as the host numbers it
+	ended   chan struct{}
+}
+
+var serial atomic.Int64
+
+// Boot starts a machine and waits until systemd says that it is up. The machine
+// ends with the test, and its console is printed if the test failed.
+func Boot(t testing.TB, files ...Plant) *Machine {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Fatal("this tier boots machines with systemd-nspawn: run it as root")
+	}
+	repo, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := FindRoot(repo)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A socket's path holds 107 bytes: t.TempDir can be longer.
+	dir, err := os.MkdirTemp("", "redoubt-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	m := &Machine{t: t, console: filepath.Join(dir, "console"), ended: make(chan struct{})}
+	s := spec{
+		Name:    fmt.Sprintf("redoubt-%d-%d", os.Getpid(), serial.Add(1)),
+		Image:   root,
+		Scratch: filepath.Join(dir, "m"),
+		Notify:  filepath.Join(dir, "n"),
+		Files:   files,
+	}
+	if err := os.Mkdir(s.Scratch, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	notify, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: s.Notify, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer notify.Close()
+	if err := m.start(s); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(m.stop)
+	if err := m.awaitReady(notify); err != nil {
+		t.Fatalf("%v\nconsole:\n%s", err, m.Console())
+	}
+	return m
+}
+
+// start runs this program as the machine's keeper.
+func (m *Machine) start(s spec) error {
+	text, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	console, err := os.Create(m.console)
+	if err != nil {
+		return err
+	}
+	defer console.Close()
+	specFile := filepath.Join(filepath.Dir(m.console), "spec")
+	if err := os.WriteFile(specFile, text, 0o600); err != nil {
+		return err
+	}
+	m.keeper = exec.Command("/proc/self/exe")
+	m.keeper.Env = append(os.Environ(), keeperEnv+"="+specFile)
+	m.keeper.Stdout, m.keeper.Stderr = console, console
+	m.keeper.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS}
+	m.stdin, err = m.keeper.StdinPipe()
+	if err != nil {
+		return err
+	}
+	if err := m.keeper.Start(); err != nil {
+		return fmt.Errorf("cannot start the keeper: %w", err)
+	}
+	go func() {
+		m.keeper.Wait() //nolint:errcheck // the console says why
+		close(m.ended)
+	}()
+	return nil
+}
+
+// awaitReady reads sd_notify messages of systemd-nspawn until the machine is up.
+func (m *Machine) awaitReady(notify *net.UnixConn) error {
+	deadline := time.Now().Add(bootDeadline)
+	buf := make([]byte, 4096)
+	for time.Now().Before(deadline) {
+		select {
+		case <-m.ended:
+			return errors.New("the machine ended while it booted")
+		default:
+		}
+		notify.SetReadDeadline(time.Now().Add(time.Second)) //nolint:errcheck // a socket has deadlines
+		n, err := notify.Read(buf)
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(string(buf[:n])) {
+			line = strings.TrimSpace(line)
+			if pid, ok := strings.CutPrefix(line, "X_NSPAWN_LEADER_PID="); ok {
+				if m.leader, err = strconv.Atoi(pid); err != nil {
+					return err
+				}
+			}
+			if line == "READY=1" && m.leader != 0 {
+				return nil
+			}
+		}
+	}
+	return fmt.Errorf("the machine was not up after %s", bootDeadline)
+}
+
+// stop ends the machine and prints what it said if the test failed.
+func (m *Machine) stop() {
+	if m.t.Failed() && m.leader != 0 {
+		out, _ := m.TryRun("journalctl", "--no-pager", "--output=short-monotonic", "--lines=400")
+		m.t.Logf("journal:\n%s", out)
+	}
+	m.stdin.Close()
+	select {
+	case <-m.ended:
+	case <-time.After(30 * time.Second):
+		m.keeper.Process.Kill() //nolint:errcheck // it may have ended now
+		<-m.ended
+	}
+}
+
+// Console returns what the machine has printed on its console.
+func (m *Machine) Console() string {
+	data, err := os.ReadFile(m.console)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return string(data)
+}
+
+// TryRun runs a command in the machine as root and returns its standard output
+// and error together.
+func (m *Machine) TryRun(args ...string) (string, error) { return m.run(nil, args...) }
+
+// Run is TryRun for a command that must succeed.
+func (m *Machine) Run(args ...string) string {
+	m.t.Helper()
+	out, err := m.run(nil, args...)
+	if err != nil {
+		m.t.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return strings.TrimSpace(out)
+}
+
+func (m *Machine) run(stdin io.Reader, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	enter := []string{"--target", strconv.Itoa(m.leader), "-m", "-u", "-i", "-n", "-p", "-C", "--root", "--wd", "--",
+		"env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8"}
+	cmd := exec.CommandContext(ctx, "nsenter", append(enter, args...)...)
+	cmd.Stdin = stdin
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.WaitDelay = 5 * time.Second
+	err := cmd.Run()
+	return out.String(), err
+}
+
+// Write writes a file in the machine, in place of what is there.
+func (m *Machine) Write(path, data string, mode os.FileMode) {
+	m.t.Helper()
+	script := `mkdir -p "$(dirname "$1")" && cat >"$1.part" && chmod "$2" "$1.part" && mv "$1.part" "$1"`
+	if out, err := m.run(strings.NewReader(data), "sh", "-ec", script, "sh", path, fmt.Sprintf("%o", mode)); err != nil {
+		m.t.Fatalf("cannot write %s: %v\n%s", path, err, out)
+	}
+}
+
+// Dial connects to an address as a process in the machine would, whatever the
+// host's own network.
+func (m *Machine) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	type result struct {
+		conn net.Conn
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		// The thread is in the machine's network from here on: never unlocked, it
+		// ends with this goroutine.
+		runtime.LockOSThread()
+		ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", m.leader))
+		if err != nil {
+			done <- result{err: err}
+			return
+		}
+		defer ns.Close()
+		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
+			done <- result{err: fmt.Errorf("cannot enter the machine's network: %w", err)}
+			return
+		}
+		// An address needs no lookup, so that the dial stays on this thread.
+		conn, err := (&net.Dialer{FallbackDelay: -1}).DialContext(ctx, network, address)
+		done <- result{conn, err}
+	}()
+	r := <-done
+	return r.conn, r.err
+}
+
+// Property reads one property of a unit.
+func (m *Machine) Property(unit, name string) string {
+	m.t.Helper()
+	return m.Run("systemctl", "show", "--value", "--property="+name, unit)
+}
+
+// Eventually waits until ok is true. The deadline is for a machine that hangs.
+func (m *Machine) Eventually(what string, ok func() bool) {
+	m.t.Helper()
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		if ok() {
+			return
+		}
+	}
+	m.t.Fatalf("never: %s", what)
+}
