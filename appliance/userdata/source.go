@@ -163,24 +163,6 @@ func (f *Found) unreadable(name string, err error) {
 	}
 }
 
-// ReadFile reads one configuration file of any form: cloud-config, MIME, gzip,
-// or ours alone. Its name is the path.
-func ReadFile(path string) Decoded {
-	data, err := readFile(path)
-	if err != nil {
-		return Decoded{Report: config.Report{{File: path, Message: "cannot read: " + cause(err)}}}
-	}
-	d := Decode(path, data)
-	switch {
-	case d.Expand:
-		d.Report = append(d.Report, config.Entry{File: path,
-			Message: "a template, an include or an archive: only cloud-init on the machine can expand it"})
-	case len(d.Layers) == 0 && len(d.Report) == 0 && !strings.HasPrefix(string(data), "#"):
-		d.Layers = []config.Layer{{Name: path, Data: data}}
-	}
-	return d
-}
-
 // cause is an error without the path that it happened at, which is told
 // already.
 func cause(err error) string {

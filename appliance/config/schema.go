@@ -1,0 +1,126 @@
+package config
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/invopop/jsonschema"
+)
+
+// Schema is the JSON Schema of a document: an object with the redoubt: key.
+// It is made of the types, of defaults.yaml and of nothing else.
+func Schema() ([]byte, error) {
+	ours, err := keySchema(true)
+	if err != nil {
+		return nil, err
+	}
+	return marshal(map[string]any{
+		"$schema":     "http://json-schema.org/draft-07/schema#",
+		"title":       "Redoubt's configuration",
+		"type":        "object",
+		"properties":  map[string]any{"redoubt": ours},
+		"required":    []string{"redoubt"},
+		"description": "The redoubt: key of a cloud-config document.",
+	})
+}
+
+// SchemaInto is cloud-init's schema of cloud-config (draft 4) with the
+// redoubt: key added. Another source may have the hostname, so that here it is
+// not required.
+func SchemaInto(cloud []byte) ([]byte, error) {
+	var schema map[string]any
+	decoder := json.NewDecoder(bytes.NewReader(cloud))
+	decoder.UseNumber()
+	if err := decoder.Decode(&schema); err != nil {
+		return nil, fmt.Errorf("cannot read the schema as JSON: %w", err)
+	}
+	properties, ok := schema["properties"].(map[string]any)
+	if !ok {
+		return nil, fmt.Errorf("cannot add to the schema: it has no properties at its top")
+	}
+	ours, err := keySchema(false)
+	if err != nil {
+		return nil, err
+	}
+	properties["redoubt"] = ours
+	return marshal(schema)
+}
+
+func marshal(v any) ([]byte, error) {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	if err := encoder.Encode(v); err != nil {
+		return nil, fmt.Errorf("cannot write the schema: %w", err)
+	}
+	return b.Bytes(), nil
+}
+
+// keySchema is the schema of the redoubt: key, in words that drafts 4 to 7 of
+// JSON Schema share.
+func keySchema(required bool) (map[string]any, error) {
+	r := jsonschema.Reflector{
+		FieldNameTag: "yaml", RequiredFromJSONSchemaTags: true, DoNotReference: true, ExpandedStruct: true, Anonymous: true,
+		Mapper: func(t reflect.Type) *jsonschema.Schema {
+			switch t {
+			case durationType:
+				return &jsonschema.Schema{Type: "string", Pattern: `^([0-9]+(\.[0-9]*)?(ns|us|µs|ms|s|m|h))+$`}
+			case secretType:
+				return &jsonschema.Schema{Type: "string"}
+			}
+			return nil
+		},
+	}
+	data, err := json.Marshal(r.Reflect(&Config{}))
+	if err != nil {
+		return nil, fmt.Errorf("cannot make the schema: %w", err)
+	}
+	var schema map[string]any
+	if err := json.Unmarshal(data, &schema); err != nil {
+		return nil, fmt.Errorf("cannot make the schema: %w", err)
+	}
+	for _, key := range []string{"$schema", "$id"} {
+		delete(schema, key)
+	}
+	if !required {
+		delete(schema, "required")
+	}
+	annotate(schema, defaultValue())
+	return schema, nil
+}
+
+// annotate writes the defaults into an object's properties, and lets null
+// stand for each of them.
+func annotate(schema map[string]any, value *value) {
+	if items, ok := schema["items"].(map[string]any); ok {
+		annotate(items, nil)
+	}
+	properties, _ := schema["properties"].(map[string]any)
+	for key, p := range properties {
+		property := p.(map[string]any)
+		below := value.get(key)
+		annotate(property, below)
+		if below != nil && below.kind != group {
+			property["default"] = jsonValue(below.plain())
+		}
+		if kind, ok := property["type"].(string); ok {
+			property["type"] = []any{kind, "null"}
+		}
+		if enum, ok := property["enum"].([]any); ok {
+			property["enum"] = append(slices.Clone(enum), nil)
+		}
+	}
+}
+
+// jsonValue writes durations as the configuration does.
+func jsonValue(v any) any {
+	if d, ok := v.(time.Duration); ok {
+		return short(d)
+	}
+	return v
+}
