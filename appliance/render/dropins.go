@@ -39,11 +39,11 @@ func socketDropIn(cfg config.Config) string {
 func registryDropIn(cfg config.Config) string {
 	var unit, service strings.Builder
 	if fs := cfg.Storage.Filesystem; fs != nil && fs.Root != StorageRoot {
-		root := escape(fs.Root)
+		root := fs.Root // of plain characters: nothing here needs quotes
 		fmt.Fprintf(&unit, "RequiresMountsFor=%s\n", root)
 		// A new disk belongs to root. The plus sign: the sandbox could not
 		// make the directory that it is about to let the registry into.
-		fmt.Fprintf(&service, "ExecStartPre=+/usr/bin/install -d -o %s -g %s -m 0750 %s\n", group, group, strings.ReplaceAll(root, "$", "$$"))
+		fmt.Fprintf(&service, "ExecStartPre=+/usr/bin/install -d -o %s -g %s -m 0750 %s\n", group, group, root)
 		fmt.Fprintf(&service, "ReadWritePaths=-%s\n", root)
 	}
 	if stop := cfg.Listen.DrainTimeout + stopMargin; stop > unitStopTimeout {
@@ -57,14 +57,4 @@ func registryDropIn(cfg config.Config) string {
 		b.WriteString("[Service]\n" + service.String())
 	}
 	return b.String()
-}
-
-// escape quotes a path for a setting of a unit file: percent signs are
-// specifiers there, see systemd.unit(5), and spaces separate.
-func escape(path string) string {
-	r := strings.NewReplacer(`\`, `\\`, `"`, `\"`, `%`, `%%`)
-	if strings.ContainsAny(path, ` \"'`) {
-		return `"` + r.Replace(path) + `"`
-	}
-	return r.Replace(path)
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"reflect"
 	"regexp"
 	"strconv"
 	"time"
@@ -29,15 +28,11 @@ func registryYAML(cfg config.Config, facts Facts) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot render %s: %w", RegistryPath, err)
 	}
-	var document any
+	var document map[any]any
 	if err := yaml.Unmarshal(base, &document); err != nil {
 		return nil, fmt.Errorf("cannot render %s: %w", RegistryPath, err)
 	}
-	overlay, err := cfg.Overlay()
-	if err != nil {
-		return nil, fmt.Errorf("cannot use the environment: overlay: %w", err)
-	}
-	merged, err := yaml.Marshal(merge(plain(document), plain(overlay)))
+	merged, err := yaml.Marshal(config.MergePatch(plain(document), cfg.Overlay()))
 	if err != nil {
 		return nil, fmt.Errorf("cannot render %s: %w", RegistryPath, err)
 	}
@@ -73,12 +68,8 @@ func registryConfig(cfg config.Config, facts Facts) configuration.Configuration 
 		Threshold: cfg.Health.Storage.Threshold,
 	}
 	if cfg.Cache.Type == "redis" {
-		address := cfg.Cache.Redis.Address
-		if localRedis(cfg) {
-			address = RedisSocket
-		}
 		c.Redis.Options = configuration.RedisOptions{
-			Addrs:        []string{address},
+			Addrs:        []string{RedisSocket},
 			MaxRetries:   -1, // none
 			DialTimeout:  redisDial,
 			ReadTimeout:  redisWait,
@@ -149,44 +140,15 @@ func authority(host string, port int) string {
 	return host + ":" + strconv.Itoa(port)
 }
 
-// plain gives every map text for its keys, as merge wants it.
-func plain(v any) any {
-	r := reflect.ValueOf(v)
-	switch r.Kind() {
-	case reflect.Map:
-		out := make(map[string]any, r.Len())
-		for _, k := range r.MapKeys() {
-			out[fmt.Sprint(k.Interface())] = plain(r.MapIndex(k).Interface())
+// plain is a document of package yaml with text for its keys, as MergePatch
+// wants it.
+func plain(document map[any]any) map[string]any {
+	out := make(map[string]any, len(document))
+	for k, v := range document {
+		if below, ok := v.(map[any]any); ok {
+			v = plain(below)
 		}
-		return out
-	case reflect.Slice:
-		out := make([]any, r.Len())
-		for i := range out {
-			out[i] = plain(r.Index(i).Interface())
-		}
-		return out
-	}
-	return v
-}
-
-// merge is RFC 7386: maps are merged, all else is replaced, null removes.
-func merge(base, patch any) any {
-	over, ok := patch.(map[string]any)
-	if !ok {
-		return patch
-	}
-	out := map[string]any{}
-	if under, ok := base.(map[string]any); ok {
-		for k, v := range under {
-			out[k] = v
-		}
-	}
-	for k, v := range over {
-		if v == nil {
-			delete(out, k)
-			continue
-		}
-		out[k] = merge(out[k], v)
+		out[fmt.Sprint(k)] = v
 	}
 	return out
 }

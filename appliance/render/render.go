@@ -55,7 +55,7 @@ func Tree(cfg config.Config, facts Facts) (tree.Tree, error) {
 		private(RegistryPath, registry, tree.Reader{Unit: units.Registry, Verb: tree.Reload}),
 		private(HtpasswdPath, htpasswd), // the registry reads it again by itself
 	}
-	if localRedis(cfg) {
+	if cfg.Cache.Type == "redis" {
 		files = append(files, private(RedisPath, []byte(redisConf), tree.Reader{Unit: units.Redis, Verb: tree.Restart}))
 	}
 	files = append(files, dropIn(units.RegistrySocket, socketDropIn(cfg))...)
@@ -100,11 +100,6 @@ func htpasswd(users []config.User, hashes map[string]string) ([]byte, error) {
 		b.WriteString(lines[name])
 	}
 	return []byte(b.String()), nil
-}
-
-// localRedis reports whether the machine's own Redis is the cache.
-func localRedis(cfg config.Config) bool {
-	return cfg.Cache.Type == "redis" && cfg.Cache.Redis.Address == ""
 }
 
 // redisConf is the same on every machine. It is a cache alone: no port, nothing

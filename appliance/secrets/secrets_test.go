@@ -1,0 +1,121 @@
+package secrets_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/crypto/bcrypt"
+
+	"github.com/redoubt-registry/redoubt/appliance/config"
+	"github.com/redoubt-registry/redoubt/appliance/secrets"
+)
+
+const hash = "$2y$10$ABCDEFGHIJKLMNOPQRSTUeJ8fYd0q8m5vZ9m0o6h1w8x4c6ZkQm9e"
+
+func users(u ...config.User) config.Config { return config.Config{Auth: config.Auth{Users: u}} }
+
+func TestAPasswordIsHashedOnceAndAnewWhenItChanges(t *testing.T) {
+	cfg := users(config.User{Name: "alice", Password: "one"}, config.User{Name: "bob", PasswordHash: hash})
+	facts, kept, err := secrets.Resolver{}.Facts(cfg, secrets.Kept{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := facts.PasswordHashes["alice"]
+	if bcrypt.CompareHashAndPassword([]byte(first), []byte("one")) != nil {
+		t.Errorf("%q is not a hash of the password", first)
+	}
+	if facts.PasswordHashes["bob"] != hash || len(kept.Hashes) != 1 || facts.HTTPSecret == "" {
+		t.Errorf("facts %+v, kept %+v", facts, kept)
+	}
+
+	again, keptAgain, err := secrets.Resolver{}.Facts(cfg, kept)
+	if err != nil || again.PasswordHashes["alice"] != first || again.HTTPSecret != facts.HTTPSecret {
+		t.Errorf("the second time differs: %+v, %v", again, err)
+	}
+	changed, _, err := secrets.Resolver{}.Facts(users(config.User{Name: "alice", Password: "two"}), keptAgain)
+	if err != nil || bcrypt.CompareHashAndPassword([]byte(changed.PasswordHashes["alice"]), []byte("two")) != nil {
+		t.Errorf("a changed password keeps its old hash: %v", err)
+	}
+	_, gone, err := secrets.Resolver{}.Facts(users(), keptAgain)
+	if err != nil || len(gone.Hashes) != 0 {
+		t.Errorf("a user who is gone is still kept: %+v, %v", gone, err)
+	}
+}
+
+func TestKeptIsForRootAloneAndReadsBack(t *testing.T) {
+	kept := secrets.Kept{HTTPSecret: "s", Hashes: map[string]string{"a": "b"}}
+	files, err := kept.Files()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if f.Mode.Perm()&0o077 != 0 {
+			t.Errorf("%s has mode %v", f.Path, f.Mode)
+		}
+	}
+	back, err := secrets.Load(files)
+	if err != nil || back.HTTPSecret != "s" || back.Hashes["a"] != "b" {
+		t.Errorf("got %+v, %v", back, err)
+	}
+}
+
+func TestSecretsFromFilesAndCredentials(t *testing.T) {
+	root, credentials := t.TempDir(), t.TempDir()
+	write := func(path, data string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(data), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(filepath.Join(root, "secret"), "from a file\n")
+	write(filepath.Join(root, "empty"), "\n")
+	write(filepath.Join(root, "large"), strings.Repeat("x", 100<<10))
+	write(filepath.Join(credentials, "name"), "from a credential")
+	if err := os.Mkdir(filepath.Join(root, "dir"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	r := secrets.Resolver{Root: root, Credentials: credentials}
+	tests := []struct {
+		in         config.Secret
+		want, fail string
+	}{
+		{"literal", "literal", ""},
+		{"file:/secret", "from a file", ""},
+		{"cred:name", "from a credential", ""},
+		{"file:/missing", "", "cannot read /missing: no such file or directory"},
+		{"cred:missing", "", "cannot read credential missing: no such file or directory"},
+		{"file:/empty", "", "cannot use /empty: it is empty"},
+		{"file:/large", "", "cannot read /large: larger than 65536 bytes, which no secret is"},
+		{"file:/dir", "", "cannot read /dir: not a regular file"},
+	}
+	for _, test := range tests {
+		got, err := r.Value(test.in)
+		if got != test.want || (err == nil) != (test.fail == "") || (err != nil && err.Error() != test.fail) {
+			t.Errorf("%s: got %q, %v; want %q, %q", test.in, got, err, test.want, test.fail)
+		}
+	}
+}
+
+func TestProblemsNameTheKeyAndNeverTheValue(t *testing.T) {
+	root := t.TempDir()
+	if err := os.WriteFile(filepath.Join(root, "hash"), []byte("hunter2"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg := users(
+		config.User{Name: "a", PasswordHash: "file:/hash"},
+		config.User{Name: "b", Password: config.Secret(strings.Repeat("hunter2", 11))},
+	)
+	cfg.HTTPSecret = "file:/missing"
+	_, _, err := secrets.Resolver{Root: root}.Facts(cfg, secrets.Kept{})
+	if err == nil {
+		t.Fatal("no error")
+	}
+	want := `httpSecret: cannot read /missing: no such file or directory
+auth.users[0].passwordHash: not a bcrypt hash, as htpasswd -nB prints it
+auth.users[1].password: too long: bcrypt takes at most 72 bytes`
+	if err.Error() != want {
+		t.Errorf("got:\n%v\nwant:\n%s", err, want)
+	}
+}
