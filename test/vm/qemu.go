@@ -3,6 +3,7 @@ package vm
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -139,4 +140,22 @@ func or(n, otherwise int) int {
 		return otherwise
 	}
 	return n
+}
+
+// IsNew tells whether the machine has no disk yet.
+func (m Machine) IsNew() bool {
+	_, err := os.Stat(m.path(diskFile))
+	return err != nil
+}
+
+// Forget removes the machine's disk and what belongs to it, but for what its
+// console printed.
+func (m Machine) Forget() error {
+	var errs []error
+	for _, name := range []string{diskFile, baseFile, seedFile, varsFile, pidFile} {
+		if err := os.Remove(m.path(name)); err != nil && !os.IsNotExist(err) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }

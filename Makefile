@@ -1,0 +1,34 @@
+# One line a target: what each does is in scripts/.
+.PHONY: help bootstrap up down build image test test-unit test-fuzz test-machine test-build test-image bench lint clean
+MAKEFLAGS += --no-print-directory
+
+help: ## what can be made
+	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' Makefile | expand -t 15
+bootstrap: ## installs the Debian packages that the rest needs
+	@scripts/bootstrap
+up: ## boots the image in QEMU and says how to log in (USER_DATA=file, PORT=8443)
+	@scripts/up
+down: ## stops that machine and keeps its images
+	@scripts/down
+build: ## dist/redoubt and dist/packer-plugin-redoubt
+	@scripts/build
+image: ## dist/redoubt-VERSION-amd64.qcow2
+	@scripts/image
+test: ## all the tests below, in this order
+	@scripts/test
+test-unit: ## the code
+	@scripts/test unit
+test-fuzz: ## what takes outside bytes, 30 s each (FUZZTIME=30s)
+	@scripts/test fuzz
+test-machine: ## the image's root under systemd-nspawn
+	@scripts/test machine
+test-build: ## the image, built twice
+	@scripts/test build
+test-image: ## the image in QEMU, and real clients
+	@scripts/test image
+bench: ## beside the stock registry: writes docs/performance.md
+	@scripts/bench
+lint: ## gofmt, vet, staticcheck, shellcheck
+	@scripts/lint
+clean: ## removes dist, the caches and the machine of make up
+	@scripts/clean

@@ -1,0 +1,198 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/redoubt-registry/redoubt/test/vm"
+)
+
+const (
+	bootLimit = 10 * time.Minute // a loaded machine under TCG
+	offLimit  = 90 * time.Second
+	still     = 20 * time.Second // how long nothing new is reported
+)
+
+// errMaintenance is a machine that serves nothing since its configuration is wrong.
+var errMaintenance = errors.New("the machine is in maintenance mode")
+
+// up boots the machine, waits until the registry answers, and prints how to use it.
+func up(ctx context.Context, out io.Writer, s settings) error {
+	if v, err := vm.Attach(s.dir); err == nil && v.Running() {
+		return fmt.Errorf("a machine is already up in %s: make down stops it", s.dir)
+	}
+	qcow2, err := image()
+	if err != nil {
+		return err
+	}
+	data, err := s.readUserData()
+	if err != nil {
+		return err
+	}
+	accel, why, err := vm.ChooseAccel(ctx, qcow2)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "Booting %s with %s: %s.\n", qcow2, strings.ToUpper(string(accel)), why)
+	m := vm.Machine{Dir: s.dir, Image: qcow2, Accel: accel, Forwards: s.forwards(), Detached: true}
+	v, err := boot(ctx, out, m, s, data)
+	if err != nil {
+		return err
+	}
+	ca, err := fetchCA(v, s)
+	if err != nil {
+		return err
+	}
+	describe(out, s, data, ca, v.Age())
+	return nil
+}
+
+// boot starts the machine and waits for its registry. A kernel that panics gets
+// another try; a machine that does not come up is not left behind.
+func boot(ctx context.Context, out io.Writer, m vm.Machine, s settings, data []byte) (*vm.VM, error) {
+	fresh := m.IsNew()
+	for try := 1; ; try++ {
+		v, err := start(ctx, m, data)
+		if err == nil {
+			err = await(ctx, out, v, s)
+		}
+		switch {
+		case err == nil:
+			return v, nil
+		case errors.Is(err, errMaintenance) && s.force:
+			return nil, fmt.Errorf("%w (it keeps running: make down stops it)", err)
+		case v != nil:
+			_ = v.Kill()
+		}
+		if fresh {
+			_ = m.Forget()
+		}
+		if !errors.Is(err, vm.ErrPanic) || try == 2 {
+			return nil, err
+		}
+		fmt.Fprintf(out, "%v: trying once more.\n", err)
+	}
+}
+
+func start(ctx context.Context, m vm.Machine, data []byte) (*vm.VM, error) {
+	if err := m.Seed(ctx, "", data); err != nil {
+		return nil, err
+	}
+	return m.Start(ctx)
+}
+
+// await reports the boot's stages until the registry asks for a login.
+func await(ctx context.Context, out io.Writer, v *vm.VM, s settings) error {
+	ctx, cancel := context.WithTimeout(ctx, bootLimit)
+	defer cancel()
+	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true}, // it only asks: are you up?
+	}}
+	told, at := "", time.Now()
+	return v.Await(ctx, "a registry on port "+fmt.Sprint(s.port), func() (bool, error) {
+		if stage := v.Stage(); stage != told {
+			told, at = stage, time.Now()
+			fmt.Fprintf(out, "%5s  %s\n", v.Age(), stage)
+		} else if time.Since(at) > still {
+			at = time.Now()
+			fmt.Fprintf(out, "%5s  … %.90s\n", v.Age(), v.LastLine())
+		}
+		return ask(ctx, client, fmt.Sprintf("https://127.0.0.1:%d/v2/", s.port))
+	})
+}
+
+// ask tells whether the registry answers. Maintenance mode is an error that says
+// what the machine says.
+func ask(ctx context.Context, client *http.Client, url string) (bool, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return false, err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return false, nil
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusServiceUnavailable {
+		return resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusOK, nil
+	}
+	var body struct {
+		Errors []struct {
+			Code, Message string
+		}
+	}
+	text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<16))
+	if json.Unmarshal(text, &body) != nil || len(body.Errors) == 0 {
+		return false, nil // not ready yet
+	}
+	var reasons []string
+	for _, e := range body.Errors {
+		reasons = append(reasons, e.Message)
+	}
+	return false, fmt.Errorf("%w: %s", errMaintenance, strings.Join(reasons, "; "))
+}
+
+// down presses the machine's power button, and pulls its plug when that does not
+// help. Its disk stays.
+func down(ctx context.Context, out io.Writer, s settings) error {
+	v, err := vm.Attach(s.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		fmt.Fprintln(out, "No machine is up.")
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(out, "Shutting the machine down.")
+	ctx, cancel := context.WithTimeout(ctx, offLimit)
+	defer cancel()
+	if err := v.PowerOff(ctx); err != nil {
+		fmt.Fprintf(out, "It did not power off in %s: pulling its plug.\n", offLimit)
+		if err := v.Kill(); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(out, "It is down. Its images stay in %s: make up brings it back, make clean forgets it.\n", s.dir)
+	return nil
+}
+
+// describe prints what a person types next.
+func describe(out io.Writer, s settings, data []byte, ca authority, took time.Duration) {
+	at := fmt.Sprintf("localhost:%d", s.port)
+	dir, err := os.Getwd()
+	if err != nil {
+		dir = "."
+	}
+	file := filepath.Join(dir, s.dir, caFile)
+	if filepath.IsAbs(s.dir) {
+		file = filepath.Join(s.dir, caFile)
+	}
+	fmt.Fprintf(out, `
+The registry is up at https://%[1]s after %[2]s. Log in, push and pull:
+
+  %[3]sdocker login %[1]s -u %[4]s%[5]s
+  tar -c README.md | docker import - %[1]s/demo/hello:1
+  docker push %[1]s/demo/hello:1
+  docker pull %[1]s/demo/hello:1
+
+Its CA is in %[6]s (SHA-256 %[7]s, %[8]s).
+docker does not check the certificate of a loopback address. For other clients, and other machines:
+
+  mkdir -p /etc/docker/certs.d/%[1]s && cp %[6]s /etc/docker/certs.d/%[1]s/ca.crt
+  mkdir -p /etc/containers/certs.d/%[1]s && cp %[6]s /etc/containers/certs.d/%[1]s/ca.crt
+
+What the machine says on its console: %[9]s
+make down stops it and keeps its images; make clean forgets it.
+`, at, took, password(data), firstUser(data), stdin(data), file, ca.fingerprint, ca.proof, filepath.Join(s.dir, "serial.log"))
+}
