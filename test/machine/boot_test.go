@@ -1,18 +1,86 @@
 package machine_test
 
 import (
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"strings"
 	"testing"
 
 	"github.com/redoubt-registry/redoubt/test/machine"
+	"github.com/redoubt-registry/redoubt/units"
 )
 
-func TestBoot(t *testing.T) {
-	m := machine.Boot(t)
-	t.Log(m.TryRun("systemctl", "is-system-running"))
-	t.Log(m.TryRun("systemctl", "--failed", "--no-pager"))
-	t.Log(m.TryRun("systemd-analyze", "blame", "--no-pager"))
-	t.Log(m.TryRun("systemctl", "list-units", "--no-pager"))
-	t.Log(m.TryRun("ls", "-la", "/etc/ssh", "/etc/redoubt", "/run"))
-	t.Log(m.TryRun("journalctl", "-b", "--no-pager", "-p", "4"))
-	t.Log(m.Console())
+// maxExposure is what "systemd-analyze security" may say of a unit of ours, in
+// tenths. It may go down, never up.
+const maxExposure = 15
+
+// unitNames lists the units that the image adds.
+func unitNames(t *testing.T, suffix string) []string {
+	t.Helper()
+	names, err := fs.Glob(units.Files, "*"+suffix)
+	if err != nil || len(names) == 0 {
+		t.Fatalf("no units with suffix %q: %v", suffix, err)
+	}
+	return names
+}
+
+// TestUnits asks the machine's own systemd what it thinks of our units.
+func TestUnits(t *testing.T) {
+	m := machine.Boot(t, machine.Network()...)
+	t.Run("verify", func(t *testing.T) {
+		args := []string{"systemd-analyze", "verify", "--recursive-errors=yes"}
+		if out, err := m.TryRun(append(args, unitNames(t, "")...)...); err != nil || strings.Contains(out, "redoubt") {
+			t.Errorf("systemd-analyze verify: %v\n%s", err, out)
+		}
+	})
+	for _, name := range unitNames(t, ".service") {
+		t.Run("security of "+name, func(t *testing.T) {
+			out, err := m.TryRun("systemd-analyze", "security", "--no-pager", fmt.Sprintf("--threshold=%d", maxExposure), name)
+			if err != nil {
+				t.Errorf("%v: the exposure is more than %d tenths:\n%s", err, maxExposure, out)
+			}
+			lines := strings.Split(strings.TrimSpace(out), "\n")
+			t.Log(lines[len(lines)-1])
+		})
+	}
+	t.Run("sandbox in force", func(t *testing.T) {
+		// What systemd cannot do on this kernel it leaves out with a warning.
+		out := m.Run("journalctl", "--no-pager", "--output=cat", "--unit=init.scope")
+		for _, unit := range unitNames(t, ".service") {
+			for line := range strings.Lines(out) {
+				if strings.Contains(line, unit) && strings.Contains(line, "not supported") {
+					t.Error(line)
+				}
+			}
+		}
+	})
+}
+
+// TestNoUserData boots a machine that nobody gave anything: cloud-init stays out
+// of the way and nothing of it is waited for or failed.
+func TestNoUserData(t *testing.T) {
+	m := machine.Boot(t, machine.Network()...)
+	if state, _ := m.TryRun("systemctl", "is-active", "cloud-init-local.service"); strings.TrimSpace(state) != "inactive" {
+		t.Errorf("cloud-init-local.service is %s without a data source", state)
+	}
+	for _, u := range failedUnits(t, m) {
+		if u != units.Apply {
+			t.Errorf("%s failed", u)
+		}
+	}
+}
+
+// failedUnits returns the names of the units that systemd calls failed.
+func failedUnits(t *testing.T, m *machine.Machine) []string {
+	t.Helper()
+	var list []struct{ Unit string }
+	if err := json.Unmarshal([]byte(m.Run("systemctl", "list-units", "--failed", "--output=json")), &list); err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, u := range list {
+		names = append(names, u.Unit)
+	}
+	return names
 }

@@ -238,6 +238,11 @@ func (m *Machine) Dial(ctx context.Context, network, address string) (net.Conn, 
 	return r.conn, r.err
 }
 
+// Path is where the host finds a path of the machine that no symbolic link leads to.
+func (m *Machine) Path(path string) string {
+	return fmt.Sprintf("/proc/%d/root%s", m.leader, path)
+}
+
 // Property reads one property of a unit.
 func (m *Machine) Property(unit, name string) string {
 	m.t.Helper()
