@@ -87,3 +87,18 @@ func (n names) ids(owner, group string) (uid, gid int, err error) {
 	}
 	return uid, gid, nil
 }
+
+// Group returns the number of a group by its name in root's /etc/group.
+func Group(root, name string) (int, error) {
+	r, err := os.OpenRoot(root)
+	if err != nil {
+		return 0, fmt.Errorf("cannot open the root directory: %w", err)
+	}
+	defer r.Close()
+	names, err := readNames(r)
+	if err != nil {
+		return 0, err
+	}
+	_, gid, err := names.ids("root", name)
+	return gid, err
+}

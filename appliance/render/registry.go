@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/distribution/distribution/v3/configuration"
-	"gopkg.in/yaml.v2"
+	"go.yaml.in/yaml/v2"
 
 	"github.com/redoubt-registry/redoubt/appliance/config"
 )

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"path"
 	"slices"
 	"strings"
 
@@ -41,6 +42,17 @@ type Facts struct {
 	PasswordHashes map[string]string // bcrypt, by user name
 }
 
+// Paths is every file that this package may ever render: what an earlier apply
+// left at one of them goes when the configuration no longer asks for it.
+func Paths() []string {
+	return []string{
+		RegistryPath, HtpasswdPath, RedisPath, MaintenancePath, IssuePath, MOTDPath,
+		dropInPath(units.RegistrySocket), dropInPath(units.Registry),
+	}
+}
+
+func dropInPath(unit string) string { return unitsDir + "/" + unit + ".d/50-redoubt.conf" }
+
 // Tree returns every file that cfg asks for. cfg must be valid.
 func Tree(cfg config.Config, facts Facts) (tree.Tree, error) {
 	registry, err := registryYAML(cfg, facts)
@@ -73,11 +85,11 @@ func dropIn(unit, data string) []tree.File {
 	if data == "" {
 		return nil
 	}
-	dir := unitsDir + "/" + unit + ".d"
+	file := dropInPath(unit)
 	return []tree.File{
-		{Path: dir, Mode: fs.ModeDir | 0o755},
+		{Path: path.Dir(file), Mode: fs.ModeDir | 0o755},
 		{
-			Path: dir + "/50-redoubt.conf", Mode: 0o644, Unit: true, Data: []byte(header + data),
+			Path: file, Mode: 0o644, Unit: true, Data: []byte(header + data),
 			Readers: []tree.Reader{{Unit: unit, Verb: tree.Restart}},
 		},
 	}

@@ -27,11 +27,6 @@ const (
 	HashesPath     = Dir + "/password-hashes.json"
 )
 
-// CredentialsDir is where systemd keeps the credentials of
-// redoubt-apply.service while that is active: for an apply by hand, which has
-// no $CREDENTIALS_DIRECTORY.
-const CredentialsDir = "/run/credentials/redoubt-apply.service"
-
 const (
 	maxSize     = 64 << 10 // of a secret in a file
 	maxPassword = 72       // bytes that bcrypt takes

@@ -8,5 +8,7 @@ func commands() []*cobra.Command {
 		validateCommand(),
 		schemaCommand(),
 		showCommand(),
+		renderCommand(),
+		applyCommand(),
 	}
 }

@@ -1,0 +1,261 @@
+package appliance
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/redoubt-registry/redoubt/appliance/cert"
+	"github.com/redoubt-registry/redoubt/appliance/disk"
+	"github.com/redoubt-registry/redoubt/appliance/plan"
+	"github.com/redoubt-registry/redoubt/appliance/render"
+	"github.com/redoubt-registry/redoubt/appliance/secrets"
+	"github.com/redoubt-registry/redoubt/appliance/systemd"
+	"github.com/redoubt-registry/redoubt/appliance/tree"
+	"github.com/redoubt-registry/redoubt/units"
+)
+
+const (
+	appliedPath     = render.Dir + "/applied.json"
+	caDir           = "/var/lib/redoubt/ca"
+	certificatesDir = "/var/lib/redoubt/certificates"
+	group           = "redoubt-registry"
+)
+
+// applied is what the units are known to have read, as it is kept in
+// appliedPath.
+type applied struct {
+	Files plan.Applied `json:"files"`
+	// Certificate is the generation of the server's certificate.
+	Certificate string `json:"certificate,omitempty"`
+}
+
+// change is the way from what the machine is to a target.
+type change struct {
+	plan    plan.Plan
+	have    tree.Tree // what was there before, with the readers that it had
+	applied applied
+	done    bool // something was changed
+}
+
+// compare plans the way to want.
+func (m *Machine) compare(ctx context.Context, want target) (change, error) {
+	c := change{applied: m.loadApplied()}
+	paths := slices.Concat(want.files.Paths(), c.applied.Files.Paths(), render.Paths())
+	slices.Sort(paths)
+	have, err := disk.Read(m.Root, slices.Compact(paths))
+	if err != nil {
+		return c, err
+	}
+	for i, f := range have {
+		have[i].Readers, have[i].Unit = c.applied.Files[f.Path].Readers, c.applied.Files[f.Path].Unit
+	}
+	c.have = have
+	c.plan = plan.New(have, want.files, c.applied.Files)
+	c.plan.Actions, err = m.settle(ctx, c.plan.Actions, want)
+	return c, err
+}
+
+// settle fits actions to the states of the units. What does not run cannot have
+// read an old file: it needs no action, and a start if it belongs to the
+// machine. What is only just coming up cannot reload yet: it restarts.
+func (m *Machine) settle(ctx context.Context, actions []tree.Reader, want target) ([]tree.Reader, error) {
+	required := []string{units.Registry}
+	if _, ok := want.files.Lookup(render.RedisPath); ok {
+		required = []string{units.Redis, units.Registry}
+	}
+	names := slices.Clone(required)
+	for _, a := range actions {
+		if !slices.Contains(names, a.Unit) {
+			names = append(names, a.Unit)
+		}
+	}
+	states, err := m.Units.States(ctx, names...)
+	if err != nil {
+		return nil, err
+	}
+	active := map[string]string{}
+	for _, s := range states {
+		active[s.Name] = s.Active
+	}
+	var settled []tree.Reader
+	for _, a := range actions {
+		if !runs(active[a.Unit]) {
+			continue
+		}
+		if a.Verb == tree.Reload && active[a.Unit] == "activating" {
+			a.Verb = tree.Restart
+		}
+		settled = append(settled, a)
+	}
+	for _, unit := range required {
+		if !runs(active[unit]) {
+			settled = append(settled, tree.Reader{Unit: unit, Verb: tree.Start})
+		}
+	}
+	return settled, nil
+}
+
+func runs(active string) bool { return active != "" && active != "inactive" && active != "failed" }
+
+var _ Units = (*systemd.Manager)(nil)
+
+// carryOut makes the machine what want says, and looks whether it then is.
+func (m *Machine) carryOut(ctx context.Context, want target, c *change) error {
+	if err := m.keepSecrets(want); err != nil {
+		return err
+	}
+	if err := m.certify(want, c); err != nil {
+		return err
+	}
+	if !c.plan.Empty() {
+		c.done = true
+		if len(c.plan.Write) > 0 {
+			c.applied.Files = plan.Intend(c.applied.Files, c.plan)
+			if err := m.saveApplied(c.applied); err != nil {
+				return err
+			}
+		}
+		if err := disk.Commit(m.Root, c.plan); err != nil {
+			return err
+		}
+	}
+	if m.Ready != nil {
+		if err := m.Ready(); err != nil {
+			return err
+		}
+	}
+	if err := m.act(ctx, c.plan); err != nil {
+		return err
+	}
+	c.applied = applied{Files: plan.Record(want.files), Certificate: m.publishedCertificate()}
+	if err := m.saveApplied(c.applied); err != nil {
+		return err
+	}
+	return m.serves(ctx, want)
+}
+
+func (m *Machine) act(ctx context.Context, p plan.Plan) error {
+	ctx, cancel := context.WithTimeout(ctx, jobsTimeout)
+	defer cancel()
+	var run []tree.Reader
+	var start []string
+	for _, a := range p.Actions {
+		if a.Verb == tree.Start {
+			start = append(start, a.Unit)
+		} else {
+			run = append(run, a)
+		}
+	}
+	if p.Units || len(run) > 0 {
+		if err := m.Units.Run(ctx, p.Units, run); err != nil {
+			return err
+		}
+	}
+	if len(start) > 0 {
+		return m.Units.Start(ctx, start...)
+	}
+	return nil
+}
+
+// keepSecrets writes those that are new, before a file is rendered with them.
+func (m *Machine) keepSecrets(want target) error {
+	if want.kept == nil {
+		return nil
+	}
+	have, err := disk.Read(m.Root, append(secrets.Paths(), secrets.Dir))
+	if err != nil {
+		return err
+	}
+	return disk.Commit(m.Root, plan.New(have, want.kept, nil))
+}
+
+// certify makes sure of the server's certificate. The registry reads a new one
+// when it reloads. While there is an old one, trouble is only a warning: the old
+// one serves.
+func (m *Machine) certify(want target, c *change) error {
+	names := want.names()
+	if names == nil {
+		return nil
+	}
+	err := m.ensureCertificate(names, want, c)
+	published := m.publishedCertificate()
+	if err != nil && published == "" {
+		return err
+	}
+	if err != nil {
+		fmt.Fprintf(m.Out, "warning: the old certificate stays: %v\n", err)
+	}
+	reads := func(a tree.Reader) bool { return a.Unit == units.Registry }
+	if c.applied.Certificate != published && !slices.ContainsFunc(c.plan.Actions, reads) {
+		fmt.Fprintf(m.Out, "%-8s %s\n", tree.Reload, units.Registry)
+		c.plan.Actions = append(c.plan.Actions, tree.Reader{Unit: units.Registry, Verb: tree.Reload})
+	}
+	return nil
+}
+
+// ensureCertificate makes the own CA and the server's certificate, or keeps what
+// there is.
+func (m *Machine) ensureCertificate(names []string, want target, c *change) error {
+	ca, out, err := cert.EnsureCA(filepath.Join(m.Root, caDir), names, m.Now(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	if out.New {
+		fmt.Fprintf(m.Out, "made     a certificate authority in %s: %s\n", caDir, out.Reason)
+	}
+	for _, kept := range out.Kept {
+		fmt.Fprintf(m.Out, "kept     the old one as %s\n", strings.TrimPrefix(kept, m.Root))
+	}
+	gid, err := disk.Group(m.Root, group)
+	if err != nil {
+		return err
+	}
+	out, err = cert.EnsureServer(filepath.Join(m.Root, certificatesDir), ca, names,
+		want.cfg.TLS.InternalCA.LeafValidity, m.Now(), rand.Reader, gid)
+	if err == nil && out.New {
+		c.done = true
+		fmt.Fprintf(m.Out, "made     the server's certificate: %s\n", out.Reason)
+	}
+	return err
+}
+
+// publishedCertificate is the generation that is in force.
+func (m *Machine) publishedCertificate() string {
+	generation, _ := os.Readlink(filepath.Join(m.Root, certificatesDir, "current")) // none is ""
+	return generation
+}
+
+// loadApplied reads appliedPath. One that is missing or damaged is empty: then
+// every unit acts once too often, which is harmless.
+func (m *Machine) loadApplied() applied {
+	var a applied
+	data, err := os.ReadFile(filepath.Join(m.Root, appliedPath))
+	if err == nil {
+		err = json.Unmarshal(data, &a)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		fmt.Fprintf(m.Out, "warning: cannot read %s, so every unit acts: %v\n", appliedPath, err)
+		return applied{}
+	}
+	return a
+}
+
+func (m *Machine) saveApplied(a applied) error {
+	data, err := json.MarshalIndent(a, "", "  ")
+	if err != nil {
+		return fmt.Errorf("cannot write %s: %w", appliedPath, err)
+	}
+	if have, err := os.ReadFile(filepath.Join(m.Root, appliedPath)); err == nil && bytes.Equal(have, data) {
+		return nil
+	}
+	return disk.Commit(m.Root, plan.Plan{Write: []tree.File{{Path: appliedPath, Mode: 0o600, Data: data}}})
+}

@@ -1,0 +1,88 @@
+package appliance
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/redoubt-registry/redoubt/appliance/config"
+	"github.com/redoubt-registry/redoubt/appliance/generations"
+	"github.com/redoubt-registry/redoubt/appliance/render"
+	"github.com/redoubt-registry/redoubt/appliance/tree"
+	"github.com/redoubt-registry/redoubt/units"
+)
+
+// keep remembers a target that serves, and says so.
+func (m *Machine) keep(t target, c change) error {
+	g, err := generations.Save(m.Root, t.document, generations.Generation{Applied: m.Now(), Sources: t.sources})
+	if err != nil {
+		return err
+	}
+	verb := "serves"
+	if !c.done {
+		verb = "still serves"
+	}
+	fmt.Fprintf(m.Out, "%s %s, generation %d\n", address(t.cfg), verb, g.Number)
+	return nil
+}
+
+// fallBack brings back what served before, when want could not be carried out
+// or does not serve. It returns what became of the machine, failure included.
+func (m *Machine) fallBack(ctx context.Context, want target, c change, failure error) error {
+	starts := slices.Contains(c.plan.Actions, tree.Reader{Unit: units.Registry, Verb: tree.Start})
+	if !c.done && !starts {
+		return fmt.Errorf("nothing was changed, but %w", failure)
+	}
+	for _, back := range m.candidates(want, c, failure) {
+		fmt.Fprintf(m.Out, "going back to %s\n", back.called)
+		change, err := m.compare(ctx, back)
+		if err == nil {
+			fmt.Fprint(m.Out, change.plan)
+			err = m.carryOut(ctx, back, &change)
+		}
+		if err == nil {
+			return fmt.Errorf("%w\nback to %s", failure, back.called)
+		}
+		failure = errors.Join(failure, fmt.Errorf("cannot go back to %s: %w", back.called, err))
+	}
+	return fmt.Errorf("%w\nnothing better is known: it stays as it is, and the registry keeps trying", failure)
+}
+
+// candidates are what could serve instead of want, the best first. While the
+// registry answers, if only to say that its storage is away, it recovers by
+// itself: then a notice would be no better.
+func (m *Machine) candidates(want target, c change, failure error) []target {
+	var out []target
+	document, err := generations.LastGood(m.Root)
+	if err == nil && document != nil {
+		out = m.earlier(want, c, document)
+	}
+	known := bytes.Equal(document, want.document) && c.done
+	if !want.maintenance && !known && (!c.done || errors.Is(failure, errSilent)) {
+		if t, err := m.maintain(want.cfg, config.Report{{Message: failure.Error()}}); err == nil {
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
+// earlier is the target of the last good document. Where the machine still has
+// its files they are taken to the byte: a secret in a file may be another by now.
+func (m *Machine) earlier(want target, c change, document []byte) []target {
+	t, err := m.rebuild(document)
+	if err != nil {
+		return nil
+	}
+	_, rendered := c.have.Lookup(render.RegistryPath)
+	_, maintenance := c.have.Lookup(render.MaintenancePath)
+	if rendered && !maintenance {
+		t.files, t.called = c.have, "the previous configuration"
+		return []target{t}
+	}
+	if bytes.Equal(document, want.document) {
+		return nil
+	}
+	return []target{t}
+}

@@ -1,0 +1,47 @@
+package appliance
+
+import (
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/redoubt-registry/redoubt/appliance/disk"
+	"github.com/redoubt-registry/redoubt/appliance/render"
+	"github.com/redoubt-registry/redoubt/appliance/secrets"
+	"github.com/redoubt-registry/redoubt/appliance/userdata"
+)
+
+// Render writes into dir, which it makes, what Apply would write for the
+// configuration in files on a machine that is new, and lists it on out. It needs
+// no root and no systemd. The secrets that a machine makes for itself are made
+// anew, for dir alone.
+func Render(dir string, files []string, credentials string, out io.Writer) error {
+	cfg, _, report := userdata.ReadFiles(files).Parse()
+	for _, w := range report.Warnings() {
+		fmt.Fprintln(out, w)
+	}
+	if err := report.Err(); err != nil {
+		return fmt.Errorf("cannot render:\n%w", err)
+	}
+	resolver := secrets.Resolver{Root: "/", Credentials: credentials}
+	facts, _, err := resolver.Facts(cfg, secrets.Kept{})
+	if err != nil {
+		return fmt.Errorf("cannot render:\n%w", err)
+	}
+	t, err := render.Tree(cfg, facts)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("cannot make the output directory: %w", err)
+	}
+	if err := disk.Export(dir, t); err != nil {
+		return err
+	}
+	for _, f := range t {
+		if !f.Mode.IsDir() {
+			fmt.Fprintf(out, "wrote    %s%s\n", dir, f.Path)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,202 @@
+package appliance
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/redoubt-registry/redoubt/appliance/config"
+	"github.com/redoubt-registry/redoubt/appliance/disk"
+	"github.com/redoubt-registry/redoubt/appliance/generations"
+	"github.com/redoubt-registry/redoubt/appliance/render"
+	"github.com/redoubt-registry/redoubt/appliance/secrets"
+	"github.com/redoubt-registry/redoubt/appliance/tree"
+	"github.com/redoubt-registry/redoubt/appliance/userdata"
+)
+
+// target is what the machine is to be.
+type target struct {
+	cfg         config.Config
+	document    []byte // cfg as it is kept; nil in maintenance
+	sources     []string
+	files       tree.Tree
+	kept        tree.Tree // secrets; nil in maintenance
+	maintenance bool
+	called      string // in messages
+}
+
+// names are those that the server's certificate is for.
+func (t target) names() []string {
+	if t.cfg.Hostname == "" || t.cfg.TLS.Mode == "off" {
+		return nil
+	}
+	return append([]string{t.cfg.Hostname}, t.cfg.Aliases...)
+}
+
+// choose decides what the machine is to be. problem says why that is not what
+// its sources ask for.
+func (m *Machine) choose() (t target, problem, err error) {
+	found := m.Source.Read()
+	lastGood, err := generations.LastGood(m.Root)
+	if err != nil {
+		fmt.Fprintf(m.Out, "warning: %v\n", err) // as if there were none
+	}
+	if problem = m.noNews(found); problem != nil {
+		found.Layers = append([]config.Layer{{Name: generations.LastGoodPath, Data: lastGood}}, found.Layers...)
+	}
+	cfg, origins, report := found.Parse()
+	for _, w := range append(report.Warnings(), shadowed(found.Layers, origins)...) {
+		fmt.Fprintln(m.Out, w)
+	}
+	if report.Err() == nil {
+		if t, err = m.build(cfg, found.Layers); err == nil {
+			return t, problem, nil
+		}
+		report = append(report, entries(err, origins)...)
+	}
+	if lastGood != nil {
+		t, err = m.rebuild(lastGood)
+		if err == nil {
+			return t, fmt.Errorf("the last good configuration serves, since the present one cannot be used:\n%w", report.Err()), nil
+		}
+		fmt.Fprintf(m.Out, "warning: cannot use %s: %v\n", generations.LastGoodPath, err)
+	}
+	t, err = m.maintain(cfg, report)
+	return t, fmt.Errorf("no images are served, since the configuration cannot be used:\n%w", report.Err()), err
+}
+
+// noNews is an error if cloud-init found no metadata on a machine whose
+// configuration came from there. What it had said before still holds.
+func (m *Machine) noNews(found userdata.Found) error {
+	if !found.NoNews {
+		return nil
+	}
+	g, err := generations.Newest(m.Root)
+	if err != nil {
+		return nil
+	}
+	for _, s := range g.Sources {
+		if strings.HasPrefix(s, "user-data") || strings.HasPrefix(s, "vendor-data") {
+			return errors.New("the last good configuration serves, since cloud-init found no metadata; see: cloud-init status --long")
+		}
+	}
+	return nil
+}
+
+// build renders cfg, which came from layers.
+func (m *Machine) build(cfg config.Config, layers []config.Layer) (target, error) {
+	t := target{cfg: cfg}
+	for _, l := range layers {
+		t.sources = append(t.sources, l.Name)
+	}
+	have, err := disk.Read(m.Root, secrets.Paths())
+	if err != nil {
+		return t, err
+	}
+	kept, err := secrets.Load(have)
+	if err != nil {
+		return t, err
+	}
+	facts, kept, err := m.resolver().Facts(cfg, kept)
+	if err != nil {
+		return t, err
+	}
+	if t.kept, err = kept.Files(); err != nil {
+		return t, err
+	}
+	if t.document, err = cfg.Document(); err != nil {
+		return t, err
+	}
+	t.files, err = render.Tree(cfg, facts)
+	return t, err
+}
+
+func (m *Machine) resolver() secrets.Resolver {
+	return secrets.Resolver{Root: m.Root, Credentials: m.Credentials}
+}
+
+// rebuild renders a document that Config.Document wrote.
+func (m *Machine) rebuild(document []byte) (target, error) {
+	layers := []config.Layer{{Name: generations.LastGoodPath, Data: document}}
+	cfg, _, report := config.Parse(layers)
+	if err := report.Err(); err != nil {
+		return target{}, err
+	}
+	t, err := m.build(cfg, layers)
+	t.called = "the last good configuration"
+	return t, err
+}
+
+// maintain is a machine that only says what is wrong. It has a certificate if
+// the mistakes leave no doubt about its names.
+func (m *Machine) maintain(cfg config.Config, report config.Report) (target, error) {
+	t := target{maintenance: true, cfg: cfg, called: "the notice of what is wrong"}
+	for _, e := range report.Errors() {
+		if strings.HasPrefix(e.Path, "hostname") || strings.HasPrefix(e.Path, "aliases") || strings.HasPrefix(e.Path, "tls") {
+			t.cfg.Hostname = ""
+		}
+	}
+	hostname := t.cfg.Hostname
+	if hostname == "" {
+		data, _ := os.ReadFile(filepath.Join(m.Root, "etc/hostname")) // only for people
+		hostname = strings.TrimSpace(string(data))
+	}
+	var err error
+	t.files, err = render.Maintenance(hostname, report)
+	return t, err
+}
+
+// entries makes report entries of what build found, each at the line of its key.
+func entries(err error, origins config.Origins) config.Report {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		var report config.Report
+		for _, e := range joined.Unwrap() {
+			report = append(report, entries(e, origins)...)
+		}
+		return report
+	}
+	e := config.Entry{Message: err.Error()}
+	if p, ok := errors.AsType[secrets.Problem](err); ok {
+		at := origins.At(p.Path)
+		e = config.Entry{File: at.File, Line: at.Line, Column: at.Column, Path: p.Path, Message: p.Err.Error()}
+	}
+	return config.Report{e}
+}
+
+// shadowed warns of each value of the cloud's that the operator's files replace:
+// whoever edits the user-data would wonder why nothing happens.
+func shadowed(layers []config.Layer, origins config.Origins) config.Report {
+	var below []config.Layer
+	for _, l := range layers {
+		if !operators(l.Name) {
+			below = append(below, l)
+		}
+	}
+	if len(below) == len(layers) {
+		return nil
+	}
+	_, lower, _ := config.Parse(below)
+	var report config.Report
+	for path, at := range origins {
+		under, ok := lower[path]
+		if ok && operators(at.File) && under.Line > 0 && !strings.HasPrefix(under.File, "/usr/") && !parentOfOther(path, origins) {
+			report = append(report, config.Entry{File: at.File, Line: at.Line, Column: at.Column, Path: path, Warning: true,
+				Message: "this is used, and not what " + under.String() + " says"})
+		}
+	}
+	return report.Sort()
+}
+
+func operators(file string) bool { return strings.HasPrefix(file, "/etc/redoubt/") }
+
+// parentOfOther tells whether path is a group or a list with more below it.
+func parentOfOther(path string, origins config.Origins) bool {
+	for other := range origins {
+		if strings.HasPrefix(other, path+".") || strings.HasPrefix(other, path+"[") {
+			return true
+		}
+	}
+	return false
+}
