@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -61,7 +62,7 @@ func (c *checker) check(n *yaml.Node, t reflect.Type, path string, depth int) *v
 	case t.Kind() == reflect.Interface:
 		return c.anything(n, path, depth)
 	case n.Kind != yaml.ScalarNode:
-		return c.fail(n, path, "must be a single value, %s", wanted(t))
+		return c.fail(n, path, "must be %s, not a list and not a group", wanted(t))
 	}
 	switch t.Kind() {
 	case reflect.Int:
@@ -69,7 +70,11 @@ func (c *checker) check(n *yaml.Node, t reflect.Type, path string, depth int) *v
 	case reflect.Bool:
 		return c.boolean(n, path)
 	}
-	return c.text(n, path)
+	v := c.text(n, path)
+	if list := words(t, path); list != nil && v.kind == scalar && !slices.Contains(list, v.scalar.(string)) {
+		return c.fail(n, path, "must be one of %s", strings.Join(list, " | "))
+	}
+	return v
 }
 
 func wanted(t reflect.Type) string {

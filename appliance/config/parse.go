@@ -50,9 +50,11 @@ func Parse(layers []Layer) (Config, Origins, Report) {
 		return Config{}, origins, report.Sort()
 	}
 	if whole {
-		cfg.validate(spot{origins: origins, wanting: wanting, report: &report})
+		top := spot{origins: origins, wanting: wanting, report: &report}
+		cfg.validate(top)
 		unsupported(merged, &report)
-		overlay(merged, &report)
+		overlay(merged.get("registry"), "registry", &report)
+		overlay(translate(cfg.Environment, top), "environment", &report)
 	}
 	return cfg, origins, report.Sort()
 }
@@ -86,8 +88,11 @@ func (c *checker) layer(layer Layer) (v *value, ok bool) {
 	if ours == nil && !cloud {
 		ours, foreign = root, nil
 	}
-	if !cloud {
-		for _, key := range foreign {
+	for _, key := range foreign {
+		switch {
+		case key.Value == "redoubt":
+			c.fail(key, "redoubt", "duplicate key: there must be only one")
+		case !cloud:
 			c.fail(key, shown(key.Value), `unknown key: beside "redoubt:" there must be no other`)
 		}
 	}
@@ -189,7 +194,6 @@ func withDefaults(v *value) *value {
 // is a layer by now and has been checked.
 func decode(v *value) (Config, error) {
 	settings, _ := v.plain().(map[string]any)
-	overlay, _ := settings["registry"].(map[string]any)
 	delete(settings, "registry")
 	reader := viper.NewWithOptions(viper.KeyDelimiter("\x1f"))
 	if err := reader.MergeConfigMap(settings); err != nil {
@@ -200,7 +204,9 @@ func decode(v *value) (Config, error) {
 		d.TagName = "yaml"
 		d.WeaklyTypedInput = false
 	})
-	cfg.Registry = overlay
+	if registry := v.get("registry"); registry != nil {
+		cfg.Registry, _ = registry.patch().(map[string]any)
+	}
 	return cfg, err
 }
 

@@ -99,7 +99,9 @@ func syntax(name string, data []byte, err error) *Entry {
 				line++
 			}
 		}
-		if strings.HasPrefix(m[2], "unknown anchor") {
+		if name, ok := strings.CutPrefix(m[2], "unknown anchor '"); ok {
+			name, _, _ = strings.Cut(name, "'")
+			line, _ = place(data, max(0, bytes.Index(data, []byte("*"+name))))
 			m[2] = "an alias (*name) without its anchor"
 		}
 		message += ": " + m[2]

@@ -78,7 +78,9 @@ func (w writer) node(v reflect.Value, path string) *yaml.Node {
 		n = &yaml.Node{Kind: yaml.ScalarNode, Value: fmt.Sprint(v.Interface())}
 	}
 	if len(n.Content) == 0 {
-		n.Style = yaml.FlowStyle
+		if n.Kind != yaml.ScalarNode {
+			n.Style = yaml.FlowStyle
+		}
 		if w.origins != nil {
 			n.LineComment = "# " + w.origins.At(path).orDefault(w.origins, path)
 		}

@@ -13,7 +13,10 @@ var later = regexp.MustCompile(`^(nodes|tls\.acme|tls\.files|tls\.internalCA\.(c
 
 // unsupported refuses what a later version does, at its line.
 func unsupported(merged *value, report *Report) {
-	known := map[string]any{}
+	known, wrong := map[string]any{}, map[string]bool{}
+	for _, e := range *report {
+		wrong[e.Path] = !e.Warning
+	}
 	defaultValue().walk("", func(path string, v *value) { known[path] = v.plain() })
 	refuse := func(path, key string, v *value) {
 		*report = append(*report, Entry{File: v.at.File, Line: v.at.Line, Column: v.at.Column,
@@ -21,7 +24,7 @@ func unsupported(merged *value, report *Report) {
 	}
 	merged.walk("", func(path string, v *value) {
 		switch {
-		case v.kind == bad || v.kind == unset:
+		case v.kind == bad || v.kind == unset || wrong[path] && v.kind == scalar:
 		case path == "tls.mode" && (v.scalar == "acme" || v.scalar == "files"):
 			refuse(path, path+": "+v.scalar.(string), v)
 		case path == "storage.s3":

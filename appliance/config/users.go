@@ -69,6 +69,10 @@ var bcrypt = regexp.MustCompile(`^\$2[aby]\$([0-9]{2})\$[./A-Za-z0-9]{53}$`)
 // gives the password away nor stops the machine: each step doubles the work.
 func validateHash(hash string, at spot) {
 	m := bcrypt.FindStringSubmatch(hash)
+	if _, after, ok := strings.Cut(hash, ":"); m == nil && ok && bcrypt.MatchString(after) {
+		at.fail("must be the hash alone: leave out the name and the colon")
+		return
+	}
 	if m == nil {
 		at.fail("not a bcrypt hash: $2y$, $2b$ or $2a$, a cost and 53 characters, as htpasswd -nB prints it")
 		return

@@ -23,7 +23,6 @@ func (c Config) validate(s spot) {
 	c.Health.Storage.validate(s.at("health").at("storage"))
 	c.Log.validate(s.at("log"))
 	c.Metrics.validate(s.at("metrics"), c.Listen)
-	validateEnvironment(c.Environment, s.at("environment"))
 }
 
 func (c Config) validateNames(s spot) {
