@@ -1,0 +1,178 @@
+package registry
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/distribution/distribution/v3/configuration"
+	"github.com/distribution/distribution/v3/health"
+	"github.com/distribution/distribution/v3/registry/handlers"
+	_ "github.com/distribution/distribution/v3/registry/storage/driver/filesystem" // registers itself
+	_ "github.com/distribution/distribution/v3/registry/storage/driver/inmemory"   // registers itself
+	"gopkg.in/yaml.v2"
+
+	"github.com/redoubt-registry/redoubt/appliance/registry/access"
+	"github.com/redoubt-registry/redoubt/appliance/registry/blob"
+	"github.com/redoubt-registry/redoubt/appliance/registry/descriptor"
+	"github.com/redoubt-registry/redoubt/appliance/registry/page"
+)
+
+// register makes our parts known to distribution, which finds them by name.
+func register() {
+	access.Register()
+	blob.Register()
+	descriptor.Register()
+}
+
+// buildApp makes distribution's application and what stands in front of it.
+func (g *generation) buildApp(s *server, old *generation) error {
+	c := g.config
+	g.takeTable(s, old)
+	if err := g.takeCache(s, old); err != nil {
+		return err
+	}
+	g.serveFromFiles()
+	headers, host := c.HTTP.Headers, c.HTTP.Host
+	app := *c // upstream changes it
+	app.HTTP.Headers = nil
+	app.HTTP.Debug.Prometheus.Enabled = false // a second application panics on it
+	if c.HTTP.TLS.Certificate != "" {
+		app.HTTP.Host = "" // links follow the name and port that the client used
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	g.cancel = cancel
+	g.health = health.NewRegistry()
+	var err error
+	if g.app, err = newApp(ctx, &app); err != nil {
+		return err
+	}
+	g.app.RegisterHealthChecks(g.health)
+	g.handler = g.route(g.app, page.Welcome{Host: display(host)}, headers)
+	return nil
+}
+
+// newApp calls upstream's constructor, which panics where others return.
+func newApp(ctx context.Context, c *configuration.Configuration) (app *handlers.App, err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			app, err = nil, fmt.Errorf("cannot use the configuration: %v", cause)
+		}
+	}()
+	return handlers.NewApp(ctx, c), nil
+}
+
+// takeTable hands the table of users to our access controller.
+func (g *generation) takeTable(s *server, old *generation) {
+	kind := g.config.Auth.Type()
+	if kind != access.Name && kind != "htpasswd" {
+		return
+	}
+	options := g.config.Auth.Parameters()
+	path, err := access.Path(options)
+	if err != nil {
+		return // the controller says so
+	}
+	if old != nil && old.table != nil && old.tablePath == path {
+		g.table = old.table
+	} else {
+		g.table = access.NewTable(path, func(err error) {
+			s.log.WithError(err).Error("the table of users is refused; the one before it stays, if there is one")
+		})
+	}
+	g.tablePath = path
+	options[access.TableOption] = g.table
+}
+
+// takeCache replaces upstream's use of Redis by ours.
+func (g *generation) takeCache(s *server, old *generation) error {
+	section := g.config.Redis
+	g.config.Redis = configuration.Redis{} // upstream would keep connections open
+	if kind := g.config.Storage["cache"]["blobdescriptor"]; kind != "redis" {
+		return nil
+	}
+	delete(g.config.Storage, "cache")
+	key, err := yaml.Marshal(section)
+	if err != nil {
+		return fmt.Errorf("cannot use redis: %w", err)
+	}
+	if old != nil && old.cache != nil && old.cacheKey == string(key) {
+		g.cache = old.cache
+	} else {
+		client, err := descriptor.Client(section)
+		if err != nil {
+			return err
+		}
+		g.cache = descriptor.New(client, func(text string, err error) {
+			s.log.WithError(err).Warn(text)
+		})
+	}
+	g.cacheKey = string(key)
+	g.addMiddleware("registry", descriptor.Name, descriptor.CacheOption, g.cache)
+	return nil
+}
+
+// serveFromFiles makes blobs go out straight from their files, where nothing
+// else needs to see them on the way.
+func (g *generation) serveFromFiles() {
+	c := g.config
+	if c.Storage.Type() != "filesystem" {
+		return
+	}
+	root, ok := c.Storage.Parameters()["rootdirectory"].(string)
+	if !ok {
+		return
+	}
+	g.root = root
+	if c.Proxy.RemoteURL == "" && len(c.Notifications.Endpoints) == 0 && len(c.Middleware["storage"]) == 0 {
+		g.addMiddleware("repository", blob.Name, blob.RootOption, root)
+	}
+}
+
+func (g *generation) addMiddleware(kind, name, option string, value any) {
+	if g.config.Middleware == nil {
+		g.config.Middleware = map[string][]configuration.Middleware{}
+	}
+	g.config.Middleware[kind] = append(g.config.Middleware[kind], configuration.Middleware{
+		Name: name, Options: configuration.Parameters{option: value},
+	})
+}
+
+// route puts the checks in front of the application: the registry's paths go
+// to it while the machine is healthy, everything else to the page.
+func (g *generation) route(app, rest http.Handler, headers http.Header) http.Handler {
+	base := strings.TrimSuffix(g.config.HTTP.Prefix, "/") + "/v2"
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for name, values := range headers {
+			for _, v := range values {
+				w.Header().Add(name, v)
+			}
+		}
+		if r.URL.Path != base && !strings.HasPrefix(r.URL.Path, base+"/") {
+			rest.ServeHTTP(w, r)
+			return
+		}
+		// Upstream would believe whoever sends these.
+		for _, h := range []string{"Forwarded", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Port", "X-Forwarded-For", "X-Real-Ip"} {
+			r.Header.Del(h)
+		}
+		if len(g.failures(r.Context())) > 0 {
+			page.Unavailable(w, "the registry's storage is not available")
+			return
+		}
+		if g.table != nil && !g.table.Ready() {
+			page.Unavailable(w, "the registry's table of users cannot be read")
+			return
+		}
+		app.ServeHTTP(w, r)
+	})
+}
+
+// display is the host that a client logs in to.
+func display(host string) string {
+	if _, rest, ok := strings.Cut(host, "://"); ok {
+		return strings.TrimSuffix(rest, "/")
+	}
+	return host
+}

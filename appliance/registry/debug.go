@@ -1,0 +1,40 @@
+package registry
+
+import (
+	"net/http"
+	"sync"
+
+	"github.com/redoubt-registry/redoubt/appliance/registry/metrics"
+)
+
+// debugServer serves metrics and health on a loopback address.
+type debugServer struct {
+	mu     sync.Mutex
+	addr   string
+	server *http.Server
+}
+
+// move makes addr the address, before the old one is given up. Empty is none.
+func (d *debugServer) move(addr string, h http.Handler) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if addr == d.addr {
+		return nil
+	}
+	var next *http.Server
+	if addr != "" {
+		l, err := metrics.Listen(addr)
+		if err != nil {
+			return err
+		}
+		next = &http.Server{Handler: h, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout}
+		go func() { _ = next.Serve(l) }() // ends with Close
+	}
+	if d.server != nil {
+		_ = d.server.Close() // nothing of a client's is lost
+	}
+	d.addr, d.server = addr, next
+	return nil
+}
+
+func (d *debugServer) close() { _ = d.move("", nil) }

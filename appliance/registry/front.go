@@ -1,0 +1,103 @@
+package registry
+
+import (
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/redoubt-registry/redoubt/appliance/registry/logs"
+	"github.com/redoubt-registry/redoubt/appliance/registry/page"
+)
+
+// ServeHTTP answers on the registry's socket: it gives the request to the
+// generation in force, which stays until the answer is done.
+func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	g := s.acquire()
+	defer g.release()
+	s.observe(g, w, r, g.handler)
+}
+
+// serveRedirect answers on the other sockets: it sends readers to the
+// registry's address. What a client sends in the clear is not taken, and not
+// sent on in silence either.
+func (s *server) serveRedirect(w http.ResponseWriter, r *http.Request) {
+	g := s.acquire()
+	defer g.release()
+	s.observe(g, w, r, http.HandlerFunc(g.redirect))
+}
+
+func (g *generation) redirect(w http.ResponseWriter, r *http.Request) {
+	if g.maintenance != nil {
+		g.maintenance.ServeHTTP(w, r)
+		return
+	}
+	host, err := url.Parse(g.config.HTTP.Host)
+	if err != nil || host.Host == "" || (r.Method != http.MethodGet && r.Method != http.MethodHead) {
+		page.Refused(w, http.StatusForbidden, "this registry is served over https only")
+		return
+	}
+	target := url.URL{Scheme: "https", Host: host.Host, Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery}
+	w.Header().Set("Cache-Control", "no-store")
+	http.Redirect(w, r, target.String(), http.StatusPermanentRedirect)
+}
+
+// observe counts and logs what h answers, and keeps its panics to the request.
+func (s *server) observe(g *generation, w http.ResponseWriter, r *http.Request, h http.Handler) {
+	began := time.Now()
+	rec := &recorder{ResponseWriter: w}
+	end := s.metrics.Begin(r, began)
+	defer func() {
+		cause := recover()
+		if cause != nil && cause != http.ErrAbortHandler {
+			s.log.Errorf("a request failed: %s %s: %v", r.Method, r.URL.EscapedPath(), cause)
+			if rec.status == 0 {
+				page.Unavailable(rec, "the request could not be answered")
+			}
+		}
+		status := rec.Status()
+		end(status)
+		if g.accessLog != nil {
+			logs.Access(g.accessLog, r, status, rec.bytes, began)
+		}
+		if cause != nil {
+			panic(http.ErrAbortHandler)
+		}
+	}()
+	h.ServeHTTP(rec, r)
+}
+
+// recorder notes what is answered.
+type recorder struct {
+	http.ResponseWriter
+	status int
+	bytes  int64
+}
+
+func (r *recorder) WriteHeader(status int) {
+	if r.status == 0 && status >= 200 {
+		r.status = status
+	}
+	r.ResponseWriter.WriteHeader(status)
+}
+
+func (r *recorder) Write(p []byte) (int, error) {
+	if r.status == 0 {
+		r.status = http.StatusOK
+	}
+	n, err := r.ResponseWriter.Write(p)
+	r.bytes += int64(n)
+	return n, err
+}
+
+// Status is what the client was sent: 200 where the handler said nothing.
+func (r *recorder) Status() int {
+	if r.status == 0 {
+		return http.StatusOK
+	}
+	return r.status
+}
+
+// Flush and Unwrap let the handler reach the connection.
+func (r *recorder) Flush() { _ = http.NewResponseController(r.ResponseWriter).Flush() }
+
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }

@@ -1,0 +1,264 @@
+package registry
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/distribution/distribution/v3/configuration"
+	"github.com/distribution/distribution/v3/health"
+	"github.com/distribution/distribution/v3/registry/handlers"
+	"github.com/sirupsen/logrus"
+
+	"github.com/redoubt-registry/redoubt/appliance/cert"
+	"github.com/redoubt-registry/redoubt/appliance/registry/access"
+	"github.com/redoubt-registry/redoubt/appliance/registry/descriptor"
+	"github.com/redoubt-registry/redoubt/appliance/registry/logs"
+	"github.com/redoubt-registry/redoubt/appliance/registry/page"
+)
+
+// defaultDrain is used where http.draintimeout is not set.
+const defaultDrain = time.Minute
+
+// generation is one configuration in force, and the requests that it answers.
+type generation struct {
+	config      *configuration.Configuration
+	maintenance *page.Maintenance // not nil: this is all that is served
+	handler     http.Handler
+	settings    logs.Settings
+	undoLog     func()
+	accessLog   *logrus.Logger // nil: off
+	tls         *tls.Config
+	pair        *cert.KeyPair // nil: no TLS
+	pairFiles   [2]string     // where pair comes from; empty: made here
+	table       *access.Table // nil: another kind of authentication
+	tablePath   string
+	cache       *descriptor.Cache // nil: none, or upstream's in memory
+	cacheKey    string
+	root        string // of a filesystem store
+	health      *health.Registry
+	app         *handlers.App
+	cancel      context.CancelFunc
+
+	inFlight sync.WaitGroup
+}
+
+// build makes a generation from the files. What the old one has and what may
+// go on is handed over: the table of users with the logins it knows, the
+// cache, the certificate.
+func (s *server) build(old *generation) (*generation, error) {
+	g := &generation{maintenance: page.ReadMaintenance(s.opts.Maintenance), cancel: func() {}}
+	config, err := s.readConfig(g.maintenance != nil)
+	if err != nil {
+		return nil, err
+	}
+	g.config = config
+	if g.settings, err = logs.Read(config.Log); err != nil {
+		return nil, err
+	}
+	if !config.Log.AccessLog.Disabled {
+		g.accessLog = logs.New(s.log.Out)
+		g.settings.Apply(g.accessLog)
+		g.accessLog.SetLevel(logrus.InfoLevel)
+	}
+	g.undoLog = g.settings.Apply(s.log)
+	if g.maintenance != nil {
+		g.handler = g.maintenance
+		g.health = health.NewRegistry()
+	} else {
+		err = g.buildApp(s, old)
+	}
+	if err == nil {
+		err = s.buildTLS(g, old)
+	}
+	if err != nil {
+		g.refuse(old)
+		return nil, err
+	}
+	return g, nil
+}
+
+// readConfig reads registry.yml with upstream's own reader. In maintenance the
+// file may be missing or unusable: what is served then needs none of it.
+func (s *server) readConfig(maintenance bool) (*configuration.Configuration, error) {
+	data, err := os.ReadFile(s.opts.Config)
+	var config *configuration.Configuration
+	if err == nil {
+		config, err = configuration.Parse(bytes.NewReader(data))
+	}
+	switch {
+	case err == nil:
+	case maintenance:
+		config = &configuration.Configuration{}
+		config.HTTP.Addr = ":443"
+		config.HTTP.TLS.Certificate = filepath.Join(s.opts.Certificates, "tls.crt")
+		config.HTTP.TLS.Key = filepath.Join(s.opts.Certificates, "tls.key")
+		return config, nil
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("cannot read the configuration: %w (redoubt apply makes it)", err)
+	default:
+		return nil, fmt.Errorf("cannot use %s: %w", s.opts.Config, err)
+	}
+	if maintenance {
+		return config, nil
+	}
+	if err := checkConfig(config); err != nil {
+		return nil, fmt.Errorf("cannot use %s: %w", s.opts.Config, err)
+	}
+	return config, nil
+}
+
+// checkConfig refuses what would serve an open registry, break uploads in a
+// reload, or be left out in silence.
+func checkConfig(c *configuration.Configuration) error {
+	switch {
+	case c.HTTP.Secret == "":
+		return errors.New("http.secret must be set: without it a reload breaks uploads in flight")
+	case c.HTTP.Addr == "":
+		return errors.New("http.addr must be set")
+	case c.Auth.Type() == "" || c.Auth.Type() == "none":
+		return errors.New("auth must be set: a registry open to everyone is never served")
+	case len(c.HTTP.TLS.ClientCAs) > 0:
+		return errors.New("http.tls.clientcas is not supported yet")
+	case c.HTTP.TLS.LetsEncrypt.CacheFile != "":
+		return errors.New("http.tls.letsencrypt is not supported: use http.tls.certificate")
+	case (c.HTTP.TLS.Certificate == "") != (c.HTTP.TLS.Key == ""):
+		return errors.New("http.tls.certificate and http.tls.key belong together")
+	}
+	return nil
+}
+
+// buildTLS sets the pair and what a handshake may use.
+func (s *server) buildTLS(g, old *generation) error {
+	section := g.config.HTTP.TLS
+	if section.Certificate == "" {
+		return nil
+	}
+	if err := g.openPair(s, old); err != nil {
+		return err
+	}
+	g.tls = &tls.Config{
+		MinVersion:     tls.VersionTLS12,
+		NextProtos:     []string{"h2", "http/1.1"},
+		GetCertificate: g.pair.GetCertificate,
+	}
+	if g.config.HTTP.HTTP2.Disabled {
+		g.tls.NextProtos = []string{"http/1.1"}
+	}
+	switch section.MinimumTLS {
+	case "", "tls1.2":
+	case "tls1.3":
+		g.tls.MinVersion = tls.VersionTLS13
+	default:
+		return errors.New("cannot use http.tls.minimumtls: it must be tls1.2 or tls1.3")
+	}
+	return g.setCiphers(section.CipherSuites)
+}
+
+func (g *generation) setCiphers(names []string) error {
+	for _, name := range names {
+		found := false
+		for _, suite := range tls.CipherSuites() {
+			if suite.Name == name {
+				g.tls.CipherSuites = append(g.tls.CipherSuites, suite.ID)
+				found = true
+			}
+		}
+		if !found {
+			return fmt.Errorf("cannot use http.tls.ciphersuites: %q is unknown or unsafe", name)
+		}
+	}
+	return nil
+}
+
+// openPair takes the old pair, read again, or a new one. A server that starts
+// without a usable pair still starts, on one that no client trusts, so that it
+// can be found and mended; so does one in maintenance.
+func (g *generation) openPair(s *server, old *generation) error {
+	files := [2]string{g.config.HTTP.TLS.Certificate, g.config.HTTP.TLS.Key}
+	var err error
+	if old != nil && old.pair != nil && old.pairFiles == files {
+		g.pair, g.pairFiles = old.pair, files
+		if err = g.pair.Reload(); err == nil || g.maintenance != nil {
+			return nil
+		}
+		return err
+	}
+	if g.pair, err = cert.OpenKeyPair(files[0], files[1], time.Now); err == nil {
+		g.pairFiles = files
+		return nil
+	}
+	if old != nil && g.maintenance == nil {
+		return err
+	}
+	if old != nil && old.pair != nil {
+		g.pair, g.pairFiles = old.pair, old.pairFiles
+		return nil
+	}
+	s.log.WithError(err).Error("no usable certificate: serving on one that no client trusts until a reload finds one")
+	certPEM, key, err := cert.SelfSigned([]string{"localhost"}, time.Now(), rand.Reader)
+	if err != nil {
+		return fmt.Errorf("cannot make a certificate: %w", err)
+	}
+	g.pair, err = cert.NewKeyPair(certPEM, key)
+	return err
+}
+
+func (g *generation) drainTimeout() time.Duration {
+	if g.config.HTTP.DrainTimeout > 0 {
+		return g.config.HTTP.DrainTimeout
+	}
+	return defaultDrain
+}
+
+func (g *generation) certificateEnd() float64 {
+	if g.pair == nil {
+		return 0
+	}
+	return float64(g.pair.Leaf().NotAfter.Unix())
+}
+
+// failures are the health checks that fail, by name.
+func (g *generation) failures(ctx context.Context) map[string]string {
+	failed := g.health.CheckStatus(ctx)
+	if g.root != "" {
+		if info, err := os.Stat(g.root); err != nil || !info.IsDir() {
+			failed["storage"] = "the root directory of the store is not there"
+		}
+	}
+	return failed
+}
+
+// refuse discards a generation that was never in force.
+func (g *generation) refuse(old *generation) {
+	g.undoLog()
+	g.discard(old)
+}
+
+// discard closes g but for what it shares with other, which goes on.
+func (g *generation) discard(other *generation) {
+	if other != nil && g.cache == other.cache {
+		g.cache = nil
+	}
+	g.close()
+}
+
+// close frees what is this generation's own.
+func (g *generation) close() {
+	g.cancel()
+	if g.app != nil {
+		_ = g.app.Shutdown() // only a pull-through cache can fail here
+	}
+	if g.cache != nil {
+		_ = g.cache.Close() // nothing is left to lose
+	}
+}

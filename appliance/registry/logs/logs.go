@@ -1,0 +1,88 @@
+// Package logs sets up the process's log, which distribution writes to through
+// logrus, and the access log.
+package logs
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/distribution/distribution/v3/configuration"
+	"github.com/sirupsen/logrus"
+)
+
+// Settings is a log section that was found in order.
+type Settings struct {
+	level     logrus.Level
+	formatter logrus.Formatter
+	fields    map[string]any
+	caller    bool
+}
+
+// Read checks a log section.
+func Read(section configuration.Log) (Settings, error) {
+	s := Settings{level: logrus.InfoLevel, fields: section.Fields, caller: section.ReportCaller}
+	if section.Level != "" {
+		level, err := logrus.ParseLevel(string(section.Level))
+		if err != nil {
+			return s, fmt.Errorf("cannot use log.level: it must be error, warn, info or debug")
+		}
+		s.level = level
+	}
+	switch section.Formatter {
+	case "", "text":
+		s.formatter = &logrus.TextFormatter{TimestampFormat: time.RFC3339Nano, DisableColors: true}
+	case "json":
+		s.formatter = &logrus.JSONFormatter{TimestampFormat: time.RFC3339Nano, DisableHTMLEscape: true}
+	case "logstash":
+		s.formatter = &logrus.JSONFormatter{
+			TimestampFormat: time.RFC3339Nano,
+			FieldMap:        logrus.FieldMap{logrus.FieldKeyFunc: "function"},
+		}
+	default:
+		return s, fmt.Errorf("cannot use log.formatter: it must be text, json or logstash")
+	}
+	return s, nil
+}
+
+// Apply puts the settings in force on logger; the function it returns takes
+// that back. Hooks of an earlier application of distribution go, or each one
+// would add its mail hooks again.
+func (s Settings) Apply(logger *logrus.Logger) (undo func()) {
+	level, formatter, caller := logger.GetLevel(), logger.Formatter, logger.ReportCaller
+	hooks := logrus.LevelHooks{}
+	hooks.Add(fieldHook(s.fields))
+	before := logger.ReplaceHooks(hooks)
+	logger.SetLevel(s.level)
+	logger.SetFormatter(s.formatter)
+	logger.SetReportCaller(s.caller)
+	return func() {
+		logger.ReplaceHooks(before)
+		logger.SetLevel(level)
+		logger.SetFormatter(formatter)
+		logger.SetReportCaller(caller)
+	}
+}
+
+// fieldHook adds log.fields to every line. Upstream's own way to do so is
+// internal to it.
+type fieldHook map[string]any
+
+func (fieldHook) Levels() []logrus.Level { return logrus.AllLevels }
+
+func (h fieldHook) Fire(e *logrus.Entry) error {
+	delete(e.Data, "go.version") // upstream puts it on every line
+	for k, v := range h {
+		if _, taken := e.Data[k]; !taken {
+			e.Data[k] = v
+		}
+	}
+	return nil
+}
+
+// New returns a logger that writes to w and no where else.
+func New(w io.Writer) *logrus.Logger {
+	l := logrus.New()
+	l.SetOutput(w)
+	return l
+}

@@ -1,0 +1,144 @@
+// Package metrics counts requests and shows the state of the server on a
+// loopback address.
+package metrics
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Metrics are those of one server, in a registry of their own.
+type Metrics struct {
+	registry *prometheus.Registry
+	requests *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+	inFlight prometheus.Gauge
+	reloads  *prometheus.CounterVec
+}
+
+// Gauge is a value that is read when it is asked for.
+type Gauge struct {
+	Name, Help string
+	Value      func() float64
+}
+
+// New makes the metrics; gauges are added to them.
+func New(gauges ...Gauge) *Metrics {
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "redoubt_http_requests_total", Help: "Answered requests.",
+		}, []string{"method", "route", "code"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "redoubt_http_request_seconds", Help: "Time from the request to the end of its answer.",
+			Buckets: []float64{.001, .005, .025, .1, .5, 2.5, 10, 60, 600},
+		}, []string{"route"}),
+		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "redoubt_http_in_flight", Help: "Requests being answered.",
+		}),
+		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "redoubt_reloads_total", Help: "Reloads, by what came of them.",
+		}, []string{"result"}),
+	}
+	m.registry.MustRegister(m.requests, m.seconds, m.inFlight, m.reloads)
+	for _, g := range gauges {
+		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: g.Name, Help: g.Help}, g.Value))
+	}
+	return m
+}
+
+// Begin counts a request in; the function it returns counts it out.
+func (m *Metrics) Begin(r *http.Request, began time.Time) func(status int) {
+	m.inFlight.Inc()
+	route := Route(r.URL.Path)
+	return func(status int) {
+		m.inFlight.Dec()
+		m.requests.WithLabelValues(method(r.Method), route, strconv.Itoa(status)).Inc()
+		m.seconds.WithLabelValues(route).Observe(time.Since(began).Seconds())
+	}
+}
+
+// Reload counts a reload.
+func (m *Metrics) Reload(err error) {
+	if err != nil {
+		m.reloads.WithLabelValues("refused").Inc()
+		return
+	}
+	m.reloads.WithLabelValues("done").Inc()
+}
+
+// method keeps what clients invent out of the labels.
+func method(m string) string {
+	switch m {
+	case "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS":
+		return m
+	}
+	return "other"
+}
+
+// Route is the kind of a path; there are eight.
+func Route(path string) string {
+	rest, ok := strings.CutPrefix(path, "/v2/")
+	switch {
+	case path == "/":
+		return "page"
+	case !ok:
+		return "other"
+	case rest == "":
+		return "base"
+	case rest == "_catalog":
+		return "catalog"
+	case strings.HasSuffix(rest, "/tags/list"):
+		return "tags"
+	case strings.Contains(rest, "/manifests/"):
+		return "manifest"
+	case strings.Contains(rest, "/blobs/uploads"):
+		return "upload"
+	case strings.Contains(rest, "/blobs/"):
+		return "blob"
+	}
+	return "other"
+}
+
+// Handler serves /metrics, distribution's own ones too, and /healthz, which is
+// 503 with the failures by name while there are any.
+func (m *Metrics) Handler(failures func(*http.Request) map[string]string) http.Handler {
+	mux := http.NewServeMux()
+	gatherers := prometheus.Gatherers{prometheus.DefaultGatherer, m.registry}
+	mux.Handle("GET /metrics", promhttp.HandlerFor(gatherers, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
+		failed := failures(r)
+		w.Header().Set("Content-Type", "application/json")
+		if len(failed) > 0 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+		_ = json.NewEncoder(w).Encode(failed) // the client may be gone
+	})
+	return mux
+}
+
+// Listen binds addr, which must be a loopback address.
+func Listen(addr string) (net.Listener, error) {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, fmt.Errorf("cannot use http.debug.addr: it must be an address and a port")
+	}
+	ip, err := netip.ParseAddr(host)
+	if host != "localhost" && (err != nil || !ip.IsLoopback()) {
+		return nil, fmt.Errorf("cannot use http.debug.addr: it must be a loopback address, such as 127.0.0.1:5001")
+	}
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen for metrics (http.debug.addr): %w", err)
+	}
+	return l, nil
+}

@@ -1,0 +1,38 @@
+package page
+
+import (
+	_ "embed"
+	"net/http"
+)
+
+// Welcome answers at the root with what this is and how to log in at host, and
+// every other path with 404.
+type Welcome struct{ Host string }
+
+func (p Welcome) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path != "/" {
+		writeJSON(w, http.StatusNotFound, ociErrors("NOT_FOUND", "there is nothing here; the registry is under /v2/", nil))
+		return
+	}
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		writeJSON(w, http.StatusMethodNotAllowed, ociErrors("UNSUPPORTED", "this page can only be read", nil))
+		return
+	}
+	w.Header().Set("Cache-Control", "no-cache")
+	writeHTML(w, http.StatusOK, welcomeHTML, p)
+}
+
+// Unavailable answers 503 with an OCI error body.
+func Unavailable(w http.ResponseWriter, message string) {
+	w.Header().Set("Retry-After", "5")
+	writeJSON(w, http.StatusServiceUnavailable, ociErrors("UNAVAILABLE", message, nil))
+}
+
+// Refused answers with an OCI error body.
+func Refused(w http.ResponseWriter, status int, message string) {
+	writeJSON(w, status, ociErrors("DENIED", message, nil))
+}
+
+//go:embed welcome.html
+var welcomeHTML string

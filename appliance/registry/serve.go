@@ -1,0 +1,120 @@
+// Package registry is the registry's server: distribution embedded, on sockets
+// that systemd holds, with certificates and configuration that change while it
+// serves.
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/sirupsen/logrus"
+)
+
+// Options are what Serve is told on the command line.
+type Options struct {
+	Config       string         // registry.yml, distribution's own configuration
+	Maintenance  string         // maintenance.json; while it exists nothing else is served
+	Certificates string         // directory with tls.crt and tls.key, for maintenance without a configuration
+	Listeners    []net.Listener // nil: those that systemd passes, or else http.addr
+}
+
+// Serve runs the registry until ctx ends and its requests are drained. SIGHUP
+// makes it read its configuration and certificate again; a request in flight
+// ends as it began. What cannot be used then is refused and the old stays.
+func Serve(ctx context.Context, opts Options) error {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	limitMemory()
+
+	s := newServer(opts, logrus.StandardLogger())
+	if err := s.start(); err != nil {
+		return err
+	}
+	defer s.close()
+	sockets, err := s.listen()
+	if err != nil {
+		return err
+	}
+	failed := s.run(sockets)
+	watchdog, stopWatchdog := context.WithCancel(ctx)
+	defer stopWatchdog()
+	s.feedWatchdog(watchdog, sockets.front[0].Addr())
+	s.notify("READY=1", s.status())
+	for {
+		select {
+		case <-hup:
+			s.reload()
+		case err := <-failed:
+			return fmt.Errorf("cannot serve: %w", err)
+		case <-ctx.Done():
+			return s.drain()
+		}
+	}
+}
+
+// run serves the sockets. The channel has the first failure.
+func (s *server) run(sockets sockets) <-chan error {
+	failed := make(chan error, len(sockets.front)+len(sockets.redirect))
+	tlsConfig := s.tlsConfig()
+	s.front = s.newHTTPServer(s)
+	s.front.TLSConfig = tlsConfig
+	s.redirect = s.newHTTPServer(http.HandlerFunc(s.serveRedirect))
+	for _, l := range sockets.front {
+		go func() {
+			if s.acquireTLS() {
+				failed <- s.front.ServeTLS(l, "", "")
+				return
+			}
+			failed <- s.front.Serve(l)
+		}()
+	}
+	for _, l := range sockets.redirect {
+		go func() { failed <- s.redirect.Serve(l) }()
+	}
+	return failed
+}
+
+const (
+	headerTimeout = 20 * time.Second
+	idleTimeout   = 3 * time.Minute
+	maxHeader     = 64 << 10
+)
+
+// newHTTPServer has no read or write timeout: a layer of many gigabytes takes
+// as long as the client's line does.
+func (s *server) newHTTPServer(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          s.errorLog(),
+	}
+}
+
+// drain ends the server: no new connection is taken, those who are being
+// answered are given the drain timeout. New clients wait in the held socket.
+func (s *server) drain() error {
+	timeout := s.drainTimeout()
+	s.notify("STOPPING=1", "STATUS=ending, after the requests in flight",
+		fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", (timeout+5*time.Second).Microseconds()))
+	s.log.Info("ending, after the requests in flight")
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- s.redirect.Shutdown(ctx) }()
+	err := errors.Join(s.front.Shutdown(ctx), <-done)
+	if errors.Is(err, context.DeadlineExceeded) {
+		s.log.Warnf("requests were cut off: they took longer than the drain timeout of %s (http.draintimeout)", timeout)
+		return errors.Join(s.front.Close(), s.redirect.Close())
+	}
+	return err
+}

@@ -1,0 +1,239 @@
+package registry
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/redoubt-registry/redoubt/appliance/registry/descriptor"
+	"github.com/redoubt-registry/redoubt/appliance/registry/metrics"
+)
+
+// server is what outlives a reload.
+type server struct {
+	opts            Options
+	log             *logrus.Logger
+	metrics         *metrics.Metrics
+	front, redirect *http.Server
+	sockets         []net.Listener
+	debug           debugServer
+	retiring        sync.WaitGroup
+
+	mu      sync.RWMutex // held for writing only while the generation changes
+	current *generation
+}
+
+func newServer(opts Options, logger *logrus.Logger) *server {
+	register()
+	s := &server{opts: opts, log: logger}
+	s.metrics = metrics.New(s.gauges()...)
+	return s
+}
+
+// start builds the first generation. There is no old one to fall back on.
+func (s *server) start() error {
+	g, err := s.build(nil)
+	if err != nil {
+		return err
+	}
+	if err := s.debug.move(g.config.HTTP.Debug.Addr, s.debugHandler()); err != nil {
+		g.close()
+		return err
+	}
+	s.current = g
+	return nil
+}
+
+// acquire returns the generation in force; release ends its use.
+func (s *server) acquire() *generation {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	s.current.inFlight.Add(1)
+	return s.current
+}
+
+func (g *generation) release() { g.inFlight.Done() }
+
+// reload puts a new generation in force, or says why the old one stays.
+func (s *server) reload() {
+	s.notifyReloading()
+	err := s.swap()
+	s.metrics.Reload(err)
+	if err != nil {
+		s.log.WithError(err).Error("the reload is refused; what was in force stays so")
+		s.notify("READY=1", "STATUS=reload refused: "+oneLine(err))
+		return
+	}
+	s.log.Info("reloaded")
+	s.notify("READY=1", s.status())
+}
+
+func (s *server) swap() error {
+	old := s.acquire()
+	old.release() // only this goroutine retires generations
+	g, err := s.build(old)
+	if err != nil {
+		return err
+	}
+	err = s.agrees(g, old)
+	if err == nil {
+		err = s.debug.move(g.config.HTTP.Debug.Addr, s.debugHandler())
+	}
+	if err != nil {
+		g.refuse(old)
+		return err
+	}
+	s.mu.Lock()
+	s.current = g
+	s.mu.Unlock()
+	if g.cache != nil {
+		g.cache.Forget() // blobs may have been collected since
+	}
+	s.retire(old, g)
+	return nil
+}
+
+// agrees says whether g can serve on the sockets that are open.
+func (s *server) agrees(g, old *generation) error {
+	if (g.pair == nil) != (old.pair == nil) {
+		return errors.New("cannot turn TLS on or off in a reload (http.tls): restart the service")
+	}
+	if s.sockets == nil {
+		return nil
+	}
+	now, err := sortSockets(s.sockets, g.config.HTTP)
+	if err != nil {
+		return err
+	}
+	before, err := sortSockets(s.sockets, old.config.HTTP)
+	if err != nil || len(now.front) != len(before.front) || now.front[0] != before.front[0] {
+		return fmt.Errorf("cannot change http.addr to %s in a reload: restart the service", g.config.HTTP.Addr)
+	}
+	return nil
+}
+
+// retire closes a generation when its last request has been answered, or when
+// the drain timeout is over; that does not cut the requests that still run.
+func (s *server) retire(old, now *generation) {
+	s.retiring.Go(func() {
+		idle := make(chan struct{})
+		go func() { old.inFlight.Wait(); close(idle) }()
+		select {
+		case <-idle:
+		case <-time.After(old.drainTimeout()):
+		}
+		old.discard(now)
+	})
+}
+
+func (s *server) close() {
+	s.debug.close()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.current.close()
+}
+
+func (s *server) drainTimeout() time.Duration {
+	g := s.acquire()
+	defer g.release()
+	return g.drainTimeout()
+}
+
+// acquireTLS says whether the registry is served with TLS.
+func (s *server) acquireTLS() bool {
+	g := s.acquire()
+	defer g.release()
+	return g.pair != nil
+}
+
+// tlsConfig asks the generation in force at each handshake.
+func (s *server) tlsConfig() *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		NextProtos: []string{"h2", "http/1.1"},
+		GetCertificate: func(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			g := s.acquire()
+			defer g.release()
+			return g.pair.GetCertificate(h)
+		},
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			g := s.acquire()
+			defer g.release()
+			return g.tls, nil
+		},
+	}
+}
+
+// errorLog keeps what scanners cause out of the log but in debug.
+func (s *server) errorLog() *log.Logger {
+	return log.New(writerFunc(func(p []byte) (int, error) {
+		text := strings.TrimSpace(string(p))
+		if strings.Contains(text, "TLS handshake error") {
+			s.log.Debug(text)
+		} else {
+			s.log.Warn(text)
+		}
+		return len(p), nil
+	}), "", 0)
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
+
+// debugHandler serves metrics and health of whichever generation is in force.
+func (s *server) debugHandler() http.Handler {
+	return s.metrics.Handler(func(r *http.Request) map[string]string {
+		g := s.acquire()
+		defer g.release()
+		return g.failures(r.Context())
+	})
+}
+
+// gauges are read at each scrape.
+func (s *server) gauges() []metrics.Gauge {
+	of := func(f func(*generation) float64) func() float64 {
+		return func() float64 {
+			g := s.acquire()
+			defer g.release()
+			return f(g)
+		}
+	}
+	stats := func(f func(descriptor.Stats) float64) func() float64 {
+		return of(func(g *generation) float64 {
+			if g.cache == nil {
+				return 0
+			}
+			return f(g.cache.Stats())
+		})
+	}
+	return []metrics.Gauge{
+		{Name: "redoubt_certificate_not_after_seconds", Help: "End of the server certificate, Unix time.", Value: of((*generation).certificateEnd)},
+		{Name: "redoubt_maintenance", Help: "1 while the machine is in maintenance.", Value: of(func(g *generation) float64 { return number(g.maintenance != nil) })},
+		{Name: "redoubt_users_stale", Help: "1 while the newest table of users is not in force.", Value: of(func(g *generation) float64 {
+			return number(g.table != nil && g.table.Err() != nil)
+		})},
+		{Name: "redoubt_cache_breaker_open", Help: "1 while Redis is left out.", Value: stats(func(s descriptor.Stats) float64 { return number(s.Open) })},
+		{Name: "redoubt_cache_breaker_opened", Help: "How often Redis was given up.", Value: stats(func(s descriptor.Stats) float64 { return float64(s.Opened) })},
+		{Name: "redoubt_cache_hits", Help: "Descriptors found in the cache.", Value: stats(func(s descriptor.Stats) float64 { return float64(s.Hits) })},
+		{Name: "redoubt_cache_misses", Help: "Descriptors not found in the cache.", Value: stats(func(s descriptor.Stats) float64 { return float64(s.Misses) })},
+		{Name: "redoubt_cache_errors", Help: "Failed exchanges with Redis.", Value: stats(func(s descriptor.Stats) float64 { return float64(s.Errors) })},
+	}
+}
+
+func number(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

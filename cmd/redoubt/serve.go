@@ -1,0 +1,24 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/redoubt-registry/redoubt/appliance/registry"
+)
+
+func serveCommand() *cobra.Command {
+	var opts registry.Options
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Serve the registry on the sockets that systemd holds",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return registry.Serve(cmd.Context(), opts)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&opts.Config, "config", "/run/redoubt/registry.yml", "the registry's configuration, in distribution's own words")
+	flags.StringVar(&opts.Maintenance, "maintenance", "/run/redoubt/maintenance.json", "while this file exists every answer is 503 with the reason in it")
+	flags.StringVar(&opts.Certificates, "certificates", "/var/lib/redoubt/certificates/current", "directory of tls.crt and tls.key for a machine in maintenance without a configuration")
+	return cmd
+}
