@@ -22,7 +22,7 @@ func Publish(dir string, certPEM, key []byte, gid int) error {
 	if _, err := ParsePair(certPEM, key); err != nil {
 		return fmt.Errorf("cannot publish: %w", err)
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := makeDir(dir); err != nil {
 		return fmt.Errorf("cannot make the certificate directory: %w", err)
 	}
 	old, _ := os.Readlink(filepath.Join(dir, current)) // none yet is fine
@@ -160,4 +160,12 @@ func syncDir(dir string) error {
 		return fmt.Errorf("cannot sync %s: %w", dir, err)
 	}
 	return nil
+}
+
+// makeDir makes a directory that others may look into, whatever the umask.
+func makeDir(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	return os.Chmod(dir, 0o755)
 }

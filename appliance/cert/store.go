@@ -43,7 +43,7 @@ func EnsureCA(dir string, names []string, now time.Time, rand io.Reader) (*CA, O
 	if err != nil {
 		return nil, out, err
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := makeDir(dir); err != nil {
 		return nil, out, fmt.Errorf("cannot make the directory of the certificate authority: %w", err)
 	}
 	if out.Kept, err = putAside(dir, now, caCertFile, caKeyFile); err != nil {

@@ -172,6 +172,9 @@ func (w *writer) makeParents(p string) error {
 		if err := w.root.Mkdir(rel(dir), 0o755); err != nil {
 			return err
 		}
+		if err := w.root.Chmod(rel(dir), 0o755); err != nil { // whatever the umask
+			return err
+		}
 		w.made = append(w.made, rel(dir))
 		w.dirs[path.Dir(rel(dir))] = true
 	}
