@@ -1,0 +1,174 @@
+package machine_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/redoubt-registry/redoubt/test/machine"
+	"github.com/redoubt-registry/redoubt/units"
+)
+
+// drain reads rc to its end and closes it.
+func drain(rc io.ReadCloser) error {
+	defer rc.Close()
+	_, err := io.Copy(io.Discard, rc)
+	return err
+}
+
+// TestServe boots a machine from user-data and uses it as clients do.
+func TestServe(t *testing.T) {
+	s := boot(t)
+	t.Run("the system is well", func(t *testing.T) {
+		if state, _ := s.TryRun("systemctl", "is-system-running"); strings.TrimSpace(state) != "running" {
+			t.Errorf("the system is %s; failed: %q", state, failedUnits(t, s.Machine))
+		}
+	})
+	t.Run("push and pull", func(t *testing.T) {
+		ref, image := s.push("team/app:v1", 3)
+		s.mustPull(ref, image)
+	})
+	t.Run("who is let in", func(t *testing.T) {
+		for _, tt := range []struct {
+			user, password string
+			want           int
+		}{
+			{"alice", alicePassword, http.StatusOK},
+			{"bob", bobPassword, http.StatusOK},
+			{"alice", bobPassword, http.StatusUnauthorized},
+			{"mallory", alicePassword, http.StatusUnauthorized},
+			{"", "", http.StatusUnauthorized},
+		} {
+			req := request("/v2/")
+			req.Header.Del("Authorization")
+			if tt.user != "" {
+				req.SetBasicAuth(tt.user, tt.password)
+			}
+			if answer, err := machine.Do(s.transport, req); err != nil || answer.Status != tt.want {
+				t.Errorf("%s: got %v %d, want %d", tt.user, err, answer.Status, tt.want)
+			}
+		}
+	})
+	t.Run("port 80 redirects", func(t *testing.T) {
+		answer, err := s.Get(s.transport, "http://"+hostname+"/v2/")
+		if err != nil || answer.Status/100 != 3 || answer.Header.Get("Location") != at("/v2/") {
+			t.Errorf("got %v %d %q", err, answer.Status, answer.Header.Get("Location"))
+		}
+	})
+	t.Run("what listens", func(t *testing.T) { onlyMeantSockets(t, s) })
+	t.Run("metrics", func(t *testing.T) {
+		if out := metrics(s); !strings.Contains(out, "# TYPE ") {
+			t.Errorf("/metrics: %.300s", out)
+		}
+		if answer, err := s.Get(s.transport, "http://"+hostname+":5001/metrics"); err == nil {
+			t.Errorf("metrics are reachable from outside: %d", answer.Status)
+		}
+	})
+	t.Run("the units may", func(t *testing.T) { onThisKernel(t, s) })
+	t.Run("status", func(t *testing.T) { status(t, s) })
+	t.Run("no secret shows", func(t *testing.T) { noSecretShows(t, s) })
+}
+
+// metrics asks for them where they are: on the machine's loopback interface.
+func metrics(s *site) string {
+	return s.Run("bash", "-c", `exec 3<>/dev/tcp/127.0.0.1/5001; printf 'GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n' >&3; cat <&3`)
+}
+
+// onlyMeantSockets holds that nothing listens to the network but what is meant to.
+func onlyMeantSockets(t *testing.T, s *site) {
+	want := []string{"*:22", "*:443", "*:80"}
+	var got []string
+	for line := range strings.Lines(s.Run("ss", "-Hltn")) {
+		local := strings.Fields(line)[3]
+		if strings.HasPrefix(local, "127.") || strings.HasPrefix(local, "[::1]") {
+			continue
+		}
+		port := local[strings.LastIndexByte(local, ':'):]
+		got = append(got, "*"+port)
+	}
+	slices.Sort(got)
+	if got = slices.Compact(got); !slices.Equal(got, want) {
+		t.Errorf("these listen: %q, want %q\n%s", got, want, s.Run("ss", "-ltnp"))
+	}
+	for line := range strings.Lines(s.Run("ss", "-Hlun")) {
+		local := strings.Fields(line)[3]
+		if !strings.HasPrefix(local, "127.") && !strings.HasPrefix(local, "[::1]") && !strings.Contains(local, "%") {
+			t.Errorf("UDP: %s", line)
+		}
+	}
+}
+
+// onThisKernel holds that systemd left nothing of a sandbox out, and that Redis
+// and the registry complain of nothing.
+func onThisKernel(t *testing.T, s *site) {
+	for _, unit := range unitNames(t, ".service") {
+		for line := range strings.Lines(s.Run("journalctl", "--no-pager", "--output=cat", "--unit="+unit)) {
+			for _, complaint := range []string{"not support", "Unknown key", "Failed to", "ignoring", "permission denied", "Operation not permitted"} {
+				if strings.Contains(line, complaint) {
+					t.Errorf("%s: %s", unit, line)
+				}
+			}
+		}
+	}
+}
+
+// status checks what redoubt status says of a machine that is well.
+func status(t *testing.T, s *site) {
+	out := s.Run("redoubt", "status")
+	for _, want := range []string{units.Registry, units.Redis, hostname} {
+		if !strings.Contains(out, want) {
+			t.Errorf("redoubt status does not name %s:\n%s", want, out)
+		}
+	}
+	var doc map[string]any
+	if text := s.Run("redoubt", "status", "--json"); json.Unmarshal([]byte(text), &doc) != nil || len(doc) == 0 {
+		t.Errorf("redoubt status --json is no JSON object:\n%s", text)
+	}
+}
+
+// noSecretShows looks for what the machine was told in secret where others look:
+// the journal, the console, arguments, environments, and files that anybody reads.
+func noSecretShows(t *testing.T, s *site) {
+	places := map[string]string{
+		"journal": s.Run("journalctl", "--no-pager", "--all", "--output=export"),
+		"console": s.Console(),
+		"procs":   s.Run("sh", "-c", `cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr '\0' '\n'`),
+		"readable by anybody": s.Run("sh", "-c",
+			`find /run /var/lib/redoubt /var/log /etc /tmp /var/tmp /var/lib/cloud -xdev -type f -perm -004 -exec cat {} +`),
+		"unit settings": s.Run("systemctl", "show", "--all", "redoubt-*"),
+		"status":        s.Run("redoubt", "status", "--json"),
+		"metrics":       metrics(s),
+		"show":          s.Run("redoubt", "show", "--origin"),
+	}
+	secrets := map[string]string{
+		"alice's password": alicePassword, "alice's hash": s.aliceHash, "bob's password": bobPassword, "httpSecret": httpSecret,
+	}
+	for place, text := range places {
+		if text == "" {
+			t.Errorf("nothing to look at in: %s", place)
+		}
+		for what, secret := range secrets {
+			if i := strings.Index(text, secret); i >= 0 {
+				t.Errorf("%s: %s shows: %.200q", place, what, text[max(0, i-100):])
+			}
+		}
+	}
+	for path, mode := range map[string]os.FileMode{
+		"/run/redoubt/registry.yml":              0o640,
+		"/run/redoubt/htpasswd":                  0o640,
+		"/run/redoubt/redis.conf":                0o640,
+		"/var/lib/redoubt/config/last-good.yaml": 0o600,
+		"/var/lib/redoubt/secrets":               0o700,
+		"/var/lib/redoubt/ca/ca.key":             0o600,
+		"/var/lib/redoubt/registry":              0o750,
+	} {
+		if got := s.Run("stat", "--format=%a", path); got != fmt.Sprintf("%o", mode) {
+			t.Errorf("%s has mode %s, want %o", path, got, mode)
+		}
+	}
+}
