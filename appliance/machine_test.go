@@ -1,0 +1,642 @@
+package appliance_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/redoubt-registry/redoubt/appliance"
+	"github.com/redoubt-registry/redoubt/appliance/cert"
+	"github.com/redoubt-registry/redoubt/appliance/systemd"
+	"github.com/redoubt-registry/redoubt/appliance/tree"
+	"github.com/redoubt-registry/redoubt/appliance/userdata"
+	"github.com/redoubt-registry/redoubt/units"
+)
+
+// TestMain runs the tests again in a network of their own, where the ports 443
+// and 80 are free. That needs root, as writing files for other users does.
+func TestMain(m *testing.M) {
+	const inside = "REDOUBT_TEST_NETWORK"
+	if os.Getenv(inside) == "" {
+		cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+		cmd.Env = append(os.Environ(), inside+"=1")
+		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+		if err := cmd.Run(); err != nil {
+			fmt.Fprintln(os.Stderr, "tests in a network namespace (which needs root):", err)
+			os.Exit(1)
+		}
+		return
+	}
+	lo, err := netlink.LinkByName("lo")
+	if err == nil {
+		err = netlink.LinkSetUp(lo)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "cannot bring the loopback interface up:", err)
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+// registry stands for systemd and the registry: it records what it is asked,
+// and answers on port 443 as the files in root say, with the certificate there.
+type registry struct {
+	t      *testing.T
+	root   string
+	mu     sync.Mutex
+	calls  []string
+	runs   map[string]bool
+	server *http.Server
+	read   string // what registry.yml was when it was last read
+	crash  bool   // panic instead of acting, as a power cut does
+}
+
+func (r *registry) Run(_ context.Context, reload bool, actions []tree.Reader) error {
+	if r.crash {
+		panic("crash")
+	}
+	if reload {
+		r.calls = append(r.calls, "daemon-reload")
+	}
+	for _, a := range actions {
+		r.calls = append(r.calls, a.Verb.String()+" "+a.Unit)
+		r.load(a.Unit)
+	}
+	return nil
+}
+
+func (r *registry) Start(_ context.Context, names ...string) error {
+	for _, n := range names {
+		r.calls = append(r.calls, "start "+n)
+		r.load(n)
+	}
+	return nil
+}
+
+func (r *registry) States(_ context.Context, names ...string) ([]systemd.State, error) {
+	var states []systemd.State
+	for _, n := range names {
+		active := "inactive"
+		if r.runs[n] {
+			active = "active"
+		}
+		states = append(states, systemd.State{Name: n, Load: "loaded", Active: active})
+	}
+	return states, nil
+}
+
+// load makes a unit read what is rendered, as the real ones do when they start
+// and reload. Redis has the condition that its configuration exists. The word
+// "dead" in the registry's is a registry that answers nothing.
+func (r *registry) load(unit string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.runs[unit] = true
+	switch unit {
+	case units.Redis:
+		_, err := os.Stat(filepath.Join(r.root, "run/redoubt/redis.conf"))
+		r.runs[unit] = err == nil
+	case units.Registry:
+		data, _ := os.ReadFile(filepath.Join(r.root, "run/redoubt/registry.yml"))
+		r.read = string(data)
+		if _, err := os.Stat(filepath.Join(r.root, "run/redoubt/maintenance.json")); err == nil {
+			r.read = "maintenance"
+		}
+		r.runs[units.RegistrySocket] = true
+		if r.server == nil {
+			r.listen()
+		}
+	}
+}
+
+func (r *registry) listen() {
+	config := &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+		if pair, err := cert.Current(filepath.Join(r.root, "var/lib/redoubt/certificates")); err == nil {
+			return pair, nil
+		}
+		certPEM, key, err := cert.SelfSigned([]string{"localhost"}, time.Now(), rand.Reader)
+		if err != nil {
+			return nil, err
+		}
+		return cert.ParsePair(certPEM, key)
+	}}
+	l, err := tls.Listen("tcp", "127.0.0.1:443", config)
+	if err != nil {
+		r.t.Errorf("cannot listen: %v", err)
+		return
+	}
+	r.server = &http.Server{Handler: r}
+	go func() { _ = r.server.Serve(l) }()
+}
+
+func (r *registry) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case strings.Contains(r.read, "dead"):
+		panic(http.ErrAbortHandler) // closes the connection
+	case r.read == "maintenance":
+		w.WriteHeader(http.StatusServiceUnavailable)
+	case strings.Contains(r.read, "sick"):
+		w.WriteHeader(http.StatusInternalServerError)
+	default:
+		w.WriteHeader(http.StatusUnauthorized)
+	}
+}
+
+// stop ends the registry, as a reboot does.
+func (r *registry) stop() {
+	if r.server != nil {
+		_ = r.server.Close()
+		r.server = nil
+	}
+	r.runs = map[string]bool{}
+}
+
+// box is a machine in a directory.
+type box struct {
+	*testing.T
+	root     string
+	registry *registry
+	out      bytes.Buffer
+	ready    []string // calls that the service manager had when the files were in place
+}
+
+func newBox(t *testing.T) *box {
+	t.Helper()
+	b := &box{T: t, root: t.TempDir()}
+	b.registry = &registry{t: t, root: b.root, runs: map[string]bool{}}
+	t.Cleanup(b.registry.stop)
+	b.put("etc/passwd", "root:x:0:0::/:/bin/sh\nredoubt-registry:x:850:850::/:/bin/false\n")
+	b.put("etc/group", "root:x:0:\nredoubt-registry:x:850:\n")
+	b.put("etc/hostname", "box\n")
+	return b
+}
+
+func (b *box) put(path, data string) {
+	b.Helper()
+	path = filepath.Join(b.root, path)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		b.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(data), 0o600); err != nil {
+		b.Fatal(err)
+	}
+}
+
+const userDataPath = "var/lib/cloud/instance/user-data.txt"
+
+func (b *box) userData(data string) { b.put(userDataPath, "#cloud-config\n"+data) }
+
+func (b *box) get(path string) string {
+	b.Helper()
+	data, err := os.ReadFile(filepath.Join(b.root, path))
+	if err != nil {
+		b.Fatal(err)
+	}
+	return string(data)
+}
+
+func (b *box) exists(path string) bool {
+	_, err := os.Lstat(filepath.Join(b.root, path))
+	return err == nil
+}
+
+func (b *box) machine() *appliance.Machine {
+	return &appliance.Machine{
+		Root:        b.root,
+		Units:       b.registry,
+		Source:      userdata.Source{Root: b.root},
+		Credentials: filepath.Join(b.root, "run/credentials"),
+		Now:         time.Now,
+		Out:         &b.out,
+		Ready: func() error {
+			if !b.exists("run/redoubt/registry.yml") && !b.exists("run/redoubt/maintenance.json") {
+				b.Error("ready before the files are in place")
+			}
+			b.ready = append(b.ready, strings.Join(b.registry.calls, ", "))
+			return nil
+		},
+		Patience: time.Second,
+	}
+}
+
+// apply runs one apply and returns its error; what it printed and asked for is
+// in out and in the registry's calls.
+func (b *box) apply() error {
+	b.out.Reset()
+	b.registry.calls = nil
+	return b.machine().Apply(b.Context(), appliance.Options{})
+}
+
+func (b *box) mustApply() {
+	b.Helper()
+	if err := b.apply(); err != nil {
+		b.Fatalf("apply: %v\n%s", err, &b.out)
+	}
+}
+
+// reboot loses what a reboot loses.
+func (b *box) reboot() {
+	b.Helper()
+	b.registry.stop()
+	if err := os.RemoveAll(filepath.Join(b.root, "run")); err != nil {
+		b.Fatal(err)
+	}
+}
+
+func (b *box) wantCalls(want string) {
+	b.Helper()
+	if got := strings.Join(b.registry.calls, ", "); got != want {
+		b.Errorf("units: got %q, want %q", got, want)
+	}
+}
+
+func (b *box) wantError(err error, parts ...string) {
+	b.Helper()
+	if err == nil {
+		b.Fatalf("no error\n%s", &b.out)
+	}
+	for _, p := range parts {
+		if !strings.Contains(err.Error(), p) {
+			b.Errorf("error lacks %q:\n%v", p, err)
+		}
+	}
+}
+
+// snapshot is every path below the root with its kind, mode, size and time.
+func (b *box) snapshot() string {
+	b.Helper()
+	var s strings.Builder
+	err := filepath.WalkDir(b.root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil {
+			fmt.Fprintln(&s, path, info.Mode(), info.Size(), info.ModTime().UnixNano())
+		}
+		return err
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return s.String()
+}
+
+const good = `redoubt:
+  hostname: registry.example.com
+  auth: {users: [{name: alice, password: hunter2hunter2}]}
+`
+
+func TestFirstApplyThenNothing(t *testing.T) {
+	b := newBox(t)
+	b.userData(good)
+	b.mustApply()
+	b.wantCalls("start redoubt-redis.service, start redoubt-registry.service")
+	if len(b.ready) != 1 || b.ready[0] != "" {
+		t.Errorf("ready: %q; it must be once, and before any unit acts", b.ready)
+	}
+	for path, mode := range map[string]fs.FileMode{
+		"run/redoubt/registry.yml":                     0o640,
+		"run/redoubt/htpasswd":                         0o640,
+		"run/redoubt/redis.conf":                       0o640,
+		"run/redoubt/applied.json":                     0o600,
+		"var/lib/redoubt/secrets":                      fs.ModeDir | 0o700,
+		"var/lib/redoubt/secrets/http-secret":          0o600,
+		"var/lib/redoubt/secrets/password-hashes.json": 0o600,
+		"var/lib/redoubt/config/last-good.yaml":        0o600,
+		"var/lib/redoubt/generations/1/config.yaml":    0o600,
+		"var/lib/redoubt/ca/ca.key":                    0o600,
+		"var/lib/redoubt/ca/ca.crt":                    0o644,
+	} {
+		info, err := os.Lstat(filepath.Join(b.root, path))
+		if err != nil || info.Mode() != mode {
+			t.Errorf("%s: %v, want mode %v (%v)", path, info, mode, err)
+		}
+	}
+	if !strings.HasSuffix(b.out.String(), "https://registry.example.com serves, generation 1\n") {
+		t.Errorf("out:\n%s", &b.out)
+	}
+	if strings.Contains(b.out.String(), "hunter2") {
+		t.Errorf("a password in the output:\n%s", &b.out)
+	}
+
+	before := b.snapshot()
+	b.mustApply()
+	b.wantCalls("")
+	if after := b.snapshot(); after != before {
+		t.Errorf("the second apply wrote something; before:\n%s\nafter:\n%s", before, after)
+	}
+	if !strings.Contains(b.out.String(), "nothing to do\nhttps://registry.example.com still serves, generation 1\n") {
+		t.Errorf("out:\n%s", &b.out)
+	}
+}
+
+func TestDryRunWritesNothing(t *testing.T) {
+	b := newBox(t)
+	b.userData(good)
+	b.mustApply()
+	b.userData(good + "  log: {level: debug}\n")
+	before := b.snapshot()
+	b.out.Reset()
+	b.registry.calls = nil
+	if err := b.machine().Apply(t.Context(), appliance.Options{DryRun: true}); err != nil {
+		t.Fatal(err)
+	}
+	b.wantCalls("")
+	if after := b.snapshot(); after != before {
+		t.Errorf("a dry run wrote something; before:\n%s\nafter:\n%s", before, after)
+	}
+	want := "change   /run/redoubt/registry.yml (0640 root:redoubt-registry)\nreload   redoubt-registry.service\n"
+	if !strings.HasSuffix(b.out.String(), want) {
+		t.Errorf("out:\n%s", &b.out)
+	}
+}
+
+func TestChanges(t *testing.T) {
+	for _, test := range []struct{ name, add, calls, back string }{
+		{"one key", "  log: {level: debug}\n", "reload redoubt-registry.service",
+			"reload redoubt-registry.service"},
+		{"a header", "  listen: {headers: []}\n", "reload redoubt-registry.service",
+			"reload redoubt-registry.service"},
+		{"no redis", "  cache: {type: memory}\n", "restart redoubt-redis.service, reload redoubt-registry.service",
+			"reload redoubt-registry.service, start redoubt-redis.service"},
+		{"a name: the certificate is new, and no file", "  aliases: [other.example.com]\n", "reload redoubt-registry.service",
+			"reload redoubt-registry.service"},
+		{"the other port", "  listen: {httpPort: 8080}\n", "daemon-reload, restart redoubt-registry.socket",
+			"daemon-reload, restart redoubt-registry.socket"},
+		{"storage", "  storage: {filesystem: {root: /mnt/images}}\n", "daemon-reload, restart redoubt-registry.service",
+			"daemon-reload, restart redoubt-registry.service"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			b := newBox(t)
+			b.userData(good)
+			b.mustApply()
+			b.userData(good + test.add)
+			b.mustApply()
+			b.wantCalls(test.calls)
+			if !strings.Contains(b.out.String(), "generation 2\n") {
+				t.Errorf("out:\n%s", &b.out)
+			}
+			b.mustApply()
+			b.wantCalls("")
+			b.userData(good) // and all the way back
+			b.mustApply()
+			b.wantCalls(test.back)
+		})
+	}
+}
+
+func TestAPasswordIsOnlyHashedWhenItChanges(t *testing.T) {
+	b := newBox(t)
+	b.userData(good)
+	b.mustApply()
+	first := b.get("run/redoubt/htpasswd")
+	b.reboot()
+	b.mustApply()
+	if again := b.get("run/redoubt/htpasswd"); again != first {
+		t.Errorf("another hash after a reboot: %s, %s", first, again)
+	}
+	b.userData(strings.Replace(good, "hunter2hunter2", "correct horse", 1))
+	b.mustApply()
+	if again := b.get("run/redoubt/htpasswd"); again == first {
+		t.Error("the same hash for another password")
+	}
+	b.wantCalls("")
+}
+
+func TestInvalidAtFirstBootThenMended(t *testing.T) {
+	b := newBox(t)
+	b.userData("redoubt:\n  hostnme: registry.example.com\n  auth: {users: [{name: a, passwordHash: hunter2}]}\n")
+	err := b.apply()
+	b.wantError(err, "no images are served", "user-data:3:3: hostnme: unknown key (did you mean \"hostname\"?)", "user-data:4:")
+	b.wantCalls("start redoubt-registry.service")
+	for _, path := range []string{"run/redoubt/maintenance.json", "run/issue.d/50-redoubt.issue", "run/motd.d/50-redoubt"} {
+		if text := b.get(path); !strings.Contains(text, "unknown key") || strings.Contains(text, "hunter2") {
+			t.Errorf("%s:\n%s", path, text)
+		}
+	}
+	if strings.Contains(err.Error()+b.out.String(), "hunter2") {
+		t.Errorf("a secret in what is said: %v\n%s", err, &b.out)
+	}
+	before := b.snapshot()
+	b.wantError(b.apply(), "unknown key")
+	b.wantCalls("")
+	if after := b.snapshot(); after != before {
+		t.Errorf("the second apply wrote something; before:\n%s\nafter:\n%s", before, after)
+	}
+
+	b.userData(good)
+	b.mustApply()
+	b.wantCalls("reload redoubt-registry.service, start redoubt-redis.service")
+	for _, path := range []string{"run/redoubt/maintenance.json", "run/issue.d/50-redoubt.issue", "run/motd.d/50-redoubt"} {
+		if b.exists(path) {
+			t.Errorf("%s is still there", path)
+		}
+	}
+}
+
+func TestNoUserDataAtAll(t *testing.T) {
+	b := newBox(t)
+	b.wantError(b.apply(), `user-data: no "redoubt:" key`)
+	if !strings.Contains(b.get("run/issue.d/50-redoubt.issue"), "Redoubt on box serves no images") {
+		t.Errorf("issue:\n%s", b.get("run/issue.d/50-redoubt.issue"))
+	}
+}
+
+func TestInvalidLaterKeepsTheLastGood(t *testing.T) {
+	b := newBox(t)
+	b.userData(good)
+	b.mustApply()
+	rendered := b.get("run/redoubt/registry.yml")
+	b.userData("redoubt:\n  hostname: \n")
+	b.wantError(b.apply(), "the last good configuration serves", "hostname: required")
+	b.wantCalls("")
+
+	b.reboot()
+	b.wantError(b.apply(), "the last good configuration serves")
+	b.wantCalls("start redoubt-redis.service, start redoubt-registry.service")
+	if again := b.get("run/redoubt/registry.yml"); again != rendered {
+		t.Errorf("after a reboot:\n%s\nwant:\n%s", again, rendered)
+	}
+}
+
+func TestMetadataGone(t *testing.T) {
+	b := newBox(t)
+	b.userData(good)
+	b.mustApply()
+	b.reboot()
+	if err := os.RemoveAll(filepath.Join(b.root, "var/lib/cloud")); err != nil {
+		t.Fatal(err)
+	}
+	b.put("run/cloud-init/cloud-id", "none\n")
+	b.put("etc/redoubt/config.d/10.yaml", "log: {level: debug}\n")
+	b.wantError(b.apply(), "cloud-init found no metadata")
+	if y := b.get("run/redoubt/registry.yml"); !strings.Contains(y, "https://registry.example.com") || !strings.Contains(y, "level: debug") {
+		t.Errorf("registry.yml:\n%s", y)
+	}
+}
+
+// sick and dead stand for any configuration that is valid and does not work.
+const (
+	sick = good + "  log: {fields: [{name: a, value: sick}]}\n"
+	dead = good + "  log: {fields: [{name: a, value: dead}]}\n"
+)
+
+func TestUnhealthyComesBack(t *testing.T) {
+	for name, bad := range map[string]string{"sick": sick, "dead": dead} {
+		t.Run(name, func(t *testing.T) {
+			b := newBox(t)
+			b.userData(good)
+			b.mustApply()
+			rendered := b.get("run/redoubt/registry.yml")
+			b.userData(bad)
+			b.wantError(b.apply(), "the registry", "back to the previous configuration")
+			b.wantCalls("reload redoubt-registry.service, reload redoubt-registry.service")
+			if again := b.get("run/redoubt/registry.yml"); again != rendered {
+				t.Errorf("rolled back to:\n%s", again)
+			}
+			if strings.Contains(b.get("var/lib/redoubt/config/last-good.yaml"), name) || b.exists("var/lib/redoubt/generations/2") {
+				t.Error("an unhealthy configuration was kept as good")
+			}
+
+			b.reboot()
+			b.wantError(b.apply(), "back to the last good configuration")
+			if again := b.get("run/redoubt/registry.yml"); again != rendered {
+				t.Errorf("after a reboot, rolled back to:\n%s", again)
+			}
+		})
+	}
+}
+
+func TestFirstConfigurationUnhealthy(t *testing.T) {
+	b := newBox(t)
+	b.userData(dead)
+	b.wantError(b.apply(), "does not answer", "back to the notice of what is wrong")
+	if !strings.Contains(b.get("run/motd.d/50-redoubt"), "does not answer") || b.exists("run/redoubt/registry.yml") {
+		t.Errorf("notice:\n%s", b.get("run/motd.d/50-redoubt"))
+	}
+	b.userData(sick) // which answers: it may heal by itself
+	b.wantError(b.apply(), "500", "the registry keeps trying")
+	if !b.exists("run/redoubt/registry.yml") || b.exists("run/redoubt/maintenance.json") {
+		t.Error("a registry that answers was replaced by a notice")
+	}
+}
+
+func TestCrashBeforeTheActions(t *testing.T) {
+	b := newBox(t)
+	b.userData(good)
+	b.mustApply()
+	b.userData(good + "  cache: {type: memory}\n  storage: {filesystem: {root: /mnt/images}}\n")
+	b.registry.crash = true
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("no crash")
+			}
+		}()
+		_ = b.apply()
+	}()
+	b.registry.crash = false
+	b.userData(good + "  cache: {type: memory}\n") // and then another configuration
+	b.mustApply()
+	b.wantCalls("daemon-reload, restart redoubt-redis.service, restart redoubt-registry.service")
+	if b.exists("run/systemd/system/redoubt-registry.service.d") {
+		t.Error("the drop-in of the crashed apply is still there")
+	}
+}
+
+func TestOnlyOneApply(t *testing.T) {
+	b := newBox(t)
+	b.put("run/redoubt/apply.lock", "")
+	f, err := os.Open(filepath.Join(b.root, "run/redoubt/apply.lock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	b.wantError(b.apply(), "another redoubt apply is running")
+}
+
+func TestTheOperatorsFilesShadowTheUserData(t *testing.T) {
+	b := newBox(t)
+	b.userData(good + "  log: {level: warn}\n")
+	b.put("etc/redoubt/config.yaml", "log: {level: debug}\n")
+	b.mustApply()
+	want := "/etc/redoubt/config.yaml:1:14: log.level: warning: this is used, and not what user-data:5 says\n"
+	if !strings.Contains(b.out.String(), want) {
+		t.Errorf("out:\n%s", &b.out)
+	}
+}
+
+func TestASecretThatIsNotThereIsNamedAtItsLine(t *testing.T) {
+	b := newBox(t)
+	b.userData("redoubt:\n  hostname: registry.example.com\n  httpSecret: file:/etc/redoubt/secret\n")
+	b.wantError(b.apply(), "user-data:4:15: httpSecret: cannot read /etc/redoubt/secret: no such file or directory")
+	b.put("etc/redoubt/secret", "0123456789abcdef\n")
+	b.mustApply()
+	if !strings.Contains(b.get("run/redoubt/registry.yml"), "secret: 0123456789abcdef\n") {
+		t.Errorf("registry.yml:\n%s", b.get("run/redoubt/registry.yml"))
+	}
+	if strings.Contains(b.out.String(), "0123456789abcdef") {
+		t.Errorf("out:\n%s", &b.out)
+	}
+}
+
+func TestAFullDiskKeepsWhatServes(t *testing.T) {
+	b := newBox(t)
+	b.userData(good)
+	b.mustApply()
+	rendered := b.get("run/redoubt/registry.yml")
+	small := filepath.Join(b.root, "run/systemd")
+	if err := os.MkdirAll(small, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mount("tmpfs", small, "tmpfs", 0, "nr_inodes=1"); err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Unmount(small, 0)
+	b.userData(good + "  listen: {httpPort: 8080}\n  log: {level: debug}\n")
+	b.wantError(b.apply(), "cannot write /run/systemd/system/redoubt-registry.socket.d", "no space left on device")
+	if again := b.get("run/redoubt/registry.yml"); again != rendered {
+		t.Errorf("half of it was written:\n%s", again)
+	}
+}
+
+var errBus = errors.New("no bus")
+
+type brokenUnits struct{ *registry }
+
+func (brokenUnits) States(context.Context, ...string) ([]systemd.State, error) { return nil, errBus }
+
+func TestWithoutSystemdNothingIsWritten(t *testing.T) {
+	b := newBox(t)
+	b.userData(good)
+	m := b.machine()
+	m.Units = brokenUnits{b.registry}
+	if err := m.Apply(t.Context(), appliance.Options{}); !errors.Is(err, errBus) {
+		t.Errorf("got %v", err)
+	}
+	if b.exists("run/redoubt/registry.yml") || b.exists("var/lib/redoubt") {
+		t.Error("something was written")
+	}
+}
