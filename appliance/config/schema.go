@@ -105,7 +105,7 @@ func annotate(schema map[string]any, value *value) {
 		property := p.(map[string]any)
 		below := value.get(key)
 		annotate(property, below)
-		if below != nil && below.kind != group {
+		if below != nil && len(below.keys) == 0 {
 			property["default"] = jsonValue(below.plain())
 		}
 		if kind, ok := property["type"].(string); ok {
