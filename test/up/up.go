@@ -127,20 +127,26 @@ func ask(ctx context.Context, client *http.Client, url string) (bool, error) {
 	if resp.StatusCode != http.StatusServiceUnavailable {
 		return resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusOK, nil
 	}
+	text, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	if err != nil {
+		return false, nil
+	}
+	return false, maintenance(text)
+}
+
+// maintenance answers the reasons in a body with status 503, or nil when it is
+// only a registry that is not ready yet.
+func maintenance(text []byte) error {
 	var body struct {
 		Errors []struct {
-			Code, Message string
+			Message string
+			Detail  struct{ Errors []json.RawMessage }
 		}
 	}
-	text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<16))
-	if json.Unmarshal(text, &body) != nil || len(body.Errors) == 0 {
-		return false, nil // not ready yet
+	if json.Unmarshal(text, &body) != nil || len(body.Errors) == 0 || len(body.Errors[0].Detail.Errors) == 0 {
+		return nil
 	}
-	var reasons []string
-	for _, e := range body.Errors {
-		reasons = append(reasons, e.Message)
-	}
-	return false, fmt.Errorf("%w: %s", errMaintenance, strings.Join(reasons, "; "))
+	return fmt.Errorf("%w: %s", errMaintenance, body.Errors[0].Message)
 }
 
 // down presses the machine's power button, and pulls its plug when that does not

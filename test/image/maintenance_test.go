@@ -1,0 +1,136 @@
+package image_test
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"io"
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/redoubt-registry/redoubt/test/vm"
+)
+
+// secretValue stands in the faulty user-data where a secret would. Nothing may
+// show it.
+const secretValue = "the-value-nobody-may-see"
+
+// faulty is user-data with a mistake in line 4 and a mistyped key in line 8.
+const faulty = `#cloud-config
+redoubt:
+  hostname: ` + host + `
+  nodes: -3
+  auth:
+    users:
+      - name: alice
+        pasword: ` + secretValue + `
+`
+
+// TestMaintenance boots a machine whose user-data is wrong: it serves nothing, says
+// why wherever somebody may look, and serves when it is mended, without a reboot.
+func TestMaintenance(t *testing.T) {
+	t.Parallel()
+	g := boot(t, vm.BIOS, []byte(faulty))
+	g.answers(t, http.StatusServiceUnavailable)
+	for name, f := range map[string]func(*testing.T, *guest){
+		"client": maintenanceClient, "page": maintenancePage, "console": maintenanceConsole, "disk": maintenanceDisk,
+	} {
+		t.Run(name, func(t *testing.T) { f(t, g) })
+	}
+	mended := base64.StdEncoding.EncodeToString(userData(t, "user-data.yaml"))
+	g.sh(t, "echo "+mended+" | base64 -d >/var/lib/cloud/instance/user-data.txt && redoubt apply")
+	g.serve(t)
+	ca, img := g.ca(t), sample(t, 8)
+	g.push(t, ca, "mended/test:1", img)
+	g.pull(t, ca, "mended/test:1", img)
+	if out := g.sh(t, "cat /run/issue.d/*redoubt* /run/motd.d/*redoubt* 2>/dev/null || true"); out != "" {
+		t.Errorf("the console still says: %s", out)
+	}
+}
+
+// reasons wants both mistakes by line and key, and no value.
+func reasons(t *testing.T, where, text string) {
+	t.Helper()
+	for _, want := range []string{`:4:\d+: (redoubt\.)?nodes`, `:8:\d+: (redoubt\.)?auth\.users(\[0\]|\.0)\.pasword`} {
+		if !regexp.MustCompile(want).MatchString(text) {
+			t.Errorf("%s does not say %s:\n%s", where, want, text)
+		}
+	}
+	if strings.Contains(text, secretValue) {
+		t.Errorf("%s shows a value:\n%s", where, text)
+	}
+}
+
+// maintenanceClient asks as docker would: it shows the message of the first error.
+func maintenanceClient(t *testing.T, g *guest) {
+	client := &http.Client{Transport: g.transport([]byte(g.ca(t)))}
+	resp, err := client.Get("https://" + host + "/v2/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var body struct {
+		Errors []struct{ Code, Message string }
+	}
+	if err := json.Unmarshal(text, &body); err != nil || len(body.Errors) == 0 {
+		t.Fatalf("the body is not an OCI error: %v: %s", err, text)
+	}
+	reasons(t, "the error's message", body.Errors[0].Message)
+	if strings.Contains(string(text), secretValue) {
+		t.Errorf("the body shows a value: %s", text)
+	}
+	w := newWorld(t, g)
+	w.trust(t, g.ca(t))
+	if _, err := w.try(t, "", "skopeo", "inspect", "--creds="+user+":"+password, "docker://"+host+"/some/image:1"); err == nil {
+		t.Error("skopeo was served")
+	} else if !strings.Contains(err.Error(), "maintenance") {
+		t.Errorf("skopeo does not say why: %v", err)
+	}
+}
+
+// maintenancePage asks as a browser would, on both ports.
+func maintenancePage(t *testing.T, g *guest) {
+	client := &http.Client{Transport: g.transport([]byte(g.ca(t)))}
+	for _, url := range []string{"https://" + host + "/", "http://" + host + "/"} {
+		resp, err := client.Get(url)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		text, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || resp.StatusCode != http.StatusServiceUnavailable {
+			t.Errorf("%s: %d, %v", url, resp.StatusCode, err)
+		}
+		reasons(t, url, string(text))
+	}
+}
+
+func maintenanceConsole(t *testing.T, g *guest) {
+	ctx, cancel := context.WithTimeout(t.Context(), stepLimit)
+	defer cancel()
+	if _, err := g.AwaitConsole(ctx, regexp.MustCompile(`auth\.users.*pasword`)); err != nil {
+		t.Fatal(err)
+	}
+	reasons(t, "the console", g.Console())
+}
+
+// maintenanceDisk looks for the reasons on the machine, and for the value where it
+// has no business to be.
+func maintenanceDisk(t *testing.T, g *guest) {
+	reasons(t, "/run/issue.d", g.sh(t, "cat /run/issue.d/*redoubt*"))
+	reasons(t, "/run/motd.d", g.sh(t, "cat /run/motd.d/*redoubt*"))
+	reasons(t, "the journal", g.sh(t, "journalctl -b --no-pager -o cat -u redoubt-apply.service"))
+	if out := g.sh(t, "journalctl -b --no-pager | grep -F '"+secretValue+"' || true; grep -rlF '"+secretValue+"' /run/redoubt /run/systemd /var/lib/redoubt || true"); out != "" {
+		t.Errorf("the value is in %s", out)
+	}
+	if out := g.sh(t, "tr '\\0' '\\n' </proc/[0-9]*/environ 2>/dev/null | grep -F '"+secretValue+"' || true"); out != "" {
+		t.Errorf("the value is in an environment: %s", out)
+	}
+}
