@@ -134,8 +134,10 @@ func (m *Machine) rebuild(document []byte) (target, error) {
 func (m *Machine) maintain(cfg config.Config, report config.Report) (target, error) {
 	t := target{maintenance: true, cfg: cfg, called: "the notice of what is wrong"}
 	for _, e := range report.Errors() {
-		if strings.HasPrefix(e.Path, "hostname") || strings.HasPrefix(e.Path, "aliases") || strings.HasPrefix(e.Path, "tls") {
-			t.cfg.Hostname = ""
+		for _, key := range []string{"hostname", "aliases", "tls.internalCA"} {
+			if strings.HasPrefix(e.Path, key) {
+				t.cfg.Hostname = ""
+			}
 		}
 	}
 	hostname := t.cfg.Hostname

@@ -21,11 +21,14 @@ type Notice struct {
 // with, and says why: to clients, on the console and at the login.
 func Maintenance(hostname string, report config.Report) (tree.Tree, error) {
 	errs := report.Errors()
+	for i, e := range errs {
+		errs[i].File, errs[i].Path, errs[i].Message = printable(e.File), printable(e.Path), printable(e.Message)
+	}
 	data, err := json.MarshalIndent(Notice{Hostname: hostname, Errors: errs}, "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("cannot render %s: %w", MaintenancePath, err)
 	}
-	text := notice(hostname, errs)
+	text := notice(printable(hostname), errs)
 	return tree.New(
 		tree.File{
 			Path: MaintenancePath, Mode: 0o644, Data: append(data, '\n'),
@@ -40,16 +43,16 @@ func Maintenance(hostname string, report config.Report) (tree.Tree, error) {
 func notice(hostname string, errs config.Report) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\nRedoubt on %s serves no images: its configuration has mistakes.\n\n",
-		printable(cmp.Or(hostname, "this machine")))
+		cmp.Or(hostname, "this machine"))
 	for _, e := range errs {
-		b.WriteString("  " + printable(e.String()) + "\n")
+		b.WriteString("  " + e.String() + "\n")
 	}
 	b.WriteString("\nMend the user-data, or write /etc/redoubt/config.yaml; then run: redoubt apply\n\n")
 	return b.String()
 }
 
 // printable replaces what a terminal would act on: a report may quote a key
-// that somebody else wrote.
+// that somebody else wrote, and a client prints what it is told.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f || (r >= 0x80 && r < 0xa0) {
