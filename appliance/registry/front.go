@@ -1,11 +1,12 @@
 package registry
 
 import (
+	"bufio"
+	"net"
 	"net/http"
 	"net/url"
 	"time"
 
-	"github.com/redoubt-registry/redoubt/appliance/registry/logs"
 	"github.com/redoubt-registry/redoubt/appliance/registry/page"
 )
 
@@ -56,8 +57,8 @@ func (s *server) observe(g *generation, w http.ResponseWriter, r *http.Request, 
 		}
 		status := rec.Status()
 		end(status)
-		if g.accessLog != nil {
-			logs.Access(g.accessLog, r, status, rec.bytes, began)
+		if g.accessLog != nil && r.UserAgent() != s.watchdogAgent {
+			g.accessLog.Write(r, status, rec.bytes, began)
 		}
 		if cause != nil {
 			panic(http.ErrAbortHandler)
@@ -95,6 +96,15 @@ func (r *recorder) Status() int {
 		return http.StatusOK
 	}
 	return r.status
+}
+
+// Hijack is used by maintenance alone, which answers 503.
+func (r *recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, buffer, err := http.NewResponseController(r.ResponseWriter).Hijack()
+	if err == nil {
+		r.status = http.StatusServiceUnavailable
+	}
+	return conn, buffer, err
 }
 
 // Flush and Unwrap let the handler reach the connection.

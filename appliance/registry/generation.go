@@ -17,7 +17,6 @@ import (
 	"github.com/distribution/distribution/v3/configuration"
 	"github.com/distribution/distribution/v3/health"
 	"github.com/distribution/distribution/v3/registry/handlers"
-	"github.com/sirupsen/logrus"
 
 	"github.com/redoubt-registry/redoubt/appliance/cert"
 	"github.com/redoubt-registry/redoubt/appliance/registry/access"
@@ -36,7 +35,7 @@ type generation struct {
 	handler     http.Handler
 	settings    logs.Settings
 	undoLog     func()
-	accessLog   *logrus.Logger // nil: off
+	accessLog   *logs.Access // nil: off
 	tls         *tls.Config
 	pair        *cert.KeyPair // nil: no TLS
 	pairFiles   [2]string     // where pair comes from; empty: made here
@@ -66,9 +65,7 @@ func (s *server) build(old *generation) (*generation, error) {
 		return nil, err
 	}
 	if !config.Log.AccessLog.Disabled {
-		g.accessLog = logs.New(s.log.Out)
-		g.settings.Apply(g.accessLog)
-		g.accessLog.SetLevel(logrus.InfoLevel)
+		g.accessLog = g.settings.NewAccess(s.log.Out)
 	}
 	g.undoLog = g.settings.Apply(s.log)
 	if g.maintenance != nil {

@@ -91,7 +91,7 @@ func (s *server) ask(ctx context.Context, addr net.Addr, timeout time.Duration) 
 	if err != nil {
 		return err
 	}
-	r.Header.Set("User-Agent", "redoubt-watchdog")
+	r.Header.Set("User-Agent", s.watchdogAgent)
 	answer, err := transport.RoundTrip(r)
 	if err != nil {
 		return err

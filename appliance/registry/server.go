@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -25,6 +26,7 @@ type server struct {
 	front, redirect *http.Server
 	sockets         []net.Listener
 	debug           debugServer
+	watchdogAgent   string // known to this process only: it is left out of the access log
 	retiring        sync.WaitGroup
 
 	mu      sync.RWMutex // held for writing only while the generation changes
@@ -33,7 +35,7 @@ type server struct {
 
 func newServer(opts Options, logger *logrus.Logger) *server {
 	register()
-	s := &server{opts: opts, log: logger}
+	s := &server{opts: opts, log: logger, watchdogAgent: "redoubt-watchdog/" + rand.Text()}
 	s.metrics = metrics.New(s.gauges()...)
 	return s
 }

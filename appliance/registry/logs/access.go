@@ -2,6 +2,7 @@ package logs
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -11,10 +12,25 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// Access writes one line for an answered request: the fields of the combined
+// Access is an access log.
+type Access struct {
+	log  *logrus.Logger
+	text bool
+}
+
+// NewAccess makes an access log in the settings' form, whatever their level.
+func (s Settings) NewAccess(w io.Writer) *Access {
+	l := logrus.New()
+	s.Apply(l)
+	l.SetOutput(w)
+	l.SetLevel(logrus.InfoLevel)
+	return &Access{log: l, text: s.Text()}
+}
+
+// Write writes one line for an answered request: the fields of the combined
 // log format, as such a line in a text log and as fields otherwise. Nothing of
 // the Authorization header is written but the name of a user who was let in.
-func Access(l *logrus.Logger, r *http.Request, status int, bytes int64, began time.Time) {
+func (a *Access) Write(r *http.Request, status int, bytes int64, began time.Time) {
 	user := "-"
 	if name, _, ok := r.BasicAuth(); ok && status != http.StatusUnauthorized {
 		user = name
@@ -23,12 +39,12 @@ func Access(l *logrus.Logger, r *http.Request, status int, bytes int64, began ti
 	if err != nil {
 		remote = r.RemoteAddr
 	}
-	if _, text := l.Formatter.(*logrus.TextFormatter); text {
-		l.Infof("%s - %s [%s] %q %d %d %q %q", remote, user, began.Format("02/Jan/2006:15:04:05 -0700"),
+	if a.text {
+		a.log.Infof("%s - %s [%s] %q %d %d %q %q", remote, user, began.Format("02/Jan/2006:15:04:05 -0700"),
 			r.Method+" "+target(r.URL)+" "+r.Proto, status, bytes, r.Referer(), r.UserAgent())
 		return
 	}
-	l.WithFields(logrus.Fields{
+	a.log.WithFields(logrus.Fields{
 		"remote": remote, "user": user, "method": r.Method, "uri": target(r.URL), "proto": r.Proto,
 		"status": status, "bytes": bytes, "useragent": r.UserAgent(),
 		"duration": fmt.Sprintf("%.6f", time.Since(began).Seconds()),

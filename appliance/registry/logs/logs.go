@@ -4,10 +4,10 @@ package logs
 
 import (
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/distribution/distribution/v3/configuration"
+	"github.com/distribution/distribution/v3/registry/auth"
 	"github.com/sirupsen/logrus"
 )
 
@@ -42,7 +42,37 @@ func Read(section configuration.Log) (Settings, error) {
 	default:
 		return s, fmt.Errorf("cannot use log.formatter: it must be text, json or logstash")
 	}
+	if s.level < logrus.DebugLevel {
+		s.formatter = quiet{Formatter: s.formatter, accessLog: !section.AccessLog.Disabled}
+	}
 	return s, nil
+}
+
+// Text says whether lines are text.
+func (s Settings) Text() bool {
+	f := s.formatter
+	if q, ok := f.(quiet); ok {
+		f = q.Formatter
+	}
+	_, text := f.(*logrus.TextFormatter)
+	return text
+}
+
+// quiet leaves out upstream's lines about each request that say nothing which
+// the access log does not, or nothing at all: a request without a login is how
+// every client begins, and the watchdog's come by the dozen.
+type quiet struct {
+	logrus.Formatter
+	accessLog bool
+}
+
+func (q quiet) Format(e *logrus.Entry) ([]byte, error) {
+	switch {
+	case e.Message == "error authorizing context: "+auth.ErrInvalidCredential.Error(),
+		q.accessLog && (e.Message == "authorized request" || e.Message == "response completed"):
+		return nil, nil
+	}
+	return q.Formatter.Format(e)
 }
 
 // Apply puts the settings in force on logger; the function it returns takes
@@ -78,11 +108,4 @@ func (h fieldHook) Fire(e *logrus.Entry) error {
 		}
 	}
 	return nil
-}
-
-// New returns a logger that writes to w and no where else.
-func New(w io.Writer) *logrus.Logger {
-	l := logrus.New()
-	l.SetOutput(w)
-	return l
 }

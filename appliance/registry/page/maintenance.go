@@ -98,7 +98,10 @@ func (m *Maintenance) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.URL.Path == "/v2" || strings.HasPrefix(r.URL.Path, "/v2/"):
 		h.Set("Docker-Distribution-Api-Version", "registry/2.0")
-		writeJSON(w, http.StatusServiceUnavailable, ociErrors("UNAVAILABLE", m.Summary(), m))
+		body := encode(ociErrors("UNAVAILABLE", m.Summary(), m))
+		if !writeReason(w, r, m.Summary(), body) {
+			write(w, http.StatusServiceUnavailable, jsonType, body)
+		}
 	case strings.Contains(r.Header.Get("Accept"), "application/json"):
 		writeJSON(w, http.StatusServiceUnavailable, m)
 	default:
@@ -118,13 +121,16 @@ func ociErrors(code, message string, detail any) any {
 	}{[]ociError{{code, message, detail}}}
 }
 
-func writeJSON(w http.ResponseWriter, status int, v any) {
+const jsonType = "application/json; charset=utf-8"
+
+func writeJSON(w http.ResponseWriter, status int, v any) { write(w, status, jsonType, encode(v)) }
+
+func encode(v any) []byte {
 	body, err := json.Marshal(v)
 	if err != nil {
-		http.Error(w, "cannot encode the answer", http.StatusInternalServerError)
-		return
+		return []byte(`{"errors":[{"code":"UNKNOWN","message":"cannot encode the answer"}]}` + "\n")
 	}
-	write(w, status, "application/json; charset=utf-8", append(body, '\n'))
+	return append(body, '\n')
 }
 
 func writeHTML(w http.ResponseWriter, status int, text string, data any) {
