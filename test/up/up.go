@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -187,7 +188,7 @@ func describe(out io.Writer, s settings, data []byte, ca authority, took time.Du
 	fmt.Fprintf(out, `
 The registry is up at https://%[1]s after %[2]s. Log in, push and pull:
 
-  %[3]sdocker login %[1]s -u %[4]s%[5]s
+%[10]s  %[3]sdocker login %[1]s -u %[4]s%[5]s
   tar -c README.md | docker import - %[1]s/demo/hello:1
   docker push %[1]s/demo/hello:1
   docker pull %[1]s/demo/hello:1
@@ -200,5 +201,16 @@ docker does not check the certificate of a loopback address. For other clients, 
 
 What the machine says on its console: %[9]s
 make down stops it and keeps its images; make clean forgets it.
-`, at, took, password(data), firstUser(data), stdin(data), file, ca.fingerprint, ca.proof, filepath.Join(s.dir, "serial.log"))
+`, at, took, password(data), firstUser(data), stdin(data), file, ca.fingerprint, ca.proof, filepath.Join(s.dir, "serial.log"), startDocker())
+}
+
+// startDocker is a line that starts docker's daemon, where none answers.
+func startDocker() string {
+	if exec.Command("docker", "version").Run() == nil {
+		return ""
+	}
+	if _, err := os.Stat("/run/systemd/system"); err == nil {
+		return "  systemctl start docker\n"
+	}
+	return "  (dockerd >/tmp/dockerd.log 2>&1 &) ; sleep 5\n"
 }
