@@ -11,7 +11,7 @@ import (
 )
 
 // rendered lists every file of ours with what tells a write: inode, time, digest.
-const rendered = `find /run/redoubt /run/systemd/system /run/issue.d /run/motd.d /var/lib/redoubt -xdev \( -path /var/lib/redoubt/registry -prune \) -o -type f -printf '%p %i %T@ %m %u:%g\n' | sort`
+const rendered = `find /run/redoubt /run/systemd/system /run/issue.d /run/motd.d /var/lib/redoubt -xdev \( -path /var/lib/redoubt/registry -o -path /var/lib/redoubt/etc \) -prune -o -type f -printf '%p %i %T@ %m %u:%g\n' | sort`
 
 // TestApplyAgain holds that a second apply changes nothing: no file, no unit, also
 // with a password in plain text, which is hashed once and for all.
@@ -55,16 +55,10 @@ func TestDryRun(t *testing.T) {
 func TestChanges(t *testing.T) {
 	s := boot(t)
 	ref, image := s.push("team/app:v1", 1)
-	mustApply := func(t *testing.T) {
-		t.Helper()
-		if out, err := s.apply(); err != nil {
-			t.Fatalf("apply: %v\n%s", err, out)
-		}
-	}
-	t.Run("a header needs no restart", func(t *testing.T) {
+	s.run("a header needs no restart", func(t *testing.T, s *site) {
 		runs := s.invocations()
 		s.configure("10-header.yaml", "redoubt: {listen: {headers: [{name: X-Site, values: [north]}]}}\n")
-		mustApply(t)
+		s.mustApply()
 		answer, err := machine.Do(s.transport, request("/v2/"))
 		if err != nil || answer.Header.Get("X-Site") != "north" {
 			t.Errorf("%v %+v", err, answer)
@@ -73,9 +67,9 @@ func TestChanges(t *testing.T) {
 			t.Errorf("units were restarted:\nbefore:\n%s\nafter:\n%s", runs, got)
 		}
 	})
-	t.Run("another port", func(t *testing.T) {
+	s.run("another port", func(t *testing.T, s *site) {
 		s.configure("20-ports.yaml", "redoubt: {listen: {httpsPort: 8443, httpPort: 8080}}\n")
-		mustApply(t)
+		s.mustApply()
 		req := request("/v2/")
 		req.URL.Host += ":8443"
 		if answer, err := machine.Do(s.transport, req); err != nil || answer.Status != http.StatusOK {
@@ -85,12 +79,12 @@ func TestChanges(t *testing.T) {
 			t.Errorf("the old ports still listen:\n%s", got)
 		}
 		s.Run("rm", "/etc/redoubt/config.d/20-ports.yaml")
-		mustApply(t)
+		s.mustApply()
 		s.mustServe("back on the usual port")
 	})
-	t.Run("another storage root", func(t *testing.T) {
+	s.run("another storage root", func(t *testing.T, s *site) {
 		s.configure("30-storage.yaml", "redoubt: {storage: {filesystem: {root: /srv/images}}}\n")
-		mustApply(t)
+		s.mustApply()
 		if answer, err := machine.Do(s.transport, manifests()); err != nil || answer.Status != http.StatusNotFound {
 			t.Errorf("the image of the old root: %v %d", err, answer.Status)
 		}
@@ -98,24 +92,24 @@ func TestChanges(t *testing.T) {
 		s.mustPull(there, other)
 		s.Run("test", "-d", "/srv/images/docker/registry")
 		s.Run("rm", "/etc/redoubt/config.d/30-storage.yaml")
-		mustApply(t)
+		s.mustApply()
 		s.mustPull(ref, image)
 	})
-	t.Run("no Redis", func(t *testing.T) {
+	s.run("no Redis", func(t *testing.T, s *site) {
 		s.configure("40-cache.yaml", "redoubt: {cache: {type: memory}}\n")
-		mustApply(t)
+		s.mustApply()
 		if state := s.Property(units.Redis, "ActiveState"); state != "inactive" {
 			t.Errorf("Redis is %s", state)
 		}
 		s.mustPull(ref, image)
 		s.Run("rm", "/etc/redoubt/config.d/40-cache.yaml")
-		mustApply(t)
+		s.mustApply()
 		if state := s.Property(units.Redis, "ActiveState"); state != "active" {
 			t.Errorf("Redis is %s", state)
 		}
 		s.mustPull(ref, image)
 	})
-	t.Run("valid but unhealthy", func(t *testing.T) {
+	s.run("valid but unhealthy", func(t *testing.T, s *site) {
 		files := s.Run("sh", "-c", rendered)
 		// The SSH server has this port.
 		s.configure("90-taken.yaml", "redoubt: {listen: {httpsPort: 22}}\n")
@@ -125,12 +119,12 @@ func TestChanges(t *testing.T) {
 		s.mustServe("after the rollback")
 		s.mustPull(ref, image)
 		s.Run("rm", "/etc/redoubt/config.d/90-taken.yaml")
-		mustApply(t)
+		s.mustApply()
 		if got := content(files); content(s.Run("sh", "-c", rendered)) != got {
 			t.Errorf("the rollback left something:\nbefore:\n%s\nafter:\n%s", files, s.Run("sh", "-c", rendered))
 		}
 	})
-	t.Run("invalid later", func(t *testing.T) {
+	s.run("invalid later", func(t *testing.T, s *site) {
 		runs := s.invocations()
 		s.configure("99-wrong.yaml", "redoubt:\n  tls:\n    mod: off\n")
 		out, err := s.apply()
@@ -153,7 +147,7 @@ func TestChanges(t *testing.T) {
 		s.Run("systemctl", "restart", units.Apply)
 		s.mustServe("with the file mended")
 	})
-	t.Run("no secret shows", func(t *testing.T) { noSecretShows(t, s) })
+	s.run("no secret shows", noSecretShows)
 }
 
 // content keeps of a listing what a rollback must bring back: paths, modes and
@@ -185,6 +179,7 @@ redoubt:
 `
 	m := machine.Boot(t, append(machine.Network(), machine.Seed(wrong)...)...)
 	s := &site{t: t, Machine: m, aliceHash: hash(t)}
+	s.awaitApply()
 	s.transport = s.Transport()
 	says := func(t *testing.T, where, text string) {
 		t.Helper()
@@ -197,18 +192,18 @@ redoubt:
 			}
 		}
 	}
-	t.Run("unit", func(t *testing.T) {
+	s.run("unit", func(t *testing.T, s *site) {
 		if state := s.Property(units.Apply, "ActiveState"); state != "failed" {
 			t.Errorf("%s is %s", units.Apply, state)
 		}
 	})
-	t.Run("journal", func(t *testing.T) {
+	s.run("journal", func(t *testing.T, s *site) {
 		says(t, "the journal", s.Run("journalctl", "--no-pager", "--all", "-u", units.Apply))
 	})
-	t.Run("console", func(t *testing.T) { says(t, "the console", s.Console()) })
-	t.Run("issue", func(t *testing.T) { says(t, "the issue file", s.Run("cat", "/run/issue.d/50-redoubt.issue")) })
-	t.Run("motd", func(t *testing.T) { says(t, "the message of the day", s.Run("cat", "/run/motd.d/50-redoubt")) })
-	t.Run("API", func(t *testing.T) {
+	s.run("console", func(t *testing.T, s *site) { says(t, "the console", s.Console()) })
+	s.run("issue", func(t *testing.T, s *site) { says(t, "the issue file", s.Run("cat", "/run/issue.d/50-redoubt.issue")) })
+	s.run("motd", func(t *testing.T, s *site) { says(t, "the message of the day", s.Run("cat", "/run/motd.d/50-redoubt")) })
+	s.run("API", func(t *testing.T, s *site) {
 		answer, err := s.Get(s.transport, at("/v2/"))
 		if err != nil || answer.Status != http.StatusServiceUnavailable {
 			t.Fatalf("%v %+v", err, answer)
@@ -221,18 +216,18 @@ redoubt:
 		}
 		says(t, "/v2/", answer.Body)
 	})
-	t.Run("page", func(t *testing.T) {
+	s.run("page", func(t *testing.T, s *site) {
 		answer, err := s.Get(s.transport, at("/"))
 		if err != nil || answer.Status != http.StatusServiceUnavailable {
 			t.Fatalf("%v %+v", err, answer)
 		}
 		says(t, "the page", answer.Body)
 	})
-	t.Run("status", func(t *testing.T) {
+	s.run("status", func(t *testing.T, s *site) {
 		out, _ := s.TryRun("redoubt", "status")
 		says(t, "redoubt status", out)
 	})
-	t.Run("mended", func(t *testing.T) {
+	s.run("mended", func(t *testing.T, s *site) {
 		right := strings.Replace(userData(s.aliceHash), "#cloud-config\n", "", 1)
 		s.Write("/etc/redoubt/config.yaml", right, 0o600)
 		// The user-data is still wrong: it is the file of this machine's owner that

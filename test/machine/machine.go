@@ -162,6 +162,13 @@ func (m *Machine) stop() {
 	}
 }
 
+// For returns the same machine for the use of a subtest.
+func (m *Machine) For(t testing.TB) *Machine {
+	sub := *m
+	sub.t = t
+	return &sub
+}
+
 // Console returns what the machine has printed on its console.
 func (m *Machine) Console() string {
 	data, err := os.ReadFile(m.console)

@@ -24,16 +24,16 @@ func drain(rc io.ReadCloser) error {
 // TestServe boots a machine from user-data and uses it as clients do.
 func TestServe(t *testing.T) {
 	s := boot(t)
-	t.Run("the system is well", func(t *testing.T) {
+	s.run("the system is well", func(t *testing.T, s *site) {
 		if state, _ := s.TryRun("systemctl", "is-system-running"); strings.TrimSpace(state) != "running" {
 			t.Errorf("the system is %s; failed: %q", state, failedUnits(t, s.Machine))
 		}
 	})
-	t.Run("push and pull", func(t *testing.T) {
+	s.run("push and pull", func(t *testing.T, s *site) {
 		ref, image := s.push("team/app:v1", 3)
 		s.mustPull(ref, image)
 	})
-	t.Run("who is let in", func(t *testing.T) {
+	s.run("who is let in", func(t *testing.T, s *site) {
 		for _, tt := range []struct {
 			user, password string
 			want           int
@@ -54,14 +54,14 @@ func TestServe(t *testing.T) {
 			}
 		}
 	})
-	t.Run("port 80 redirects", func(t *testing.T) {
+	s.run("port 80 redirects", func(t *testing.T, s *site) {
 		answer, err := s.Get(s.transport, "http://"+hostname+"/v2/")
 		if err != nil || answer.Status/100 != 3 || answer.Header.Get("Location") != at("/v2/") {
 			t.Errorf("got %v %d %q", err, answer.Status, answer.Header.Get("Location"))
 		}
 	})
-	t.Run("what listens", func(t *testing.T) { onlyMeantSockets(t, s) })
-	t.Run("metrics", func(t *testing.T) {
+	s.run("what listens", onlyMeantSockets)
+	s.run("metrics", func(t *testing.T, s *site) {
 		if out := metrics(s); !strings.Contains(out, "# TYPE ") {
 			t.Errorf("/metrics: %.300s", out)
 		}
@@ -69,9 +69,9 @@ func TestServe(t *testing.T) {
 			t.Errorf("metrics are reachable from outside: %d", answer.Status)
 		}
 	})
-	t.Run("the units may", func(t *testing.T) { onThisKernel(t, s) })
-	t.Run("status", func(t *testing.T) { status(t, s) })
-	t.Run("no secret shows", func(t *testing.T) { noSecretShows(t, s) })
+	s.run("the units may", onThisKernel)
+	s.run("status", status)
+	s.run("no secret shows", noSecretShows)
 }
 
 // metrics asks for them where they are: on the machine's loopback interface.

@@ -65,9 +65,29 @@ func boot(t *testing.T) *site {
 	t.Helper()
 	s := &site{t: t, aliceHash: hash(t)}
 	s.Machine = machine.Boot(t, append(machine.Network(), machine.Seed(userData(s.aliceHash))...)...)
+	s.awaitApply()
 	s.transport = s.Transport()
 	s.mustServe("after boot")
 	return s
+}
+
+// awaitApply waits until the boot's apply has ended. The unit is ready, and the
+// system up, before that: it starts the registry and looks at its health.
+func (s *site) awaitApply() {
+	s.t.Helper()
+	s.Eventually(units.Apply+" has ended", func() bool {
+		sub := s.Property(units.Apply, "SubState")
+		return sub == "exited" || sub == "failed"
+	})
+}
+
+// run runs a subtest with the same site.
+func (s *site) run(name string, test func(t *testing.T, s *site)) {
+	s.t.Run(name, func(t *testing.T) {
+		sub := *s
+		sub.t, sub.Machine = t, s.For(t)
+		test(t, &sub)
+	})
 }
 
 // at is a URL of the registry on its usual port.
@@ -150,6 +170,14 @@ func (s *site) mustPull(r name.Reference, want v1.Image) {
 // apply runs redoubt apply by hand, as an operator does.
 func (s *site) apply(args ...string) (string, error) {
 	return s.TryRun(append([]string{"redoubt", "apply"}, args...)...)
+}
+
+// mustApply is apply where it must succeed.
+func (s *site) mustApply() {
+	s.t.Helper()
+	if out, err := s.apply(); err != nil {
+		s.t.Fatalf("apply: %v\n%s", err, out)
+	}
 }
 
 // configure writes one of the operator's files.
