@@ -215,7 +215,7 @@ func (m *Machine) ensureCertificate(names []string, want target, c *change) erro
 	for _, kept := range out.Kept {
 		fmt.Fprintf(m.Out, "kept     the old one as %s\n", strings.TrimPrefix(kept, m.Root))
 	}
-	gid, err := disk.Group(m.Root, group)
+	gid, err := m.gid()
 	if err != nil {
 		return err
 	}
@@ -227,6 +227,9 @@ func (m *Machine) ensureCertificate(names []string, want target, c *change) erro
 	}
 	return err
 }
+
+// gid is the number of the registry's group.
+func (m *Machine) gid() (int, error) { return disk.Group(m.Root, group) }
 
 // publishedCertificate is the generation that is in force.
 func (m *Machine) publishedCertificate() string {

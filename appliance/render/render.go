@@ -64,7 +64,7 @@ func Tree(cfg config.Config, facts Facts) (tree.Tree, error) {
 		return nil, err
 	}
 	files := []tree.File{
-		private(RegistryPath, registry, tree.Reader{Unit: units.Registry, Verb: tree.Reload}),
+		Registry(registry),
 		private(HtpasswdPath, htpasswd), // the registry reads it again by itself
 	}
 	if cfg.Cache.Type == "redis" {
@@ -73,6 +73,11 @@ func Tree(cfg config.Config, facts Facts) (tree.Tree, error) {
 	files = append(files, dropIn(units.RegistrySocket, socketDropIn(cfg))...)
 	files = append(files, dropIn(units.Registry, registryDropIn(cfg))...)
 	return tree.New(files...)
+}
+
+// Registry is the registry's configuration as a file.
+func Registry(data []byte) tree.File {
+	return private(RegistryPath, data, tree.Reader{Unit: units.Registry, Verb: tree.Reload})
 }
 
 // private is a file for the registry's group and nobody else.

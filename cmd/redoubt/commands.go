@@ -8,7 +8,9 @@ func commands() []*cobra.Command {
 		validateCommand(),
 		schemaCommand(),
 		showCommand(),
+		serveCommand(),
 		renderCommand(),
 		applyCommand(),
+		statusCommand(),
 	}
 }

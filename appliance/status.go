@@ -1,0 +1,220 @@
+package appliance
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/redoubt-registry/redoubt/appliance/cert"
+	"github.com/redoubt-registry/redoubt/appliance/config"
+	"github.com/redoubt-registry/redoubt/appliance/generations"
+	"github.com/redoubt-registry/redoubt/appliance/health"
+	"github.com/redoubt-registry/redoubt/appliance/render"
+	"github.com/redoubt-registry/redoubt/appliance/status"
+	"github.com/redoubt-registry/redoubt/units"
+)
+
+// Status finds out how the machine is. What cannot be found out is a problem in
+// the report, not an error. version is that of the running program.
+func (m *Machine) Status(ctx context.Context, version string) (*status.Report, error) {
+	if os.Geteuid() != 0 {
+		return nil, errors.New("cannot read the status: only root may; use sudo redoubt status")
+	}
+	now := m.present()
+	r := &status.Report{Versions: status.Versions{Redoubt: version, Distribution: distributionVersion(), Image: m.imageVersion()}}
+	m.configurationStatus(r)
+	if err := m.unitStatus(ctx, now, r); err != nil {
+		return nil, err
+	}
+	if now.names() != nil {
+		r.Certificate = m.certificateStatus()
+	}
+	checks := []health.Check{{Name: "registry", Probe: func(ctx context.Context) error { return m.probe(ctx, now) }}}
+	if !now.maintenance {
+		r.Address = address(now.cfg)
+		r.Storage = m.storageStatus(now.cfg)
+		r.Cache = &status.Cache{Type: now.cfg.Cache.Type, Reachable: true}
+		if r.Cache.Type == "redis" {
+			checks = append(checks, health.Check{Name: "cache", Probe: func(ctx context.Context) error { return m.cacheStatus(ctx, r) }})
+		}
+	}
+	results := health.Run(ctx, probeTimeout, checks...)
+	r.Registry = status.Answer{Healthy: results[0].Err == nil, Latency: results[0].Latency}
+	if err := results[0].Err; err != nil {
+		r.Registry.Error = err.Error()
+	}
+	if len(results) > 1 && results[1].Err != nil {
+		r.Cache = &status.Cache{Type: "redis", Error: results[1].Err.Error()}
+	}
+	r.Judge()
+	return r, nil
+}
+
+// present is the target that the machine was last brought to.
+func (m *Machine) present() target {
+	document, _ := generations.LastGood(m.Root) // none is maintenance
+	cfg, _, report := config.Parse([]config.Layer{{Name: generations.LastGoodPath, Data: document}})
+	t := target{cfg: cfg}
+	if data, err := os.ReadFile(filepath.Join(m.Root, render.RegistryPath)); err == nil {
+		t.files = append(t.files, render.Registry(data))
+	}
+	_, err := os.Stat(filepath.Join(m.Root, render.MaintenancePath))
+	t.maintenance = err == nil || report.Err() != nil
+	return t
+}
+
+func (m *Machine) configurationStatus(r *status.Report) {
+	g, err := generations.Newest(m.Root)
+	if err == nil {
+		r.Configuration = status.Configuration{Sources: g.Sources, Generation: g.Number}
+	}
+	if info, err := os.Stat(filepath.Join(m.Root, appliedPath)); err == nil {
+		r.Configuration.Applied = info.ModTime()
+	}
+	data, err := os.ReadFile(filepath.Join(m.Root, render.MaintenancePath))
+	if err != nil {
+		return
+	}
+	var notice render.Notice
+	if err := json.Unmarshal(data, &notice); err != nil {
+		r.Configuration.Errors = []string{fmt.Sprintf("cannot read %s: %v", render.MaintenancePath, err)}
+	}
+	for _, e := range notice.Errors {
+		r.Configuration.Errors = append(r.Configuration.Errors, e.String())
+	}
+}
+
+func (m *Machine) unitStatus(ctx context.Context, now target, r *status.Report) error {
+	states, err := m.Units.States(ctx, units.Apply, units.RegistrySocket, units.Registry, units.Redis)
+	if err != nil {
+		return err
+	}
+	for _, s := range states {
+		u := status.Unit{Name: s.Name, Active: s.Active, Sub: s.Sub, Since: s.Since, Restarts: s.Restarts, Wanted: true}
+		switch s.Name {
+		case units.Redis:
+			u.Wanted = !now.maintenance && now.cfg.Cache.Type == "redis"
+		case units.Apply:
+			// An apply by hand mends what the one at boot could not do.
+			u.Wanted = s.Active == "failed" && s.Since.After(r.Configuration.Applied)
+		}
+		r.Units = append(r.Units, u)
+	}
+	return nil
+}
+
+func (m *Machine) certificateStatus() *status.Certificate {
+	c := &status.Certificate{Generation: m.publishedCertificate()}
+	pair, err := cert.Current(filepath.Join(m.Root, certificatesDir))
+	if err != nil {
+		c.Error = fmt.Sprintf("cannot read the certificate: %v", err)
+		return c
+	}
+	leaf := pair.Leaf
+	c.Issuer, c.NotAfter, c.Names = leaf.Issuer.CommonName, leaf.NotAfter, leaf.DNSNames
+	for _, ip := range leaf.IPAddresses {
+		c.Names = append(c.Names, ip.String())
+	}
+	c.DaysLeft = int(leaf.NotAfter.Sub(m.Now()) / (24 * time.Hour))
+	data, err := os.ReadFile(filepath.Join(m.Root, caDir, "ca.crt"))
+	if block, _ := pem.Decode(data); err == nil && block != nil {
+		c.Authority = caDir + "/ca.crt"
+		c.Fingerprint = fmt.Sprintf("%X", sha256.Sum256(block.Bytes))
+	}
+	return c
+}
+
+// storageStatus looks at the directory of the images without writing to it.
+func (m *Machine) storageStatus(cfg config.Config) *status.Storage {
+	if cfg.Storage.Filesystem == nil {
+		return nil
+	}
+	s := &status.Storage{Type: "filesystem", Root: cfg.Storage.Filesystem.Root}
+	path := filepath.Join(m.Root, s.Root)
+	var fs syscall.Statfs_t
+	info, err := os.Stat(path)
+	if err == nil {
+		err = syscall.Statfs(path, &fs)
+	}
+	if err != nil {
+		s.Error = fmt.Sprintf("cannot read the storage: %v", err)
+		return s
+	}
+	block := uint64(fs.Bsize) //nolint:gosec // never negative
+	s.Used, s.Free = (fs.Blocks-fs.Bfree)*block, fs.Bavail*block
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	gid, err := m.gid()
+	const readOnly = 1 // ST_RDONLY of statfs(2)
+	owned := info.Mode()&0o200 != 0 && ok && int(stat.Gid) == gid
+	s.Writable = err == nil && owned && fs.Flags&readOnly == 0
+	return s
+}
+
+// cacheStatus asks Redis about itself.
+func (m *Machine) cacheStatus(ctx context.Context, r *status.Report) error {
+	client := redis.NewClient(&redis.Options{
+		Network: "unix", Addr: filepath.Join(m.Root, render.RedisSocket), MaxRetries: -1,
+	})
+	defer client.Close()
+	info, err := client.Info(ctx).Result()
+	if err != nil {
+		return err
+	}
+	keys, err := client.DBSize(ctx).Result()
+	if err != nil {
+		return err
+	}
+	fields := map[string]string{}
+	for line := range strings.Lines(info) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
+		fields[name] = value
+	}
+	r.Cache.Keys = keys
+	r.Cache.Memory, _ = strconv.ParseInt(fields["used_memory"], 10, 64) // 0 where Redis does not say
+	r.Versions.Redis = fields["redis_version"]
+	return nil
+}
+
+// distributionVersion is that of the library in this program.
+func distributionVersion() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	for _, d := range info.Deps {
+		if d.Path == "github.com/distribution/distribution/v3" {
+			return d.Version
+		}
+	}
+	return ""
+}
+
+// imageVersion is what os-release(5) says.
+func (m *Machine) imageVersion() string {
+	data, err := os.ReadFile(filepath.Join(m.Root, "usr/lib/os-release"))
+	if err != nil {
+		return ""
+	}
+	fields := map[string]string{}
+	lines := bufio.NewScanner(bytes.NewReader(data))
+	for lines.Scan() {
+		name, value, _ := strings.Cut(lines.Text(), "=")
+		fields[name] = strings.Trim(value, `"'`)
+	}
+	return strings.TrimSpace(fields["IMAGE_VERSION"] + " " + cmp.Or(fields["PRETTY_NAME"], fields["NAME"]))
+}

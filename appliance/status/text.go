@@ -1,0 +1,115 @@
+package status
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// String is the report for people: the verdict, what is wrong, then the parts.
+func (r *Report) String() string {
+	var b strings.Builder
+	b.WriteString(string(r.Verdict) + ": " + headline(r) + "\n")
+	for _, p := range r.Problems {
+		b.WriteString("  - " + strings.ReplaceAll(p, "\n", "\n    ") + "\n")
+	}
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	section := func(name string) { fmt.Fprintf(w, "\n%s\n", name) }
+	row := func(name, format string, args ...any) {
+		if text := fmt.Sprintf(format, args...); text != "" {
+			fmt.Fprintf(w, "  %s\t%s\n", name, text)
+		}
+	}
+	section("units")
+	for _, u := range r.Units {
+		fmt.Fprintf(w, "  %s\t%s\t%s\t%s\n", u.Name, u.Active+" ("+u.Sub+")", since(u.Since), restarts(u.Restarts))
+	}
+	w.Flush()
+	if c := r.Certificate; c != nil && c.Error == "" {
+		section("certificate")
+		row("names", "%s", strings.Join(c.Names, ", "))
+		row("issuer", "%s", c.Issuer)
+		row("ends", "%s, %d days left", moment(c.NotAfter), c.DaysLeft)
+		row("generation", "%s", c.Generation)
+		row("CA file", "%s", c.Authority)
+		row("CA SHA-256", "%s", c.Fingerprint)
+		w.Flush()
+	}
+	if s := r.Storage; s != nil {
+		section("storage")
+		row("type", "%s", s.Type)
+		row("root", "%s", s.Root)
+		row("used", "%s, %s free", size(s.Used), size(s.Free))
+		row("writable", "%s", yes(s.Writable))
+		w.Flush()
+	}
+	if c := r.Cache; c != nil {
+		section("cache")
+		row("type", "%s", c.Type)
+		if c.Type == "redis" && c.Reachable {
+			row("keys", "%d", c.Keys)
+			row("memory", "%s", size(uint64(max(c.Memory, 0))))
+		}
+		w.Flush()
+	}
+	section("configuration")
+	row("sources", "%s", strings.Join(r.Configuration.Sources, ", "))
+	row("generation", "%d", r.Configuration.Generation)
+	row("applied", "%s", moment(r.Configuration.Applied))
+	w.Flush()
+	section("versions")
+	row("redoubt", "%s", r.Versions.Redoubt)
+	row("distribution", "%s", r.Versions.Distribution)
+	row("redis", "%s", r.Versions.Redis)
+	row("image", "%s", r.Versions.Image)
+	w.Flush()
+	return b.String()
+}
+
+func headline(r *Report) string {
+	address := cmp.Or(r.Address, "the registry")
+	switch r.Verdict {
+	case OK:
+		return fmt.Sprintf("%s serves, and answered in %v", address, r.Registry.Latency.Round(100*time.Microsecond))
+	case Degraded:
+		return address + " serves, but something needs attention"
+	case Maintenance:
+		return "no images are served, since the configuration cannot be used"
+	default:
+		return address + " does not serve"
+	}
+}
+
+func moment(t time.Time) string {
+	if t.IsZero() {
+		return "never"
+	}
+	return t.UTC().Format("2006-01-02 15:04:05 MST")
+}
+
+func since(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return "since " + moment(t)
+}
+
+func restarts(n uint32) string {
+	switch n {
+	case 0:
+		return ""
+	case 1:
+		return "1 restart"
+	default:
+		return fmt.Sprintf("%d restarts", n)
+	}
+}
+
+func yes(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
