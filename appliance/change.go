@@ -85,6 +85,10 @@ func (m *Machine) settle(ctx context.Context, actions []tree.Reader, want target
 	active := map[string]string{}
 	for _, s := range states {
 		active[s.Name] = s.Active
+		reads := func(a tree.Reader) bool { return a.Unit == s.Name }
+		if refused(s) != "" && !slices.ContainsFunc(actions, reads) { // it has an old configuration
+			actions = append(actions, tree.Reader{Unit: s.Name, Verb: tree.Reload})
+		}
 	}
 	var settled []tree.Reader
 	for _, a := range actions {
@@ -102,6 +106,16 @@ func (m *Machine) settle(ctx context.Context, actions []tree.Reader, want target
 		}
 	}
 	return settled, nil
+}
+
+// refused is why the registry did not take up its configuration when it was last
+// asked to, or nothing.
+func refused(s systemd.State) string {
+	reason, ok := strings.CutPrefix(s.Status, "reload refused: ")
+	if !ok || s.Name != units.Registry {
+		return ""
+	}
+	return reason
 }
 
 func runs(active string) bool { return active != "" && active != "inactive" && active != "failed" }
@@ -161,7 +175,16 @@ func (m *Machine) act(ctx context.Context, p plan.Plan) error {
 		}
 	}
 	if len(start) > 0 {
-		return m.Units.Start(ctx, start...)
+		if err := m.Units.Start(ctx, start...); err != nil {
+			return err
+		}
+	}
+	states, err := m.Units.States(ctx, units.Registry)
+	if err != nil {
+		return err
+	}
+	if reason := refused(states[0]); reason != "" {
+		return fmt.Errorf("the registry refuses its configuration: %s", reason)
 	}
 	return nil
 }

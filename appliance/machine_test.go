@@ -63,6 +63,7 @@ type registry struct {
 	calls  []string
 	runs   map[string]bool
 	server *http.Server
+	status string // what the registry says of its last reload
 	read   string // what registry.yml was when it was last read
 	crash  bool   // panic instead of acting, as a power cut does
 }
@@ -96,7 +97,11 @@ func (r *registry) States(_ context.Context, names ...string) ([]systemd.State, 
 		if r.runs[n] {
 			active = "active"
 		}
-		states = append(states, systemd.State{Name: n, Load: "loaded", Active: active})
+		state := systemd.State{Name: n, Load: "loaded", Active: active}
+		if n == units.Registry {
+			state.Status = r.status
+		}
+		states = append(states, state)
 	}
 	return states, nil
 }
@@ -114,7 +119,11 @@ func (r *registry) load(unit string) {
 		r.runs[unit] = err == nil
 	case units.Registry:
 		data, _ := os.ReadFile(filepath.Join(r.root, "run/redoubt/registry.yml"))
-		r.read = string(data)
+		if strings.Contains(string(data), "refuse") && r.server != nil {
+			r.status = "reload refused: no such thing"
+			return
+		}
+		r.read, r.status = string(data), "serving"
 		if _, err := os.Stat(filepath.Join(r.root, "run/redoubt/maintenance.json")); err == nil {
 			r.read = "maintenance"
 		}
@@ -523,6 +532,17 @@ func TestUnhealthyComesBack(t *testing.T) {
 				t.Errorf("after a reboot, rolled back to:\n%s", again)
 			}
 		})
+	}
+}
+
+func TestARefusedReloadComesBack(t *testing.T) {
+	b := newBox(t)
+	b.userData(good)
+	b.mustApply()
+	b.userData(good + "  log: {fields: [{name: a, value: refuse}]}\n")
+	b.wantError(b.apply(), "the registry refuses its configuration: no such thing", "back to the previous configuration")
+	if b.registry.status != "serving" {
+		t.Errorf("the registry says: %s", b.registry.status)
 	}
 }
 

@@ -13,6 +13,7 @@ type State struct {
 	Load        string    // loaded, not-found, masked, bad-setting
 	Active      string    // active, reloading, inactive, failed, activating, deactivating
 	Sub         string    // running, listening, exited, auto-restart, …
+	Status      string    // what the service says of itself (STATUS= of sd_notify(3)); services only
 	Restarts    uint32    // automatic restarts since it was last started; services only
 	Since       time.Time // when Active last changed; zero if it never did
 }
@@ -45,6 +46,10 @@ func (m *Manager) States(ctx context.Context, units ...string) ([]State, error) 
 				return nil, fmt.Errorf("cannot read the restarts of %s: %w", u, err)
 			}
 			s.Restarts, _ = prop.Value.Value().(uint32)
+			if prop, err = m.conn.GetServicePropertyContext(ctx, u, "StatusText"); err != nil {
+				return nil, fmt.Errorf("cannot read the status of %s: %w", u, err)
+			}
+			s.Status, _ = prop.Value.Value().(string)
 		}
 		states = append(states, s)
 	}
