@@ -51,7 +51,17 @@ func (k *KeyPair) Reload() error {
 	if k.certFile == "" {
 		return nil
 	}
-	certFile, keyFile := k.resolve()
+	for {
+		certFile, keyFile := k.resolve()
+		err := k.load(certFile, keyFile)
+		if now, _ := k.resolve(); err == nil || now == certFile {
+			return err
+		}
+		// The generation was replaced while it was read: read the new one.
+	}
+}
+
+func (k *KeyPair) load(certFile, keyFile string) error {
 	certPEM, err := readPEM(certFile)
 	if err != nil {
 		return fmt.Errorf("cannot read the certificate: %w", err)
