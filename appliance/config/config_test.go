@@ -215,7 +215,7 @@ func TestEnvironmentAndSettings(t *testing.T) {
 	}
 	layers = append([]Layer{{Name: "user-data", Data: []byte("redoubt: {hostname: a.example.com, listen: {httpPort: 8080}}")}}, append(layers, set...)...)
 	cfg, origins, report := Parse(layers)
-	if got := report.Errors().String(); got != "REDOUBT_LISTEN_HTTP2:1:1: listen.http2: must be true or false\n" {
+	if got := report.Errors().String(); got != "REDOUBT_LISTEN_HTTP2: listen.http2: must be true or false\n" {
 		t.Error(got)
 	}
 	if cfg.Listen.HTTPSPort != 8443 || cfg.Listen.HTTPPort != 8080 || cfg.TLS.MinVersion != "1.3" || cfg.Log.Level != "debug" ||
@@ -236,8 +236,9 @@ func TestLargeLayerIsRefused(t *testing.T) {
 		t.Error(got)
 	}
 	for data, want := range map[string]string{
-		"redoubt:\n  hostname: \xff\n": "user-data:2:13: not UTF-8: save the file as UTF-8 text\n",
-		"redoubt:\n  a: é\x00\n":       "user-data:2:7: holds a zero byte: this is not text\n",
+		"redoubt: {aliases: [" + strings.Repeat("a,", maxValues) + "]}": "user-data:1:10: too large: at most 20000 values are read\n",
+		"redoubt:\n  hostname: \xff\n":                                  "user-data:2:13: not UTF-8: save the file as UTF-8 text\n",
+		"redoubt:\n  a: é\x00\n":                                        "user-data:2:7: holds a zero byte: this is not text\n",
 	} {
 		if _, _, report := Parse([]Layer{{Name: "user-data", Data: []byte(data)}}); report.String() != want {
 			t.Errorf("%q: %s", data, report)

@@ -85,6 +85,9 @@ func nearest(got string, known []string) string {
 	}
 	word, least := "", max(1, len(got)/3)+1
 	for _, k := range known {
+		if max(len(got), len(k))-min(len(got), len(k)) >= least {
+			continue
+		}
 		if d := distance(strings.ToLower(got), strings.ToLower(k)); d < least {
 			word, least = k, d
 		}

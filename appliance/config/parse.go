@@ -28,7 +28,7 @@ func Parse(layers []Layer) (Config, Origins, Report) {
 		v, ok := c.layer(layer)
 		whole = whole && ok
 		if v != nil {
-			found = true
+			found = found || layer.Key == "" || layer.Key == "hostname"
 			merged = merge(merged, v, false)
 		}
 	}
@@ -105,11 +105,26 @@ func (c *checker) layer(layer Layer) (v *value, ok bool) {
 		}
 		return nil, !ok
 	}
+	if count(ours) > maxValues {
+		c.fail(ours, "", "too large: at most %d values are read", maxValues)
+		return nil, false
+	}
 	v = c.check(ours, reflect.TypeFor[Config](), "", 0)
 	if v.kind == unset {
 		v = newGroup(v.at)
 	}
 	return v, v.kind == group
+}
+
+// maxValues bounds the keys and values of a layer; a real one has hundreds.
+const maxValues = 20000
+
+func count(n *yaml.Node) int {
+	sum := 1
+	for _, child := range n.Content {
+		sum += count(child)
+	}
+	return sum
 }
 
 // split finds the value of the redoubt: key, and the other keys. A second
@@ -143,7 +158,7 @@ func (c *checker) single(layer Layer) (v *value, ok bool) {
 			}
 		}
 	}
-	node := &yaml.Node{Kind: yaml.ScalarNode, Style: yaml.DoubleQuotedStyle, Tag: "!!str", Value: string(layer.Data), Line: 1, Column: 1}
+	node := &yaml.Node{Kind: yaml.ScalarNode, Style: yaml.DoubleQuotedStyle, Tag: "!!str", Value: string(layer.Data)}
 	if t.Kind() != reflect.String && t != durationType {
 		root, entry := scan(layer.Name, layer.Data)
 		if entry != nil {
@@ -152,10 +167,11 @@ func (c *checker) single(layer Layer) (v *value, ok bool) {
 			return nil, false
 		}
 		if root == nil {
-			root = &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null", Line: 1, Column: 1}
+			root = &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null"}
 		}
 		node = root
 	}
+	move(node, Origin{}) // the name of the variable or flag says it all
 	v = c.check(node, t, layer.Key, len(keys))
 	for i := len(keys) - 1; i >= 0; i-- {
 		outer := newGroup(Origin{})
