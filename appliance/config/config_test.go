@@ -97,7 +97,7 @@ func TestNoSecretIsShown(t *testing.T) {
 			text += string(out)
 		}
 		text = strings.ReplaceAll(text, "$2y$, $2b$ or $2a$", "")
-		if found := secret.FindString(text); found != "" && !strings.Contains(string(c.layers[0].Data), "s3: {") {
+		if found := secret.FindString(text); found != "" {
 			t.Errorf("%s: shows %s:\n%s", name, found, text)
 		}
 	})

@@ -195,8 +195,8 @@ func (t TLS) validate(s spot, names []string) {
 	}
 }
 
-var systemDirs = regexp.MustCompile(`^/(bin|boot|dev|efi|etc|lib|lib32|lib64|libx32|lost\+found|proc|root|run|sbin|sys|tmp|usr)(/|$)` +
-	`|^/(var|home|mnt|media|opt|srv)$|^/var/(lib|tmp|log|cache|run|lock|spool|backups|mail)$` +
+var systemDirs = regexp.MustCompile(`^/(bin|boot|dev|efi|etc|home|lib|lib32|lib64|libx32|lost\+found|proc|root|run|sbin|sys|tmp|usr)(/|$)` +
+	`|^/(var|mnt|media|opt|srv)$|^/var/(lib|tmp|log|cache|run|lock|spool|backups|mail)$` +
 	`|^/var/(log|cache|run|lock|spool|backups|mail|tmp)/` +
 	`|^/var/lib/(cloud|dpkg|systemd|dbus|apt|private)(/|$)` +
 	`|^/var/lib/redoubt($|/(config|secrets|ca|certificates|generations)(/|$))`)

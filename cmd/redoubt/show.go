@@ -30,8 +30,8 @@ variables (REDOUBT_TLS_MODE for tls.mode) and --set win over both.`,
 				return err
 			}
 			cmd.PrintErr(report)
-			cmd.OutOrStdout().Write(out)
-			return nil
+			_, err = cmd.OutOrStdout().Write(out)
+			return err
 		},
 	}
 	cmd.Flags().BoolVar(&origin, "origin", false, "name where each value was written")
