@@ -1,0 +1,161 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// client speaks the distribution protocol to one server, always with a login.
+type client struct {
+	*http.Client
+	url string
+}
+
+// newClient keeps its connections, or makes one for each request.
+func newClient(v *server, keep bool) *client {
+	return &client{url: v.url, Client: &http.Client{
+		Timeout:   2 * time.Minute,
+		Transport: &http.Transport{DisableKeepAlives: !keep, MaxIdleConnsPerHost: 64},
+	}}
+}
+
+func (c *client) do(ctx context.Context, method, url string, body io.Reader, headers ...string) (*http.Response, error) {
+	if strings.HasPrefix(url, "/") {
+		url = c.url + url
+	}
+	req, err := http.NewRequestWithContext(ctx, method, url, body)
+	if err != nil {
+		return nil, err
+	}
+	req.SetBasicAuth(user, password)
+	for i := 0; i < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
+	}
+	return c.Do(req)
+}
+
+// want does a request, reads the answer, and wants the status.
+func (c *client) want(ctx context.Context, status int, method, url string, body io.Reader, headers ...string) (http.Header, error) {
+	resp, err := c.do(ctx, method, url, body, headers...)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+		return nil, err
+	}
+	if resp.StatusCode != status {
+		return nil, fmt.Errorf("%s %s: %s, want %d", method, url, resp.Status, status)
+	}
+	return resp.Header, nil
+}
+
+// push stores a blob and answers its digest.
+func (c *client) push(ctx context.Context, blob []byte) (string, error) {
+	h, err := c.want(ctx, http.StatusAccepted, http.MethodPost, "/v2/bench/blobs/uploads/", nil)
+	if err != nil {
+		return "", err
+	}
+	h, err = c.want(ctx, http.StatusAccepted, http.MethodPatch, h.Get("Location"), bytes.NewReader(blob), "Content-Type", "application/octet-stream")
+	if err != nil {
+		return "", err
+	}
+	digest := fmt.Sprintf("sha256:%x", sha256.Sum256(blob))
+	_, err = c.want(ctx, http.StatusCreated, http.MethodPut, h.Get("Location")+"&digest="+digest, nil)
+	return digest, err
+}
+
+// image stores an image of one small layer under the tag bench:1.
+func (c *client) image(ctx context.Context) error {
+	layer, err := c.push(ctx, random(1<<10))
+	if err != nil {
+		return err
+	}
+	config := []byte(`{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":["` + layer + `"]}}`)
+	digest, err := c.push(ctx, config)
+	if err != nil {
+		return err
+	}
+	const oci = "application/vnd.oci.image."
+	manifest := fmt.Sprintf(`{"schemaVersion":2,"mediaType":"%[1]smanifest.v1+json","config":{"mediaType":"%[1]sconfig.v1+json","digest":"%[2]s","size":%[3]d},"layers":[{"mediaType":"%[1]slayer.v1.tar","digest":"%[4]s","size":1024}]}`,
+		oci, digest, len(config), layer)
+	_, err = c.want(ctx, http.StatusCreated, http.MethodPut, "/v2/bench/manifests/1", strings.NewReader(manifest), "Content-Type", oci+"manifest.v1+json")
+	return err
+}
+
+// manifest fetches bench:1's manifest.
+func (c *client) manifest(ctx context.Context) error {
+	_, err := c.want(ctx, http.StatusOK, http.MethodGet, "/v2/bench/manifests/1", nil, "Accept", "application/vnd.oci.image.manifest.v1+json")
+	return err
+}
+
+// load is what came of doing the same for a while.
+type load struct {
+	took     []time.Duration // of those that succeeded
+	failed   int
+	err      error // of one of those that failed
+	duration time.Duration
+}
+
+// repeat does the same with n workers at once, until ctx ends.
+func repeat(ctx context.Context, n int, do func(context.Context) error) load {
+	var (
+		mu  sync.Mutex
+		all load
+		wg  sync.WaitGroup
+	)
+	began := time.Now()
+	for range n {
+		wg.Go(func() {
+			var mine load
+			for ctx.Err() == nil {
+				at := time.Now()
+				// A request that has begun is brought to its end.
+				if err := do(context.WithoutCancel(ctx)); err != nil {
+					mine.failed++
+					mine.err = err
+				} else {
+					mine.took = append(mine.took, time.Since(at))
+				}
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			all.took = append(all.took, mine.took...)
+			all.failed += mine.failed
+			if mine.err != nil {
+				all.err = mine.err
+			}
+		})
+	}
+	wg.Wait()
+	all.duration = time.Since(began)
+	slices.Sort(all.took)
+	return all
+}
+
+func (l load) rate() float64 { return float64(len(l.took)) / l.duration.Seconds() }
+
+// quantile of how long a success took, in milliseconds.
+func (l load) quantile(q float64) float64 {
+	if len(l.took) == 0 {
+		return 0
+	}
+	return l.took[int(q*float64(len(l.took)-1))].Seconds() * 1000
+}
+
+// random is bytes that do not compress.
+func random(n int) []byte {
+	b := make([]byte, n)
+	r := rand.NewChaCha8([32]byte{byte(rand.Uint32()), byte(rand.Uint32()), byte(rand.Uint32()), byte(rand.Uint32())})
+	_, _ = r.Read(b) // never fails
+	return b
+}
