@@ -27,6 +27,8 @@ type Units interface {
 	// Start starts units in order and waits for each. One that runs is left
 	// alone.
 	Start(ctx context.Context, units ...string) error
+	// ResetFailed makes systemd forget that units have failed.
+	ResetFailed(ctx context.Context, units ...string) error
 	// States returns the states of units in the order given.
 	States(ctx context.Context, units ...string) ([]systemd.State, error)
 }
@@ -92,7 +94,7 @@ func (m *Machine) Apply(ctx context.Context, o Options) error {
 	if problem != nil {
 		return problem
 	}
-	return m.keep(want, change)
+	return m.keep(ctx, want, change)
 }
 
 // lock makes sure that only one apply runs. The lock goes with the process.
@@ -115,9 +117,18 @@ func (m *Machine) lock() (unlock func(), err error) {
 	return func() { f.Close() }, nil
 }
 
-// CredentialsDir is where systemd keeps the credentials of
-// redoubt-apply.service while that is active: for an apply by hand, which has
-// no $CREDENTIALS_DIRECTORY.
-const CredentialsDir = "/run/credentials/redoubt-apply.service"
+// CredentialsDir is where the credentials are: in environment, where systemd
+// names it for redoubt-apply.service; for an apply by hand, where that unit has
+// them while it is active, or else where the machine has its own.
+func CredentialsDir(environment string) string {
+	const unit = "/run/credentials/redoubt-apply.service"
+	if environment != "" {
+		return environment
+	}
+	if _, err := os.Stat(unit); err == nil {
+		return unit
+	}
+	return "/run/credentials/@system"
+}
 
 const lockPath = "/run/redoubt/apply.lock"

@@ -65,6 +65,7 @@ type registry struct {
 	server *http.Server
 	status string // what the registry says of its last reload
 	read   string // what registry.yml was when it was last read
+	failed bool   // the apply at boot has failed
 	crash  bool   // panic instead of acting, as a power cut does
 }
 
@@ -90,10 +91,19 @@ func (r *registry) Start(_ context.Context, names ...string) error {
 	return nil
 }
 
+func (r *registry) ResetFailed(_ context.Context, names ...string) error {
+	r.calls = append(r.calls, "reset-failed "+strings.Join(names, " "))
+	r.failed = false
+	return nil
+}
+
 func (r *registry) States(_ context.Context, names ...string) ([]systemd.State, error) {
 	var states []systemd.State
 	for _, n := range names {
 		active := "inactive"
+		if n == units.Apply && r.failed {
+			active = "failed"
+		}
 		if r.runs[n] {
 			active = "active"
 		}
@@ -452,9 +462,10 @@ func TestInvalidAtFirstBootThenMended(t *testing.T) {
 		t.Errorf("the second apply wrote something; before:\n%s\nafter:\n%s", before, after)
 	}
 
+	b.registry.failed = true
 	b.userData(good)
 	b.mustApply()
-	b.wantCalls("reload redoubt-registry.service, start redoubt-redis.service")
+	b.wantCalls("reload redoubt-registry.service, start redoubt-redis.service, reset-failed redoubt-apply.service")
 	for _, path := range []string{"run/redoubt/maintenance.json", "run/issue.d/50-redoubt.issue", "run/motd.d/50-redoubt"} {
 		if b.exists(path) {
 			t.Errorf("%s is still there", path)
@@ -549,7 +560,7 @@ func TestARefusedReloadComesBack(t *testing.T) {
 func TestFirstConfigurationUnhealthy(t *testing.T) {
 	b := newBox(t)
 	b.userData(dead)
-	b.wantError(b.apply(), "does not answer", "back to the notice of what is wrong")
+	b.wantError(b.apply(), "does not answer", "back to a notice of what is wrong")
 	if !strings.Contains(b.get("run/motd.d/50-redoubt"), "does not answer") || b.exists("run/redoubt/registry.yml") {
 		t.Errorf("notice:\n%s", b.get("run/motd.d/50-redoubt"))
 	}
@@ -619,6 +630,22 @@ func TestASecretThatIsNotThereIsNamedAtItsLine(t *testing.T) {
 	}
 	if strings.Contains(b.out.String(), "0123456789abcdef") {
 		t.Errorf("out:\n%s", &b.out)
+	}
+}
+
+func TestASecretThatGoesAwayLeavesWhatServes(t *testing.T) {
+	b := newBox(t)
+	b.userData("redoubt:\n  hostname: registry.example.com\n  httpSecret: file:/etc/redoubt/secret\n")
+	b.put("etc/redoubt/secret", "0123456789abcdef\n")
+	b.mustApply()
+	before := b.get("run/redoubt/registry.yml")
+	if err := os.Remove(filepath.Join(b.root, "etc/redoubt/secret")); err != nil {
+		t.Fatal(err)
+	}
+	b.wantError(b.apply(), "nothing was changed", "cannot read /etc/redoubt/secret")
+	b.wantCalls("")
+	if b.get("run/redoubt/registry.yml") != before || b.exists("run/redoubt/maintenance.json") {
+		t.Error("a machine that serves was taken out of service")
 	}
 }
 

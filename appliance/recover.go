@@ -15,7 +15,7 @@ import (
 )
 
 // keep remembers a target that serves, and says so.
-func (m *Machine) keep(t target, c change) error {
+func (m *Machine) keep(ctx context.Context, t target, c change) error {
 	g, err := generations.Save(m.Root, t.document, generations.Generation{Applied: m.Now(), Sources: t.sources})
 	if err != nil {
 		return err
@@ -25,7 +25,16 @@ func (m *Machine) keep(t target, c change) error {
 		verb = "still serves"
 	}
 	fmt.Fprintf(m.Out, "%s %s, generation %d\n", address(t.cfg), verb, g.Number)
-	return nil
+	return m.forgive(ctx)
+}
+
+// forgive ends the failure of the apply at boot, which one by hand has mended.
+func (m *Machine) forgive(ctx context.Context) error {
+	states, err := m.Units.States(ctx, units.Apply)
+	if err != nil || states[0].Active != "failed" {
+		return err
+	}
+	return m.Units.ResetFailed(ctx, units.Apply)
 }
 
 // fallBack brings back what served before, when want could not be carried out
@@ -36,16 +45,16 @@ func (m *Machine) fallBack(ctx context.Context, want target, c change, failure e
 		return fmt.Errorf("nothing was changed, but %w", failure)
 	}
 	for _, back := range m.candidates(want, c, failure) {
-		fmt.Fprintf(m.Out, "going back to %s\n", back.called)
+		fmt.Fprintf(m.Out, "falling back to %s\n", back.called)
 		change, err := m.compare(ctx, back)
 		if err == nil {
 			fmt.Fprint(m.Out, change.plan)
 			err = m.carryOut(ctx, back, &change)
 		}
 		if err == nil {
-			return fmt.Errorf("%w\nback to %s", failure, back.called)
+			return fmt.Errorf("%w\nfell back to %s", failure, back.called)
 		}
-		failure = errors.Join(failure, fmt.Errorf("cannot go back to %s: %w", back.called, err))
+		failure = errors.Join(failure, fmt.Errorf("cannot fall back to %s: %w", back.called, err))
 	}
 	return fmt.Errorf("%w\nnothing better is known: it stays as it is, and the registry keeps trying", failure)
 }
@@ -60,7 +69,7 @@ func (m *Machine) candidates(want target, c change, failure error) []target {
 		out = m.earlier(want, c, document)
 	}
 	known := bytes.Equal(document, want.document) && c.done
-	if !want.maintenance && !known && (!c.done || errors.Is(failure, errSilent)) {
+	if !want.maintenance && !known && (!c.done || !errors.Is(failure, errUnwell)) {
 		if t, err := m.maintain(want.cfg, config.Report{{Message: failure.Error()}}); err == nil {
 			out = append(out, t)
 		}

@@ -20,8 +20,9 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/render"
 )
 
-// errSilent is a registry that does not answer at all.
-var errSilent = errors.New("the registry does not answer")
+// errUnwell is a registry that answers, and not as it should. It may recover by
+// itself, as when its storage is away for a while.
+var errUnwell = errors.New("the registry is not healthy")
 
 const (
 	probeTimeout = 5 * time.Second
@@ -66,7 +67,7 @@ func (m *Machine) probe(ctx context.Context, want target) error {
 		if e, ok := errors.AsType[*net.OpError](err); ok && e.Op == "dial" {
 			err = e.Err
 		}
-		return fmt.Errorf("%w: %w", errSilent, err)
+		return fmt.Errorf("the registry does not answer: %w", err)
 	}
 	response.Body.Close()
 	switch code := response.StatusCode; {
@@ -75,7 +76,7 @@ func (m *Machine) probe(ctx context.Context, want target) error {
 	case !want.maintenance && (code == http.StatusOK || code == http.StatusUnauthorized):
 		return nil
 	default:
-		return fmt.Errorf("the registry is not healthy: it answers %s", response.Status)
+		return fmt.Errorf("%w: it answers %s", errUnwell, response.Status)
 	}
 }
 

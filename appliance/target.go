@@ -62,9 +62,19 @@ func (m *Machine) choose() (t target, problem, err error) {
 			return t, fmt.Errorf("the last good configuration serves, since the present one cannot be used:\n%w", report.Err()), nil
 		}
 		fmt.Fprintf(m.Out, "warning: cannot use %s: %v\n", generations.LastGoodPath, err)
+		if m.rendered() {
+			return t, nil, fmt.Errorf("nothing was changed, since the configuration cannot be used:\n%w", report.Err())
+		}
 	}
 	t, err = m.maintain(cfg, report)
 	return t, fmt.Errorf("no images are served, since the configuration cannot be used:\n%w", report.Err()), err
+}
+
+// rendered tells whether there is a configuration in force.
+func (m *Machine) rendered() bool {
+	_, err := os.Stat(filepath.Join(m.Root, render.RegistryPath))
+	_, notice := os.Stat(filepath.Join(m.Root, render.MaintenancePath))
+	return err == nil && notice != nil
 }
 
 // noNews is an error if cloud-init found no metadata on a machine whose
@@ -132,7 +142,7 @@ func (m *Machine) rebuild(document []byte) (target, error) {
 // maintain is a machine that only says what is wrong. It has a certificate if
 // the mistakes leave no doubt about its names.
 func (m *Machine) maintain(cfg config.Config, report config.Report) (target, error) {
-	t := target{maintenance: true, cfg: cfg, called: "the notice of what is wrong"}
+	t := target{maintenance: true, cfg: cfg, called: "a notice of what is wrong"}
 	for _, e := range report.Errors() {
 		for _, key := range []string{"hostname", "aliases", "tls.internalCA"} {
 			if strings.HasPrefix(e.Path, key) {
@@ -195,6 +205,9 @@ func operators(file string) bool { return strings.HasPrefix(file, "/etc/redoubt/
 
 // parentOfOther tells whether path is a group or a list with more below it.
 func parentOfOther(path string, origins config.Origins) bool {
+	if path == "" {
+		return true
+	}
 	for other := range origins {
 		if strings.HasPrefix(other, path+".") || strings.HasPrefix(other, path+"[") {
 			return true

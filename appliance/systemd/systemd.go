@@ -95,6 +95,16 @@ func (m *Manager) Stop(ctx context.Context, units ...string) error {
 	return nil
 }
 
+// ResetFailed makes systemd forget that units have failed.
+func (m *Manager) ResetFailed(ctx context.Context, units ...string) error {
+	for _, u := range units {
+		if err := m.conn.ResetFailedUnitContext(ctx, u); err != nil {
+			return fmt.Errorf("cannot reset the failure of %s: %w", u, err)
+		}
+	}
+	return nil
+}
+
 // reopen closes a socket and opens it again with its present settings, and
 // returns the services that were stopped and started for it. A closed socket
 // stays closed.

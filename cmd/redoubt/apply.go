@@ -50,10 +50,7 @@ const patience = 30 * time.Second
 
 // machine is this machine.
 func machine(cmd *cobra.Command, units appliance.Units) *appliance.Machine {
-	credentials := os.Getenv("CREDENTIALS_DIRECTORY")
-	if credentials == "" {
-		credentials = appliance.CredentialsDir
-	}
+	credentials := appliance.CredentialsDir(os.Getenv("CREDENTIALS_DIRECTORY"))
 	return &appliance.Machine{
 		Root:        "/",
 		Units:       units,
