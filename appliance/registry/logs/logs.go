@@ -69,10 +69,18 @@ type quiet struct {
 func (q quiet) Format(e *logrus.Entry) ([]byte, error) {
 	switch {
 	case e.Message == "error authorizing context: "+auth.ErrInvalidCredential.Error(),
-		q.accessLog && (e.Message == "authorized request" || e.Message == "response completed"):
+		q.accessLog && (e.Message == "authorized request" || e.Message == "response completed"),
+		q.accessLog && e.Message == "response completed with error" && clientError(e.Data["http.response.status"]):
 		return nil, nil
 	}
 	return q.Formatter.Format(e)
+}
+
+// clientError says whether a request was answered as it should be: every push
+// begins with asking for layers that are not there.
+func clientError(status any) bool {
+	n, ok := status.(int)
+	return ok && n >= 400 && n < 500
 }
 
 // Apply puts the settings in force on logger; the function it returns takes

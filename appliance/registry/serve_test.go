@@ -1,0 +1,388 @@
+package registry
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/validate"
+	"github.com/opencontainers/go-digest"
+)
+
+func TestPushAndPull(t *testing.T) {
+	m := newMachine(t)
+	m.config(t, "info")
+	m.start(t)
+	image, err := random.Image(200_000, 3)
+	check(t, err)
+	check(t, m.push(image, "team/app:1"))
+	got, err := m.pull("team/app:1")
+	check(t, err)
+	check(t, validate.Image(got))
+	want, err := image.Digest()
+	check(t, err)
+	if have, err := got.Digest(); err != nil || have != want {
+		t.Errorf("pulled %v, %v, pushed %v", have, err, want)
+	}
+	for who, options := range map[string][]remote.Option{
+		"wrong password": m.options("alice", "wrong"),
+		"unknown user":   m.options("mallory", password),
+		"anonymous":      {remote.WithTransport(m.transport())},
+	} {
+		ref, err := name.ParseReference(m.host() + "/team/app:1")
+		check(t, err)
+		if _, err := remote.Image(ref, options...); err == nil || !strings.Contains(err.Error(), "UNAUTHORIZED") && !strings.Contains(err.Error(), "401") {
+			t.Errorf("%s: pull: %v", who, err)
+		}
+		if err := remote.Write(ref, image, options...); err == nil || !strings.Contains(err.Error(), "UNAUTHORIZED") && !strings.Contains(err.Error(), "401") {
+			t.Errorf("%s: push: %v", who, err)
+		}
+	}
+	if !strings.Contains(m.log.String(), "wrong user or password") {
+		t.Error("a refused login is not in the log")
+	}
+	for _, secret := range []string{password, "a-secret", "Basic "} {
+		if strings.Contains(m.log.String(), secret) {
+			t.Errorf("the log has %q", secret)
+		}
+	}
+}
+
+// A blob straight from its file is answered as upstream answers it.
+func TestBlobs(t *testing.T) {
+	m := newMachine(t)
+	m.redis = startRedis(t).socket
+	m.config(t, "info")
+	m.start(t)
+	data := bytes.Repeat([]byte("0123456789"), 10_000)
+	d := digest.FromBytes(data)
+	m.begin(t, "app", data[:1000]).finish(t, data[1000:], d.String())
+	path := "/v2/app/blobs/" + d.String()
+	a := m.get(t, path)
+	for key, want := range map[string]string{
+		"Content-Type": "application/octet-stream", "Content-Length": "100000",
+		"Docker-Content-Digest": d.String(), "Etag": `"` + d.String() + `"`, "Cache-Control": "max-age=31536000",
+		"Docker-Distribution-Api-Version": "registry/2.0", "X-Content-Type-Options": "nosniff",
+	} {
+		if got := a.Header.Values(key); len(got) != 1 || got[0] != want {
+			t.Errorf("%s: %q, want %q once", key, got, want)
+		}
+	}
+	if a.body != string(data) {
+		t.Error("the blob came back different")
+	}
+	if a := m.get(t, path, "Range", "bytes=10-19"); a.StatusCode != http.StatusPartialContent || a.body != "0123456789" {
+		t.Errorf("a range: %s %q", a.Status, a.body)
+	}
+	if a := m.get(t, path, "If-None-Match", `"`+d.String()+`"`); a.StatusCode != http.StatusNotModified {
+		t.Errorf("a blob that the client has: %s", a.Status)
+	}
+	if a := m.get(t, "/v2/other/blobs/"+d.String()); a.StatusCode != http.StatusNotFound {
+		t.Errorf("a blob of another repository: %s", a.Status)
+	}
+	file := m.path("store/docker/registry/v2/blobs/sha256/" + d.Encoded()[:2] + "/" + d.Encoded() + "/data")
+	check(t, os.Truncate(file, 5))
+	if a := m.get(t, path); a.StatusCode != http.StatusInternalServerError {
+		t.Errorf("a damaged blob: %s", a.Status)
+	}
+	check(t, os.Remove(file))
+	if a := m.get(t, path); a.StatusCode != http.StatusNotFound || !strings.Contains(a.body, "BLOB_UNKNOWN") {
+		t.Errorf("a blob that is gone: %s %s", a.Status, a.body)
+	}
+}
+
+// Clients that read slowly cost little memory each, not 4 MiB.
+func TestSlowPullsAreSmall(t *testing.T) {
+	m := newMachine(t)
+	m.extra = "  http2: {disabled: true}\n"
+	m.config(t, "warn")
+	m.start(t)
+	data := bytes.Repeat([]byte("0123456789abcdef"), 1<<20)
+	d := digest.FromBytes(data)
+	m.begin(t, "app", data[:1]).finish(t, data[1:], d.String())
+	const clients = 64
+	for range clients {
+		r, err := http.NewRequest(http.MethodGet, "https://"+m.host()+"/v2/app/blobs/"+d.String(), nil)
+		check(t, err)
+		r.SetBasicAuth("alice", password)
+		w, err := m.transport().RoundTrip(r)
+		check(t, err)
+		defer w.Body.Close()
+		_, err = io.ReadFull(w.Body, make([]byte, 10))
+		check(t, err)
+	}
+	if n := m.metric(t, "redoubt_http_in_flight"); n != clients {
+		t.Fatalf("%v pulls are in flight", n)
+	}
+	if heap := m.metric(t, "go_memstats_heap_inuse_bytes"); heap > clients<<20 {
+		t.Errorf("%d pulls hold %.0f MiB", clients, heap/(1<<20))
+	}
+}
+
+// load pulls and pushes until stop is called, which returns how many requests
+// failed and how many there were.
+func (m *machine) load(t *testing.T, clients int) (stop func() (failed, all int64)) {
+	t.Helper()
+	image, err := random.Image(50_000, 2)
+	check(t, err)
+	check(t, m.push(image, "load:0"))
+	var failed, all atomic.Int64
+	var wg sync.WaitGroup
+	done := make(chan struct{})
+	for i := range clients {
+		wg.Go(func() {
+			for n := 0; ; n++ {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				err := m.work(i, n)
+				all.Add(1)
+				if err != nil {
+					failed.Add(1)
+					t.Logf("client %d: %v", i, err)
+				}
+			}
+		})
+	}
+	return func() (int64, int64) {
+		close(done)
+		wg.Wait()
+		return failed.Load(), all.Load()
+	}
+}
+
+func (m *machine) work(client, n int) error {
+	if client%2 == 0 {
+		image, err := random.Image(10_000, 1)
+		if err != nil {
+			return err
+		}
+		return m.push(image, fmt.Sprintf("load-%d:%d", client, n))
+	}
+	image, err := m.pull("load:0")
+	if err != nil {
+		return err
+	}
+	return validate.Image(image)
+}
+
+// Fifty reloads, each with another configuration, under load and with an
+// upload in flight that began before the first: nothing fails.
+func TestReloadsUnderLoad(t *testing.T) {
+	m := newMachine(t)
+	m.config(t, "info")
+	m.start(t)
+	stop := m.load(t, 4)
+	data := bytes.Repeat([]byte("layer"), 100_000)
+	u := m.begin(t, "slow", data[:len(data)/2])
+	for i := range 50 {
+		m.config(t, []string{"warn", "info", "error"}[i%3])
+		if status := m.reload(t); !strings.Contains(status, "STATUS=serving") {
+			t.Fatalf("reload %d: %s", i, status)
+		}
+	}
+	u.finish(t, data[len(data)/2:], digest.FromBytes(data).String())
+	if failed, all := stop(); failed > 0 || all < 10 {
+		t.Errorf("%d of %d operations failed", failed, all)
+	}
+	if n := m.metric(t, `redoubt_reloads_total{result="done"}`); n != 50 {
+		t.Errorf("%v reloads", n)
+	}
+	if a := m.get(t, "/v2/slow/blobs/"+digest.FromBytes(data).String()); a.body != string(data) {
+		t.Errorf("the upload came back different: %s", a.Status)
+	}
+}
+
+// Certificates change under load: new connections get the new one, none fails.
+func TestCertificateSwaps(t *testing.T) {
+	m := newMachine(t)
+	m.config(t, "warn")
+	m.start(t)
+	stop := m.load(t, 2)
+	for i := range 20 {
+		m.certificate(t, time.Duration(2000+i)*time.Hour)
+		m.reload(t)
+		a := m.get(t, "/v2/")
+		end := a.TLS.PeerCertificates[0].NotAfter
+		if want := time.Now().Add(time.Duration(2000+i) * time.Hour); end.Sub(want).Abs() > time.Minute {
+			t.Errorf("after swap %d the certificate ends at %v", i, end)
+		}
+	}
+	if failed, all := stop(); failed > 0 || all < 4 {
+		t.Errorf("%d of %d operations failed", failed, all)
+	}
+	good := m.get(t, "/v2/").TLS.PeerCertificates[0]
+	check(t, os.WriteFile(m.path("certificates/current/tls.key"), []byte("broken"), 0o600))
+	if status := m.reload(t); !strings.Contains(status, "STATUS=reload refused") || !strings.Contains(status, "tls.key") {
+		t.Errorf("a broken pair: %s", status)
+	}
+	if now := m.get(t, "/v2/").TLS.PeerCertificates[0]; !now.Equal(good) {
+		t.Error("a broken pair took the old one's place")
+	}
+	if end := m.metric(t, "redoubt_certificate_not_after_seconds"); end != float64(good.NotAfter.Unix()) {
+		t.Errorf("the metric says %v", end)
+	}
+}
+
+// Two hundred reloads leave no connection to Redis behind, and of goroutines
+// at most the one each that upstream's event broadcaster keeps.
+func TestReloadsLeaveNothing(t *testing.T) {
+	m := newMachine(t)
+	redis := startRedis(t)
+	m.redis = redis.socket
+	m.config(t, "error")
+	m.start(t)
+	image, err := random.Image(1000, 1)
+	check(t, err)
+	check(t, m.push(image, "app:1"))
+	m.reload(t)
+	clients, goroutines := redis.clients(t), m.metric(t, "go_goroutines")
+	for range 200 {
+		m.reload(t)
+		if a := m.get(t, "/v2/app/manifests/1", "Accept", "*/*"); a.StatusCode != http.StatusOK {
+			t.Fatalf("%s %s", a.Status, a.body)
+		}
+	}
+	if n := redis.clients(t); n > clients+2 {
+		t.Errorf("%d connections to Redis after 200 reloads, %d before", n, clients)
+	}
+	if n := m.metric(t, "go_goroutines"); n > goroutines+200+20 {
+		t.Errorf("%v goroutines after 200 reloads, %v before", n, goroutines)
+	}
+}
+
+// A configuration that cannot be used is refused, whatever is wrong with it.
+func TestBadReload(t *testing.T) {
+	m := newMachine(t)
+	m.config(t, "info")
+	m.start(t)
+	good, err := os.ReadFile(m.path("registry.yml"))
+	check(t, err)
+	edit := func(old, now string) string {
+		if !strings.Contains(string(good), old) {
+			t.Fatalf("registry.yml has no %q", old)
+		}
+		return strings.Replace(string(good), old, now, 1)
+	}
+	for name, tc := range map[string]struct{ text, want string }{
+		"empty":         {"", "registry.yml"},
+		"not YAML":      {"version: [", "registry.yml"},
+		"no secret":     {edit("secret: a-secret", "secret: ''"), "http.secret"},
+		"open":          {edit("auth: {", "auth2: {"), "open to everyone"},
+		"none":          {edit("auth: {redoubt:", "auth: {none:"), "open to everyone"},
+		"bad driver":    {edit("filesystem: {", "nosuch: {"), "nosuch"},
+		"bad level":     {edit("level: info", "level: loud"), "log"},
+		"bad format":    {edit("formatter: json", "formatter: xml"), "log.formatter"},
+		"bad TLS":       {edit("tls: {", "tls: {minimumtls: tls1.1, "), "http.tls.minimumtls"},
+		"bad cipher":    {edit("tls: {", "tls: {ciphersuites: [TLS_RSA_WITH_3DES_EDE_CBC_SHA], "), "http.tls.ciphersuites"},
+		"client CAs":    {edit("tls: {", "tls: {clientcas: [/x], "), "http.tls.clientcas"},
+		"another port":  {edit(m.host(), "127.0.0.1:1"), "http.addr"},
+		"open metrics":  {edit(m.debug, "0.0.0.0:0"), "http.debug.addr"},
+		"taken metrics": {edit(m.debug, m.host()), "http.debug.addr"},
+		"readonly":      {edit("delete: {enabled: true}", "maintenance: {readonly: true}"), "readonly"},
+		"no redis":      {edit("delete: {enabled: true}", "cache: {blobdescriptor: redis}"), "redis.addrs"},
+		"lost pair":     {edit("tls.crt", "none.crt"), "none.crt"},
+	} {
+		m.write(t, "registry.yml", tc.text)
+		if status := m.reload(t); !strings.Contains(status, "STATUS=reload refused") || !strings.Contains(status, tc.want) {
+			t.Errorf("%s: %s, want %q", name, status, tc.want)
+		}
+		if a := m.get(t, "/v2/"); a.StatusCode != http.StatusOK {
+			t.Errorf("%s: the old one does not serve: %s", name, a.Status)
+		}
+	}
+	m.write(t, "registry.yml", string(good))
+	if status := m.reload(t); !strings.Contains(status, "STATUS=serving") {
+		t.Errorf("after the mend: %s", status)
+	}
+	if strings.Contains(m.log.String(), "a-secret") {
+		t.Error("the log has the secret")
+	}
+}
+
+// SIGTERM: what is in flight ends as it should, and a client that comes in
+// the meantime waits in the held socket for the next process.
+func TestDrain(t *testing.T) {
+	m := newMachine(t)
+	m.config(t, "info")
+	m.start(t)
+	data := bytes.Repeat([]byte("layer"), 100_000)
+	u := m.begin(t, "slow", data[:1000])
+	old := m.exited
+	m.signal(t, syscall.SIGTERM)
+	if stopping := m.await(t, "STOPPING=1"); !strings.Contains(stopping, "EXTEND_TIMEOUT_USEC=25000000") {
+		t.Errorf("STOPPING=1 without more time: %q", stopping)
+	}
+	late := make(chan error, 1)
+	go func() {
+		a, err := m.do(http.MethodGet, "https://"+m.host()+"/v2/", nil)
+		if err == nil && a.StatusCode != http.StatusOK {
+			err = fmt.Errorf("%s", a.Status)
+		}
+		late <- err
+	}()
+	_, err := u.pipe.Write(data[1000:])
+	check(t, err)
+	u.pipe.Close()
+	check(t, <-u.done)
+	check(t, <-old)
+	m.start(t)
+	check(t, <-late)
+	d := digest.FromBytes(data).String()
+	a, err := m.do(http.MethodPut, u.location+"&digest="+d, nil)
+	check(t, err)
+	if a.StatusCode != http.StatusCreated {
+		t.Errorf("the upload cannot be closed after the restart: %s %s", a.Status, a.body)
+	}
+}
+
+// A killed process: no connection is refused, since the sockets are held.
+func TestKill(t *testing.T) {
+	m := newMachine(t)
+	m.config(t, "warn")
+	m.start(t)
+	var refused, all atomic.Int64
+	var wg sync.WaitGroup
+	done := make(chan struct{})
+	for range 4 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				_, err := m.do(http.MethodGet, "https://"+m.host()+"/v2/", nil)
+				all.Add(1)
+				if err != nil && strings.Contains(err.Error(), "refused") {
+					refused.Add(1)
+				}
+			}
+		})
+	}
+	for range 5 {
+		before := all.Load()
+		until(t, "some requests", func() bool { return all.Load() > before+20 })
+		m.signal(t, syscall.SIGKILL)
+		<-m.exited
+		m.start(t)
+	}
+	close(done)
+	wg.Wait()
+	if refused.Load() > 0 || all.Load() < 100 {
+		t.Errorf("%d of %d connections were refused", refused.Load(), all.Load())
+	}
+}
