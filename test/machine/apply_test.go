@@ -111,8 +111,10 @@ func TestChanges(t *testing.T) {
 	})
 	s.run("valid but unhealthy", func(t *testing.T, s *site) {
 		files := s.Run("sh", "-c", rendered)
-		// The SSH server has this port.
-		s.configure("90-taken.yaml", "redoubt: {listen: {httpsPort: 22}}\n")
+		// Somebody else has this port.
+		s.Run("systemd-run", "--quiet", "--unit=squatter", "systemd-socket-activate", "--listen=9443", "cat")
+		s.Eventually("the port is taken", func() bool { return strings.Contains(s.Run("ss", "-Hltn"), ":9443 ") })
+		s.configure("90-taken.yaml", "redoubt: {listen: {httpsPort: 9443}}\n")
 		if out, err := s.apply(); err == nil || !strings.Contains(out, units.RegistrySocket) {
 			t.Errorf("apply with a taken port: %v\n%s", err, out)
 		}
@@ -169,8 +171,8 @@ func TestMaintenance(t *testing.T) {
 	const wrong = `#cloud-config
 redoubt:
   hostname: ` + hostname + `
-  tls:
-    mod: internal-ca
+  listen:
+    drainTimout: 10s
   auth:
     users:
       - name: alice
@@ -183,8 +185,11 @@ redoubt:
 	s.transport = s.Transport()
 	says := func(t *testing.T, where, text string) {
 		t.Helper()
-		if !strings.Contains(text, "user-data:5:5: tls.mod") {
-			t.Errorf("%s does not name line and key:\n%s", where, text)
+		if !strings.Contains(text, "user-data:5:5") && !strings.Contains(text, "user-data, line 5, column 5") {
+			t.Errorf("%s does not name the line:\n%s", where, text)
+		}
+		if !strings.Contains(text, "listen.drainTimout") {
+			t.Errorf("%s does not name the key:\n%s", where, text)
 		}
 		for _, secret := range []string{alicePassword, bobPassword} {
 			if strings.Contains(text, secret) {

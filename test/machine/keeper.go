@@ -28,11 +28,12 @@ const keeperEnv = "REDOUBT_MACHINE_KEEPER"
 
 // spec is what the test tells its keeper, as JSON in the file that keeperEnv names.
 type spec struct {
-	Name    string
-	Image   Root   // what is booted
-	Scratch string // an empty directory for the mounts; the name space hides them
-	Notify  string // the datagram socket that hears of the machine
-	Files   []Plant
+	Name        string
+	Image       Root   // what is booted
+	Scratch     string // an empty directory for the mounts; the name space hides them
+	Notify      string // the datagram socket that hears of the machine
+	Files       []Plant
+	Credentials map[string]string
 }
 
 // Plant is a file put into the machine before it boots, in the place of what the
@@ -82,25 +83,58 @@ func keep(s spec) error {
 			return err
 		}
 	}
+	signal.Ignore(syscall.SIGINT, syscall.SIGTERM)
+	stop := make(chan struct{})
+	go func() {
+		io.Copy(io.Discard, os.Stdin) //nolint:errcheck // any end will do
+		close(stop)
+	}()
+	for err = errReboot; errors.Is(err, errReboot); {
+		err = run(s, root, stop)
+	}
+	removeGroup(group)
+	return err
+}
+
+// errReboot says that the machine wants to be booted again.
+var errReboot = errors.New("reboot")
+
+// rebootStatus is systemd-nspawn's, with --keep-unit, when the machine reboots.
+const rebootStatus = 133
+
+// run boots the machine once and waits for its end, which stop asks for.
+func run(s spec, root string, stop <-chan struct{}) error {
+	// With bpf(2), systemd filters addresses as it does on a real machine.
 	cmd := exec.Command("systemd-nspawn", "--quiet", "--directory="+root, "--machine="+s.Name,
-		"--register=no", "--keep-unit", "--private-network", "--notify-ready=yes", "--link-journal=no",
-		"--console=read-only", "--resolv-conf=off", "--timezone=off", "--boot")
+		"--register=no", "--keep-unit", "--private-network", "--capability=CAP_BPF", "--system-call-filter=bpf",
+		"--notify-ready=yes", "--link-journal=no", "--console=read-only", "--resolv-conf=off", "--timezone=off", "--boot")
+	for name, value := range s.Credentials {
+		cmd.Args = append(cmd.Args, "--set-credential="+name+":"+value)
+	}
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "NOTIFY_SOCKET=" + s.Notify}
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("cannot start systemd-nspawn (apt install systemd-container): %w", err)
 	}
-	signal.Ignore(syscall.SIGINT, syscall.SIGTERM)
-	go func() {
-		io.Copy(io.Discard, os.Stdin) //nolint:errcheck // any end will do
-		cmd.Process.Signal(syscall.SIGTERM)
-		time.Sleep(20 * time.Second)
-		cmd.Process.Kill()
-	}()
-	err = cmd.Wait()
-	removeGroup(group)
-	return err
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	select {
+	case err := <-ended:
+		if cmd.ProcessState.ExitCode() == rebootStatus {
+			return errReboot
+		}
+		return err
+	case <-stop:
+	}
+	cmd.Process.Signal(syscall.SIGTERM) //nolint:errcheck // it may have ended now
+	select {
+	case err := <-ended:
+		return err
+	case <-time.After(20 * time.Second):
+		cmd.Process.Kill() //nolint:errcheck // it may have ended now
+		return <-ended
+	}
 }
 
 // isolate gives the keeper, which was started in a mount namespace of its own, a

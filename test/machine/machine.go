@@ -32,6 +32,7 @@ type Machine struct {
 	stdin   io.Closer
 	console string // path of what it printed
 	leader  int    // process 1 of the machine, as the host numbers it
+	notify  *net.UnixConn
 	ended   chan struct{}
 }
 
@@ -40,6 +41,13 @@ var serial atomic.Int64
 // Boot starts a machine and waits until systemd says that it is up. The machine
 // ends with the test, and its console is printed if the test failed.
 func Boot(t testing.TB, files ...Plant) *Machine {
+	t.Helper()
+	return BootWith(t, nil, files...)
+}
+
+// BootWith is Boot with credentials, which whoever starts a virtual machine hands
+// to its systemd.
+func BootWith(t testing.TB, credentials map[string]string, files ...Plant) *Machine {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Fatal("this tier boots machines with systemd-nspawn: run it as root")
@@ -60,25 +68,25 @@ func Boot(t testing.TB, files ...Plant) *Machine {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	m := &Machine{t: t, console: filepath.Join(dir, "console"), ended: make(chan struct{})}
 	s := spec{
-		Name:    fmt.Sprintf("redoubt-%d-%d", os.Getpid(), serial.Add(1)),
-		Image:   root,
-		Scratch: filepath.Join(dir, "m"),
-		Notify:  filepath.Join(dir, "n"),
-		Files:   files,
+		Name:        fmt.Sprintf("redoubt-%d-%d", os.Getpid(), serial.Add(1)),
+		Image:       root,
+		Scratch:     filepath.Join(dir, "m"),
+		Notify:      filepath.Join(dir, "n"),
+		Files:       files,
+		Credentials: credentials,
 	}
 	if err := os.Mkdir(s.Scratch, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	notify, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: s.Notify, Net: "unixgram"})
-	if err != nil {
+	if m.notify, err = net.ListenUnixgram("unixgram", &net.UnixAddr{Name: s.Notify, Net: "unixgram"}); err != nil {
 		t.Fatal(err)
 	}
-	defer notify.Close()
+	t.Cleanup(func() { m.notify.Close() })
 	if err := m.start(s); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(m.stop)
-	if err := m.awaitReady(notify); err != nil {
+	if err := m.awaitReady(); err != nil {
 		t.Fatalf("%v\nconsole:\n%s", err, m.Console())
 	}
 	return m
@@ -118,7 +126,7 @@ func (m *Machine) start(s spec) error {
 }
 
 // awaitReady reads sd_notify messages of systemd-nspawn until the machine is up.
-func (m *Machine) awaitReady(notify *net.UnixConn) error {
+func (m *Machine) awaitReady() error {
 	deadline := time.Now().Add(bootDeadline)
 	buf := make([]byte, 4096)
 	for time.Now().Before(deadline) {
@@ -127,8 +135,8 @@ func (m *Machine) awaitReady(notify *net.UnixConn) error {
 			return errors.New("the machine ended while it booted")
 		default:
 		}
-		notify.SetReadDeadline(time.Now().Add(time.Second)) //nolint:errcheck // a socket has deadlines
-		n, err := notify.Read(buf)
+		m.notify.SetReadDeadline(time.Now().Add(time.Second)) //nolint:errcheck // a socket has deadlines
+		n, err := m.notify.Read(buf)
 		if err != nil {
 			continue
 		}
@@ -145,6 +153,19 @@ func (m *Machine) awaitReady(notify *net.UnixConn) error {
 		}
 	}
 	return fmt.Errorf("the machine was not up after %s", bootDeadline)
+}
+
+// Reboot boots the machine anew, with the disk that it has, and waits until it is
+// up. Copies of m that For made are of no use afterwards.
+func (m *Machine) Reboot() {
+	m.t.Helper()
+	if out, err := m.TryRun("systemctl", "reboot", "--no-block"); err != nil {
+		m.t.Fatalf("reboot: %v\n%s", err, out)
+	}
+	m.leader = 0
+	if err := m.awaitReady(); err != nil {
+		m.t.Fatalf("reboot: %v\nconsole:\n%s", err, m.Console())
+	}
 }
 
 // stop ends the machine and prints what it said if the test failed.

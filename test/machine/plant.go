@@ -7,9 +7,9 @@ func Network() []Plant {
 		return Plant{Path: "/etc/systemd/network/" + name, Data: []byte(text), Mode: 0o644}
 	}
 	return []Plant{
-		file("10-test.netdev", "[NetDev]\nName=test0\nKind=veth\n[Peer]\nName=test1\n"),
-		file("10-test0.network", "[Match]\nName=test0\n[Network]\nAddress="+Address+"/24\nIPv6DuplicateAddressDetection=0\n"),
-		file("10-test1.network", "[Match]\nName=test1\n[Network]\nLinkLocalAddressing=no\n[Link]\nRequiredForOnline=no\n"),
+		file("05-test.netdev", "[NetDev]\nName=test0\nKind=veth\n[Peer]\nName=test1\n"),
+		file("05-test0.network", "[Match]\nName=test0\n[Network]\nAddress="+Address+"/24\nIPv6DuplicateAddressDetection=0\n"),
+		file("05-test1.network", "[Match]\nName=test1\n[Network]\nLinkLocalAddressing=no\n[Link]\nRequiredForOnline=no\n"),
 	}
 }
 

@@ -70,6 +70,7 @@ func TestServe(t *testing.T) {
 		}
 	})
 	s.run("the units may", onThisKernel)
+	s.run("the metadata service is out of reach", metadataOutOfReach)
 	s.run("status", status)
 	s.run("no secret shows", noSecretShows)
 }
@@ -114,6 +115,21 @@ func onThisKernel(t *testing.T, s *site) {
 				}
 			}
 		}
+	}
+}
+
+// metadataOutOfReach puts an address of a cloud's metadata service on the machine:
+// root may ask there, the registry may not, for user-data can hold secrets.
+func metadataOutOfReach(t *testing.T, s *site) {
+	s.Run("ip", "address", "add", "169.254.169.254/32", "dev", "test0")
+	const connect = `timeout 10 bash -c 'exec 3<>/dev/tcp/169.254.169.254/80'`
+	s.Run("sh", "-c", connect)
+	group := "/sys/fs/cgroup" + s.Property(units.Registry, "ControlGroup")
+	if out, err := s.TryRun("sh", "-c", "echo $$ >"+group+"/cgroup.procs && ! "+connect); err != nil {
+		t.Errorf("a process of %s reaches the metadata service: %v %s", units.Registry, err, out)
+	}
+	if out, err := s.TryRun("sh", "-c", "echo $$ >"+group+"/cgroup.procs && "+strings.ReplaceAll(connect, "169.254.169.254", machine.Address)); err != nil {
+		t.Errorf("a process of %s reaches nothing at all: %v %s", units.Registry, err, out)
 	}
 }
 
