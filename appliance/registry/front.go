@@ -49,18 +49,19 @@ func (s *server) observe(g *generation, w http.ResponseWriter, r *http.Request, 
 	end := s.metrics.Begin(r, began)
 	defer func() {
 		cause := recover()
+		abort := cause != nil && (cause == http.ErrAbortHandler || rec.status != 0)
 		if cause != nil && cause != http.ErrAbortHandler {
 			s.log.Errorf("a request failed: %s %s: %v", r.Method, r.URL.EscapedPath(), cause)
-			if rec.status == 0 {
-				page.Unavailable(rec, "the request could not be answered")
-			}
+		}
+		if cause != nil && !abort {
+			page.Unavailable(rec, "the request could not be answered")
 		}
 		status := rec.Status()
 		end(status)
 		if g.accessLog != nil && r.UserAgent() != s.watchdogAgent {
 			g.accessLog.Write(r, status, rec.bytes, began)
 		}
-		if cause != nil {
+		if abort { // the client must not take half an answer for a whole one
 			panic(http.ErrAbortHandler)
 		}
 	}()

@@ -175,7 +175,7 @@ http:
   secret: a-secret
   draintimeout: 20s
   headers: {X-Content-Type-Options: [nosniff]}
-  debug: {addr: %q}
+  debug: {addr: %q, prometheus: {enabled: true, path: /metrics}}
   tls: {certificate: %q, key: %q}
 %s%shealth: {storagedriver: {enabled: true, interval: 10s, threshold: 3}}
 `, level, m.path("store"), cache, m.path("htpasswd"), m.host(), m.host(), m.debug,

@@ -33,6 +33,9 @@ func Serve(ctx context.Context, opts Options) error {
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
 	limitMemory()
+	if err := startTracing(ctx); err != nil {
+		return err
+	}
 
 	s := newServer(opts, logrus.StandardLogger())
 	if err := s.start(); err != nil {

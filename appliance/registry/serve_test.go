@@ -267,6 +267,7 @@ func TestReloadsLeaveNothing(t *testing.T) {
 // A configuration that cannot be used is refused, whatever is wrong with it.
 func TestBadReload(t *testing.T) {
 	m := newMachine(t)
+	m.redis = startRedis(t).socket
 	m.config(t, "info")
 	m.start(t)
 	good, err := os.ReadFile(m.path("registry.yml"))
@@ -293,7 +294,7 @@ func TestBadReload(t *testing.T) {
 		"open metrics":  {edit(m.debug, "0.0.0.0:0"), "http.debug.addr"},
 		"taken metrics": {edit(m.debug, m.host()), "http.debug.addr"},
 		"readonly":      {edit("delete: {enabled: true}", "maintenance: {readonly: true}"), "readonly"},
-		"no redis":      {edit("delete: {enabled: true}", "cache: {blobdescriptor: redis}"), "redis.addrs"},
+		"no redis":      {edit("redis: {addrs:", "redis: {addrs: [], password: x} # "), "redis.addrs"},
 		"lost pair":     {edit("tls.crt", "none.crt"), "none.crt"},
 	} {
 		m.write(t, "registry.yml", tc.text)
@@ -310,6 +311,15 @@ func TestBadReload(t *testing.T) {
 	}
 	if strings.Contains(m.log.String(), "a-secret") {
 		t.Error("the log has the secret")
+	}
+	image, err := random.Image(1000, 1)
+	check(t, err)
+	check(t, m.push(image, "app:1"))
+	before := m.metric(t, "redoubt_cache_hits")
+	_, err = m.pull("app:1")
+	check(t, err)
+	if m.metric(t, "redoubt_cache_hits") == before || m.metric(t, "redoubt_cache_errors") > 0 {
+		t.Error("the refused reloads took the cache with them")
 	}
 }
 

@@ -27,7 +27,6 @@ type server struct {
 	sockets         []net.Listener
 	debug           debugServer
 	watchdogAgent   string // known to this process only: it is left out of the access log
-	retiring        sync.WaitGroup
 
 	mu      sync.RWMutex // held for writing only while the generation changes
 	current *generation
@@ -125,7 +124,7 @@ func (s *server) agrees(g, old *generation) error {
 // retire closes a generation when its last request has been answered, or when
 // the drain timeout is over; that does not cut the requests that still run.
 func (s *server) retire(old, now *generation) {
-	s.retiring.Go(func() {
+	go func() {
 		idle := make(chan struct{})
 		go func() { old.inFlight.Wait(); close(idle) }()
 		select {
@@ -133,7 +132,7 @@ func (s *server) retire(old, now *generation) {
 		case <-time.After(old.drainTimeout()):
 		}
 		old.discard(now)
-	})
+	}()
 }
 
 func (s *server) close() {

@@ -311,10 +311,22 @@ func TestPanic(t *testing.T) {
 	defer s.redirect.Close()
 	var wg sync.WaitGroup
 	for range 3 {
-		wg.Go(func() { _, _ = m.do("GET", "https://"+m.host()+"/", nil) })
+		wg.Go(func() {
+			a, err := m.do("GET", "https://"+m.host()+"/", nil)
+			if err != nil || a.StatusCode != 503 {
+				t.Errorf("a client is told %v, %v", a.Response, err)
+			}
+		})
 	}
 	wg.Wait()
-	if n := strings.Count(log.String(), "a request failed"); n != 3 {
+	half := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("half")); panic("no") })
+	s.mu.Lock()
+	s.current.handler = half
+	s.mu.Unlock()
+	if a, err := m.do("GET", "https://"+m.host()+"/", nil); err == nil {
+		t.Errorf("half an answer is taken for a whole one: %s", a.body)
+	}
+	if n := strings.Count(log.String(), "a request failed"); n != 4 {
 		t.Errorf("%d panics in the log: %s", n, log.String())
 	}
 }
