@@ -22,6 +22,7 @@ import (
 
 	"github.com/redoubt-registry/redoubt/appliance"
 	"github.com/redoubt-registry/redoubt/appliance/cert"
+	"github.com/redoubt-registry/redoubt/appliance/status"
 	"github.com/redoubt-registry/redoubt/appliance/systemd"
 	"github.com/redoubt-registry/redoubt/appliance/tree"
 	"github.com/redoubt-registry/redoubt/appliance/userdata"
@@ -685,5 +686,54 @@ func TestWithoutSystemdNothingIsWritten(t *testing.T) {
 	}
 	if b.exists("run/redoubt/registry.yml") || b.exists("var/lib/redoubt") {
 		t.Error("something was written")
+	}
+}
+
+func TestStatus(t *testing.T) {
+	b := newBox(t)
+	images := filepath.Join(b.root, "var/lib/redoubt/registry")
+	if err := os.MkdirAll(images, 0o750); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(images, 850, 850); err != nil {
+		t.Fatal(err)
+	}
+	b.put("usr/lib/os-release", "PRETTY_NAME=\"Debian GNU/Linux 13 (trixie)\"\nIMAGE_VERSION=1.2.3\n")
+	b.userData(good + "  cache: {type: memory}\n")
+	b.mustApply()
+	r, err := b.machine().Status(t.Context(), "9.9.9")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Verdict != status.OK || r.Address != "https://registry.example.com" || r.Configuration.Generation != 1 ||
+		strings.Join(r.Configuration.Sources, " ") != "user-data" || r.Versions.Redoubt != "9.9.9" ||
+		r.Versions.Image != "1.2.3 Debian GNU/Linux 13 (trixie)" ||
+		len(r.Certificate.Names) != 1 || r.Certificate.DaysLeft != 89 || len(r.Certificate.Fingerprint) != 64 || !r.Storage.Writable {
+		t.Errorf("got:\n%s", r)
+	}
+
+	b.userData(good) // with a Redis that is not there
+	b.mustApply()
+	if err := os.Chown(images, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	r, err = b.machine().Status(t.Context(), "9.9.9")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Verdict != status.Degraded || r.Cache.Reachable || r.Storage.Writable || len(r.Problems) != 2 {
+		t.Errorf("got:\n%s", r)
+	}
+
+	b.registry.stop()
+	b = newBox(t)
+	b.userData("redoubt:\n  hostnme: registry.example.com\n")
+	b.wantError(b.apply(), "unknown key")
+	r, err = b.machine().Status(t.Context(), "9.9.9")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Verdict != status.Maintenance || !strings.Contains(r.String(), "  - user-data:3:3: hostnme: unknown key") {
+		t.Errorf("got:\n%s", r)
 	}
 }

@@ -3,6 +3,7 @@ package status
 import (
 	"cmp"
 	"fmt"
+	"regexp"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -65,8 +66,11 @@ func (r *Report) String() string {
 	row("redis", "%s", r.Versions.Redis)
 	row("image", "%s", r.Versions.Image)
 	w.Flush()
-	return b.String()
+	return padding.ReplaceAllString(b.String(), "")
 }
+
+// padding is what a column leaves at the end of a line.
+var padding = regexp.MustCompile(`(?m) +$`)
 
 func headline(r *Report) string {
 	address := cmp.Or(r.Address, "the registry")
