@@ -67,9 +67,6 @@ const jobsTimeout = 3 * time.Minute
 // healthy on the present one, and with a notice of what is wrong when there is
 // neither. In each of these cases Apply returns an error that says so.
 func (m *Machine) Apply(ctx context.Context, o Options) error {
-	if os.Geteuid() != 0 {
-		return errors.New("cannot apply: only root may; use sudo redoubt apply")
-	}
 	unlock, err := m.lock()
 	if err != nil {
 		return err

@@ -15,10 +15,10 @@ import (
 // configuration in files on a machine that is new, and lists it on out. It needs
 // no root and no systemd. The secrets that a machine makes for itself are made
 // anew, for dir alone.
-func Render(dir string, files []string, credentials string, out io.Writer) error {
-	cfg, _, report := userdata.ReadFiles(files).Parse()
+func Render(dir string, files []string, credentials string, out, warnings io.Writer) error {
+	cfg, origins, report := userdata.ReadFiles(files).Parse()
 	for _, w := range report.Warnings() {
-		fmt.Fprintln(out, w)
+		fmt.Fprintln(warnings, w)
 	}
 	if err := report.Err(); err != nil {
 		return fmt.Errorf("cannot render:\n%w", err)
@@ -26,7 +26,7 @@ func Render(dir string, files []string, credentials string, out io.Writer) error
 	resolver := secrets.Resolver{Root: "/", Credentials: credentials}
 	facts, _, err := resolver.Facts(cfg, secrets.Kept{})
 	if err != nil {
-		return fmt.Errorf("cannot render:\n%w", err)
+		return fmt.Errorf("cannot render:\n%w", entries(err, origins).Err())
 	}
 	t, err := render.Tree(cfg, facts)
 	if err != nil {

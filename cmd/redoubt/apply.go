@@ -1,15 +1,10 @@
 package main
 
 import (
-	"os"
-	"time"
-
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 
 	"github.com/redoubt-registry/redoubt/appliance"
-	"github.com/redoubt-registry/redoubt/appliance/systemd"
-	"github.com/redoubt-registry/redoubt/appliance/userdata"
 )
 
 func applyCommand() *cobra.Command {
@@ -27,37 +22,15 @@ The exit status is 0 when the machine serves what its configuration asks for, el
 then what is printed last says what serves instead.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			units, err := systemd.Connect(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer units.Close()
-			m := machine(cmd, units)
-			if boot {
-				m.Ready = func() error { _, err := daemon.SdNotify(false, daemon.SdNotifyReady); return err }
-			}
-			return m.Apply(cmd.Context(), appliance.Options{DryRun: dryRun})
+			return onMachine(cmd, func(m *appliance.Machine) error {
+				if boot {
+					m.Ready = func() error { _, err := daemon.SdNotify(false, daemon.SdNotifyReady); return err }
+				}
+				return m.Apply(cmd.Context(), appliance.Options{DryRun: dryRun})
+			})
 		},
 	}
 	cmd.Flags().BoolVar(&boot, "boot", false, "tell systemd when the files are in place (for redoubt-apply.service)")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "print the plan and change nothing")
 	return cmd
-}
-
-// patience is how long the registry may take to answer after a change: long for
-// a machine under load, short for somebody who waits for the rollback.
-const patience = 30 * time.Second
-
-// machine is this machine.
-func machine(cmd *cobra.Command, units appliance.Units) *appliance.Machine {
-	credentials := appliance.CredentialsDir(os.Getenv("CREDENTIALS_DIRECTORY"))
-	return &appliance.Machine{
-		Root:        "/",
-		Units:       units,
-		Source:      userdata.Source{Root: "/", Credentials: credentials},
-		Credentials: credentials,
-		Now:         time.Now,
-		Out:         cmd.OutOrStdout(),
-		Patience:    patience,
-	}
 }

@@ -24,7 +24,7 @@ which is made anew each time and is not that of any machine. Its files are yours
 the permissions that they would have on the machine.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, files []string) error {
-			return appliance.Render(out, files, os.Getenv("CREDENTIALS_DIRECTORY"), cmd.OutOrStdout())
+			return appliance.Render(out, files, os.Getenv("CREDENTIALS_DIRECTORY"), cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 	cmd.Flags().StringVar(&out, "out", "", "the `DIR` to write to")

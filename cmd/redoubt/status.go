@@ -3,10 +3,12 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 
-	"github.com/redoubt-registry/redoubt/appliance/systemd"
+	"github.com/redoubt-registry/redoubt/appliance"
+	"github.com/redoubt-registry/redoubt/appliance/status"
 )
 
 func statusCommand() *cobra.Command {
@@ -22,28 +24,28 @@ maintenance (the configuration cannot be used) or down. What is wrong follows it
 The exit status is 0 for ok, else 1.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			units, err := systemd.Connect(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer units.Close()
-			report, err := machine(cmd, units).Status(cmd.Context(), version)
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				encoder := json.NewEncoder(cmd.OutOrStdout())
-				encoder.SetIndent("", "  ")
-				err = encoder.Encode(report)
-			} else {
-				_, err = fmt.Fprint(cmd.OutOrStdout(), report)
-			}
-			if err != nil {
-				return err
-			}
-			return report.Err()
+			return onMachine(cmd, func(m *appliance.Machine) error {
+				report, err := m.Status(cmd.Context(), version)
+				if err != nil {
+					return err
+				}
+				if err := printStatus(cmd.OutOrStdout(), report, asJSON); err != nil {
+					return err
+				}
+				return report.Err()
+			})
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
+}
+
+func printStatus(out io.Writer, report *status.Report, asJSON bool) error {
+	if !asJSON {
+		_, err := fmt.Fprint(out, report)
+		return err
+	}
+	encoder := json.NewEncoder(out)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(report)
 }

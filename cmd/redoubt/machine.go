@@ -1,0 +1,39 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/redoubt-registry/redoubt/appliance"
+	"github.com/redoubt-registry/redoubt/appliance/systemd"
+	"github.com/redoubt-registry/redoubt/appliance/userdata"
+)
+
+// patience is how long the registry may take to answer after a change: long for
+// a machine under load, short for somebody who waits for the rollback.
+const patience = 30 * time.Second
+
+// onMachine gives f this machine. Only root may have it.
+func onMachine(cmd *cobra.Command, f func(m *appliance.Machine) error) error {
+	if os.Geteuid() != 0 {
+		return fmt.Errorf("only root may do this: sudo %s", cmd.CommandPath())
+	}
+	units, err := systemd.Connect(cmd.Context())
+	if err != nil {
+		return err
+	}
+	defer units.Close()
+	credentials := appliance.CredentialsDir(os.Getenv("CREDENTIALS_DIRECTORY"))
+	return f(&appliance.Machine{
+		Root:        "/",
+		Units:       units,
+		Source:      userdata.Source{Root: "/", Credentials: credentials},
+		Credentials: credentials,
+		Now:         time.Now,
+		Out:         cmd.OutOrStdout(),
+		Patience:    patience,
+	})
+}
