@@ -71,13 +71,13 @@ func TestRedisTrouble(t *testing.T) {
 		}
 	}
 	ask()
-	if m.metric(t, "redoubt_cache_hits") == 0 {
+	if m.metric(t, "redoubt_cache_hits_total") == 0 {
 		t.Error("the cache is not in use")
 	}
 	check(t, redis.cmd.Process.Signal(syscall.SIGSTOP))
 	ask()
-	if m.metric(t, "redoubt_cache_breaker_open") != 1 || m.metric(t, "redoubt_cache_errors") > 4 {
-		t.Errorf("breaker %v, errors %v", m.metric(t, "redoubt_cache_breaker_open"), m.metric(t, "redoubt_cache_errors"))
+	if m.metric(t, "redoubt_cache_breaker_open") != 1 || m.metric(t, "redoubt_cache_errors_total") > 4 {
+		t.Errorf("breaker %v, errors %v", m.metric(t, "redoubt_cache_breaker_open"), m.metric(t, "redoubt_cache_errors_total"))
 	}
 	digest, err := image.Digest()
 	check(t, err)

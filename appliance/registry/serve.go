@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+
+	"github.com/redoubt-registry/redoubt/appliance/registry/socket"
 )
 
 // Options are what Serve is told on the command line.
@@ -49,7 +51,7 @@ func Serve(ctx context.Context, opts Options) error {
 	failed := s.run(sockets)
 	watchdog, stopWatchdog := context.WithCancel(ctx)
 	defer stopWatchdog()
-	s.feedWatchdog(watchdog, sockets.front[0].Addr())
+	s.feedWatchdog(watchdog, sockets.Front[0].Addr())
 	s.notify("READY=1", s.status())
 	for {
 		select {
@@ -63,23 +65,49 @@ func Serve(ctx context.Context, opts Options) error {
 	}
 }
 
+// listen takes the sockets that the options or systemd pass, or else binds
+// http.addr itself. Passwords are not taken in the clear from elsewhere.
+func (s *server) listen() (socket.Set, error) {
+	g := s.acquire()
+	defer g.release()
+	passed := s.opts.Listeners
+	if passed == nil {
+		var err error
+		if passed, err = socket.Activated(); err != nil {
+			return socket.Set{}, err
+		}
+	}
+	if len(passed) == 0 {
+		l, err := socket.Bind(g.config.HTTP)
+		if err != nil {
+			return socket.Set{}, err
+		}
+		passed = []net.Listener{l}
+	}
+	if addr := socket.Exposed(passed); addr != "" && g.pair == nil {
+		return socket.Set{}, fmt.Errorf("cannot serve without TLS on %s: only on a loopback address (http.tls.certificate is not set)", addr)
+	}
+	s.sockets = passed
+	return socket.Sort(passed, g.config.HTTP)
+}
+
 // run serves the sockets. The channel has the first failure.
-func (s *server) run(sockets sockets) <-chan error {
-	failed := make(chan error, len(sockets.front)+len(sockets.redirect))
+func (s *server) run(sockets socket.Set) <-chan error {
+	failed := make(chan error, len(sockets.Front)+len(sockets.Redirect))
 	tlsConfig := s.tlsConfig()
 	s.front = s.newHTTPServer(s)
 	s.front.TLSConfig = tlsConfig
 	s.redirect = s.newHTTPServer(http.HandlerFunc(s.serveRedirect))
-	for _, l := range sockets.front {
+	for _, l := range sockets.Front {
 		go func() {
-			if s.acquireTLS() {
+			if s.servesTLS() {
 				failed <- s.front.ServeTLS(l, "", "")
 				return
 			}
 			failed <- s.front.Serve(l)
 		}()
 	}
-	for _, l := range sockets.redirect {
+	for _, l := range sockets.Redirect {
 		go func() { failed <- s.redirect.Serve(l) }()
 	}
 	return failed

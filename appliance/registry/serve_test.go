@@ -315,10 +315,10 @@ func TestBadReload(t *testing.T) {
 	image, err := random.Image(1000, 1)
 	check(t, err)
 	check(t, m.push(image, "app:1"))
-	before := m.metric(t, "redoubt_cache_hits")
+	before := m.metric(t, "redoubt_cache_hits_total")
 	_, err = m.pull("app:1")
 	check(t, err)
-	if m.metric(t, "redoubt_cache_hits") == before || m.metric(t, "redoubt_cache_errors") > 0 {
+	if m.metric(t, "redoubt_cache_hits_total") == before || m.metric(t, "redoubt_cache_errors_total") > 0 {
 		t.Error("the refused reloads took the cache with them")
 	}
 }

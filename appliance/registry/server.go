@@ -16,6 +16,7 @@ import (
 
 	"github.com/redoubt-registry/redoubt/appliance/registry/descriptor"
 	"github.com/redoubt-registry/redoubt/appliance/registry/metrics"
+	"github.com/redoubt-registry/redoubt/appliance/registry/socket"
 )
 
 // server is what outlives a reload.
@@ -35,7 +36,7 @@ type server struct {
 func newServer(opts Options, logger *logrus.Logger) *server {
 	register()
 	s := &server{opts: opts, log: logger, watchdogAgent: "redoubt-watchdog/" + rand.Text()}
-	s.metrics = metrics.New(s.gauges()...)
+	s.metrics = metrics.New(s.samples()...)
 	return s
 }
 
@@ -45,11 +46,11 @@ func (s *server) start() error {
 	if err != nil {
 		return err
 	}
+	s.current = g // before the first scrape
 	if err := s.debug.move(g.config.HTTP.Debug.Addr, s.debugHandler()); err != nil {
 		g.close()
 		return err
 	}
-	s.current = g
 	return nil
 }
 
@@ -110,12 +111,12 @@ func (s *server) agrees(g, old *generation) error {
 	if s.sockets == nil {
 		return nil
 	}
-	now, err := sortSockets(s.sockets, g.config.HTTP)
+	now, err := socket.Sort(s.sockets, g.config.HTTP)
 	if err != nil {
 		return err
 	}
-	before, err := sortSockets(s.sockets, old.config.HTTP)
-	if err != nil || len(now.front) != len(before.front) || now.front[0] != before.front[0] {
+	before, err := socket.Sort(s.sockets, old.config.HTTP)
+	if err != nil || len(now.Front) != len(before.Front) || now.Front[0] != before.Front[0] {
 		return fmt.Errorf("cannot change http.addr to %s in a reload: restart the service", g.config.HTTP.Addr)
 	}
 	return nil
@@ -148,8 +149,8 @@ func (s *server) drainTimeout() time.Duration {
 	return g.drainTimeout()
 }
 
-// acquireTLS says whether the registry is served with TLS.
-func (s *server) acquireTLS() bool {
+// servesTLS says whether the registry is served with TLS.
+func (s *server) servesTLS() bool {
 	g := s.acquire()
 	defer g.release()
 	return g.pair != nil
@@ -201,8 +202,8 @@ func (s *server) debugHandler() http.Handler {
 	})
 }
 
-// gauges are read at each scrape.
-func (s *server) gauges() []metrics.Gauge {
+// samples are read at each scrape.
+func (s *server) samples() []metrics.Sample {
 	of := func(f func(*generation) float64) func() float64 {
 		return func() float64 {
 			g := s.acquire()
@@ -218,17 +219,17 @@ func (s *server) gauges() []metrics.Gauge {
 			return f(g.cache.Stats())
 		})
 	}
-	return []metrics.Gauge{
+	return []metrics.Sample{
 		{Name: "redoubt_certificate_not_after_seconds", Help: "End of the server certificate, Unix time.", Value: of((*generation).certificateEnd)},
 		{Name: "redoubt_maintenance", Help: "1 while the machine is in maintenance.", Value: of(func(g *generation) float64 { return number(g.maintenance != nil) })},
 		{Name: "redoubt_users_stale", Help: "1 while the newest table of users is not in force.", Value: of(func(g *generation) float64 {
 			return number(g.table != nil && g.table.Err() != nil)
 		})},
 		{Name: "redoubt_cache_breaker_open", Help: "1 while Redis is left out.", Value: stats(func(s descriptor.Stats) float64 { return number(s.Open) })},
-		{Name: "redoubt_cache_breaker_opened", Help: "How often Redis was given up.", Value: stats(func(s descriptor.Stats) float64 { return float64(s.Opened) })},
-		{Name: "redoubt_cache_hits", Help: "Descriptors found in the cache.", Value: stats(func(s descriptor.Stats) float64 { return float64(s.Hits) })},
-		{Name: "redoubt_cache_misses", Help: "Descriptors not found in the cache.", Value: stats(func(s descriptor.Stats) float64 { return float64(s.Misses) })},
-		{Name: "redoubt_cache_errors", Help: "Failed exchanges with Redis.", Value: stats(func(s descriptor.Stats) float64 { return float64(s.Errors) })},
+		{Name: "redoubt_cache_breaker_opened_total", Counter: true, Help: "How often Redis was given up.", Value: stats(func(s descriptor.Stats) float64 { return float64(s.Opened) })},
+		{Name: "redoubt_cache_hits_total", Counter: true, Help: "Descriptors found in the cache.", Value: stats(func(s descriptor.Stats) float64 { return float64(s.Hits) })},
+		{Name: "redoubt_cache_misses_total", Counter: true, Help: "Descriptors not found in the cache.", Value: stats(func(s descriptor.Stats) float64 { return float64(s.Misses) })},
+		{Name: "redoubt_cache_errors_total", Counter: true, Help: "Failed exchanges with Redis.", Value: stats(func(s descriptor.Stats) float64 { return float64(s.Errors) })},
 	}
 }
 

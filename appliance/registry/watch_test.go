@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/distribution/distribution/v3/configuration"
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/sirupsen/logrus"
 )
@@ -80,7 +79,7 @@ func TestWatchdogOfAStuckHandler(t *testing.T) {
 	s.run(sockets)
 	defer s.front.Close()
 	defer s.redirect.Close()
-	s.feedWatchdog(t.Context(), sockets.front[0].Addr())
+	s.feedWatchdog(t.Context(), sockets.Front[0].Addr())
 	m.await(t, "WATCHDOG=1")
 	release := make(chan struct{})
 	s.mu.Lock()
@@ -96,18 +95,6 @@ func TestWatchdogOfAStuckHandler(t *testing.T) {
 	s.mu.Unlock()
 	close(release)
 	m.await(t, "WATCHDOG=1")
-}
-
-func TestReachable(t *testing.T) {
-	for in, want := range map[string]string{
-		"0.0.0.0:443": "127.0.0.1:443", "[::]:443": "127.0.0.1:443", "192.0.2.1:443": "192.0.2.1:443", "[::1]:443": "[::1]:443",
-	} {
-		addr, err := net.ResolveTCPAddr("tcp", in)
-		check(t, err)
-		if got := reachable(addr); got != want {
-			t.Errorf("reachable(%s) = %s, want %s", in, got, want)
-		}
-	}
 }
 
 // The machine goes into maintenance and out of it without a restart.
@@ -163,7 +150,7 @@ func TestMaintenanceWithoutAnything(t *testing.T) {
 	}, logrus.New())
 	check(t, s.start())
 	defer s.close()
-	if !s.acquireTLS() {
+	if !s.servesTLS() {
 		t.Fatal("no TLS")
 	}
 	if g := s.current; g.config.HTTP.Addr != ":443" || g.pairFiles[0] != "" {
@@ -355,20 +342,6 @@ func TestCleartextOnlyOnLoopback(t *testing.T) {
 			t.Errorf("without TLS on %s: %v", addr, err)
 		}
 		s.close()
-	}
-}
-
-func TestBind(t *testing.T) {
-	taken := listen(t)
-	_, err := bind(configuration.HTTP{Addr: taken.Addr().String()})
-	if err == nil || !strings.Contains(err.Error(), taken.Addr().String()) || !strings.Contains(err.Error(), "in use") {
-		t.Errorf("a taken port: %v", err)
-	}
-	l, err := bind(configuration.HTTP{Addr: "127.0.0.1:0"})
-	check(t, err)
-	l.Close()
-	if _, err := sortSockets([]net.Listener{taken}, configuration.HTTP{Addr: ":1"}); err == nil || !strings.Contains(err.Error(), taken.Addr().String()) {
-		t.Errorf("sockets that do not agree: %v", err)
 	}
 }
 

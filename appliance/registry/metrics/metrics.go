@@ -25,14 +25,15 @@ type Metrics struct {
 	reloads  *prometheus.CounterVec
 }
 
-// Gauge is a value that is read when it is asked for.
-type Gauge struct {
+// Sample is a value that is read when it is asked for.
+type Sample struct {
 	Name, Help string
+	Counter    bool // it only grows; otherwise a gauge
 	Value      func() float64
 }
 
-// New makes the metrics; gauges are added to them.
-func New(gauges ...Gauge) *Metrics {
+// New makes the metrics; samples are added to them.
+func New(samples ...Sample) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -50,8 +51,12 @@ func New(gauges ...Gauge) *Metrics {
 		}, []string{"result"}),
 	}
 	m.registry.MustRegister(m.requests, m.seconds, m.inFlight, m.reloads)
-	for _, g := range gauges {
-		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: g.Name, Help: g.Help}, g.Value))
+	for _, s := range samples {
+		if s.Counter {
+			m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: s.Name, Help: s.Help}, s.Value))
+			continue
+		}
+		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: s.Name, Help: s.Help}, s.Value))
 	}
 	return m
 }

@@ -34,7 +34,7 @@ func scrape(t *testing.T, m *Metrics, path string, failed map[string]string) (in
 
 // What clients invent makes no new series.
 func TestLabelsAreBounded(t *testing.T) {
-	m := New(Gauge{Name: "redoubt_test", Help: "x", Value: func() float64 { return 7 }})
+	m := New(Sample{Name: "redoubt_test", Help: "x", Value: func() float64 { return 7 }})
 	for i := range 1000 {
 		r := httptest.NewRequest("M"+strings.Repeat("X", i%50), "/"+strings.Repeat("y", i), nil)
 		m.Begin(r, time.Now())(200)

@@ -1,0 +1,75 @@
+// Package watchdog proves that a server is alive by asking it a question
+// through its own socket.
+package watchdog
+
+import (
+	"context"
+	"crypto/tls"
+	"io"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/redoubt-registry/redoubt/appliance/registry/socket"
+)
+
+// Watchdog asks a server that listens on Addr.
+type Watchdog struct {
+	Addr   net.Addr
+	TLS    bool
+	Agent  string        // User-Agent of its requests
+	Period time.Duration // what systemd waits for
+	Alive  func()        // called for each answer
+}
+
+// Run asks four times in each period until ctx ends. An answer may take a
+// whole period: a slow server lives, one that is stuck is replaced. What the
+// answer says does not matter: a full disk is not mended by a restart.
+func (w Watchdog) Run(ctx context.Context) {
+	tick := time.NewTicker(w.Period / 4)
+	defer tick.Stop()
+	for {
+		go func() {
+			if w.ask(ctx) == nil {
+				w.Alive()
+			}
+		}()
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// ask makes one request over a new connection.
+func (w Watchdog) ask(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, w.Period)
+	defer cancel()
+	transport := &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, w.Addr.Network(), socket.Reachable(w.Addr))
+		},
+		// It is this process at the other end, whatever its certificate says.
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec
+	}
+	defer transport.CloseIdleConnections()
+	scheme := "http"
+	if w.TLS {
+		scheme = "https"
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://localhost/v2/", nil)
+	if err != nil {
+		return err
+	}
+	r.Header.Set("User-Agent", w.Agent)
+	answer, err := transport.RoundTrip(r)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	_, err = io.Copy(io.Discard, answer.Body)
+	return err
+}
