@@ -17,7 +17,7 @@ func FuzzParse(f *testing.F) {
 	})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		cfg, origins, report := Parse([]Layer{{Name: "user-data", Data: data}})
-		lines := bytes.Split(data, []byte("\n"))
+		lines := breaks.Split(string(data), -1)
 		for _, e := range report {
 			if e.Line < 0 || e.Line > len(lines) || e.Line > 0 && (e.Column < 1 || e.Column > len(lines[e.Line-1])+1) {
 				t.Errorf("outside of the document's %d lines: %s", len(lines), e)

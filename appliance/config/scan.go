@@ -50,10 +50,13 @@ func scan(name string, data []byte) (*yaml.Node, *Entry) {
 	return document.Content[0], nil
 }
 
+// breaks are what YAML takes for the end of a line (YAML 1.1, 5.4).
+var breaks = regexp.MustCompile("\r\n|[\n\r\u0085\u2028\u2029]")
+
 // place is the line and column, from 1, of the byte at index at.
 func place(data []byte, at int) (line, column int) {
-	before := data[:at]
-	return 1 + bytes.Count(before, []byte("\n")), 1 + utf8.RuneCount(before[bytes.LastIndexByte(before, '\n')+1:])
+	lines := breaks.Split(string(data[:at]), -1)
+	return len(lines), 1 + utf8.RuneCountInString(lines[len(lines)-1])
 }
 
 func firstInvalid(data []byte) int {
@@ -106,6 +109,6 @@ func syntax(name string, data []byte, err error) *Entry {
 		}
 		message += ": " + m[2]
 	}
-	last := bytes.Count(bytes.TrimSuffix(data, []byte("\n")), []byte("\n")) + 1
+	last := len(breaks.Split(strings.TrimSuffix(string(data), "\n"), -1))
 	return &Entry{File: name, Line: min(max(line, 1), last), Column: 1, Message: message}
 }
