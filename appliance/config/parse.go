@@ -44,7 +44,8 @@ func Parse(layers []Layer) (Config, Origins, Report) {
 		}
 		return Config{}, origins, report.Sort()
 	}
-	cfg, err := decode(withDefaults(merged))
+	base := defaultValue()
+	cfg, err := decode(withDefaults(base, merged))
 	if err != nil {
 		report = append(report, Entry{Message: fmt.Sprintf("cannot read the merged configuration: %v", err)})
 		return Config{}, origins, report.Sort()
@@ -52,7 +53,7 @@ func Parse(layers []Layer) (Config, Origins, Report) {
 	if whole {
 		top := spot{origins: origins, wanting: wanting, report: &report}
 		cfg.validate(top)
-		unsupported(merged, &report)
+		unsupported(base, merged, &report)
 		overlay(merged.get("registry"), "registry", &report)
 		overlay(translate(cfg.Environment, top), "environment", &report)
 	}
@@ -191,8 +192,7 @@ func defaultValue() *value {
 
 // withDefaults fills in what is not set. Of the choices below storage only the
 // one that was made has defaults, and filesystem when none was.
-func withDefaults(v *value) *value {
-	base := defaultValue()
+func withDefaults(base, v *value) *value {
 	storage, choice := base.get("storage"), v.get("storage")
 	chosen := newGroup(storage.at)
 	for _, key := range storage.keys {
@@ -201,8 +201,9 @@ func withDefaults(v *value) *value {
 			chosen.set(key, storage.fields[key])
 		}
 	}
-	base.set("storage", chosen)
-	return merge(base, v, false)
+	out := merge(nil, base, false) // a copy
+	out.set("storage", chosen)
+	return merge(out, v, false)
 }
 
 // decode makes the Config. The overlay is kept from viper, which would lower

@@ -12,12 +12,12 @@ var later = regexp.MustCompile(`^(nodes|tls\.acme|tls\.files|tls\.internalCA\.(c
 	`mirrors|gc|retention|notifications|alerts|firewall)(\.|$)`)
 
 // unsupported refuses what a later version does, at its line.
-func unsupported(merged *value, report *Report) {
+func unsupported(base, merged *value, report *Report) {
 	known, wrong := map[string]any{}, map[string]bool{}
 	for _, e := range *report {
 		wrong[e.Path] = !e.Warning
 	}
-	defaultValue().walk("", func(path string, v *value) { known[path] = v.plain() })
+	base.walk("", func(path string, v *value) { known[path] = v.plain() })
 	refuse := func(path, key string, v *value) {
 		*report = append(*report, Entry{File: v.at.File, Line: v.at.Line, Column: v.at.Column,
 			Path: path, Message: "not supported yet: " + key})
