@@ -83,7 +83,8 @@ func keep(s spec) error {
 			return err
 		}
 	}
-	signal.Ignore(syscall.SIGINT, syscall.SIGTERM)
+	// Not ignored: systemd-nspawn would inherit that.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGINT, syscall.SIGTERM)
 	stop := make(chan struct{})
 	go func() {
 		io.Copy(io.Discard, os.Stdin) //nolint:errcheck // any end will do
@@ -148,7 +149,7 @@ func isolate(s spec) (string, error) {
 	if err := unix.Mount("cgroup2", "/sys/fs/cgroup", "cgroup2", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
 		return "", fmt.Errorf("cannot mount cgroup2: %w", err)
 	}
-	group := filepath.Join("/sys/fs/cgroup", "redoubt-"+s.Name)
+	group := filepath.Join("/sys/fs/cgroup", s.Name)
 	if err := os.Mkdir(group, 0o755); err != nil {
 		return "", fmt.Errorf("cannot make a control group: %w", err)
 	}
@@ -161,20 +162,27 @@ func isolate(s spec) (string, error) {
 	return group, nil
 }
 
-// removeGroup removes the machine's control groups, the deepest first.
+// removeGroup removes the machine's control groups, the deepest first. The last
+// processes in them may still be dying.
 func removeGroup(group string) {
 	if err := os.WriteFile("/sys/fs/cgroup/cgroup.procs", []byte("0"), 0o644); err != nil {
 		return
 	}
-	var dirs []string
-	filepath.WalkDir(group, func(p string, d os.DirEntry, err error) error { //nolint:errcheck // what cannot be read stays
-		if err == nil && d.IsDir() {
-			dirs = append(dirs, p)
+	for range 100 {
+		var dirs []string
+		filepath.WalkDir(group, func(p string, d os.DirEntry, err error) error { //nolint:errcheck // what cannot be read stays
+			if err == nil && d.IsDir() {
+				dirs = append(dirs, p)
+			}
+			return nil
+		})
+		for i := len(dirs) - 1; i >= 0; i-- {
+			unix.Rmdir(dirs[i]) //nolint:errcheck // the next round tries again
 		}
-		return nil
-	})
-	for i := len(dirs) - 1; i >= 0; i-- {
-		unix.Rmdir(dirs[i]) //nolint:errcheck // a group that lives on is the next boot's to see
+		if _, err := os.Stat(group); err != nil {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
 	}
 }
 

@@ -86,9 +86,11 @@ func BootWith(t testing.TB, credentials map[string]string, files ...Plant) *Mach
 		t.Fatal(err)
 	}
 	t.Cleanup(m.stop)
+	start := time.Now()
 	if err := m.awaitReady(); err != nil {
 		t.Fatalf("%v\nconsole:\n%s", err, m.Console())
 	}
+	t.Logf("up after %v", time.Since(start).Round(time.Millisecond))
 	return m
 }
 
@@ -168,11 +170,15 @@ func (m *Machine) Reboot() {
 	}
 }
 
-// stop ends the machine and prints what it said if the test failed.
+// stop cuts the machine's power and prints what it said if the test failed.
 func (m *Machine) stop() {
 	if m.t.Failed() && m.leader != 0 {
 		out, _ := m.TryRun("journalctl", "--no-pager", "--output=short-monotonic", "--lines=400")
 		m.t.Logf("journal:\n%s", out)
+	}
+	// Its disk is gone with it: there is nothing to end in good order.
+	if m.leader != 0 {
+		unix.Kill(m.leader, unix.SIGKILL) //nolint:errcheck // it may have ended now
 	}
 	m.stdin.Close()
 	select {

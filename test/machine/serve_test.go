@@ -122,7 +122,7 @@ func onThisKernel(t *testing.T, s *site) {
 // root may ask there, the registry may not, for user-data can hold secrets.
 func metadataOutOfReach(t *testing.T, s *site) {
 	s.Run("ip", "address", "add", "169.254.169.254/32", "dev", "test0")
-	const connect = `timeout 10 bash -c 'exec 3<>/dev/tcp/169.254.169.254/80'`
+	const connect = `timeout 2 bash -c 'exec 3<>/dev/tcp/169.254.169.254/80'`
 	s.Run("sh", "-c", connect)
 	group := "/sys/fs/cgroup" + s.Property(units.Registry, "ControlGroup")
 	if out, err := s.TryRun("sh", "-c", "echo $$ >"+group+"/cgroup.procs && ! "+connect); err != nil {
