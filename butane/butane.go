@@ -61,7 +61,7 @@ func Declare(bu []byte, filesDir string) (Declaration, error) {
 // Ignition returns bu as Ignition reads it: for a comparison with Ignition.
 func Ignition(bu []byte, filesDir string) ([]byte, error) {
 	raw, rep, err := config.TranslateBytes(bu, common.TranslateBytesOptions{
-		TranslateOptions: common.TranslateOptions{FilesDir: filesDir},
+		TranslateOptions: common.TranslateOptions{FilesDir: filesDir, NoResourceAutoCompression: true},
 		Raw:              true,
 	})
 	var errs []error

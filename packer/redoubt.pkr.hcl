@@ -77,7 +77,18 @@ source "redoubt-debian" "root" {
   packages = local.packages
   exclude = [
     "/usr/share/doc/*", "/usr/share/man/*", "/usr/share/info/*", "/usr/share/lintian/*",
-    "/usr/share/bug/*", "/usr/share/locale/*",
+    "/usr/share/bug/*", "/usr/share/locale/*", "/usr/share/i18n/*",
+    # redis-server is a link to redis-check-rdb; the other copy is not needed.
+    "/usr/bin/redis-check-aof", "/usr/bin/redis-benchmark", "/usr/bin/pzstd",
+    # The kernel's drivers for laboratories, and for storage that is not ours.
+    "/usr/lib/modules/*/kernel/drivers/comedi/*", "/usr/lib/modules/*/kernel/drivers/infiniband/*",
+    "/usr/lib/modules/*/kernel/drivers/target/*",
+    "/usr/lib/modules/*/kernel/fs/bcachefs/*", "/usr/lib/modules/*/kernel/fs/btrfs/*",
+    "/usr/lib/modules/*/kernel/fs/ceph/*", "/usr/lib/modules/*/kernel/fs/smb/*",
+    "/usr/lib/modules/*/kernel/fs/nfsd/*", "/usr/lib/modules/*/kernel/fs/orangefs/*",
+    "/usr/lib/modules/*/kernel/net/ceph/*", "/usr/lib/modules/*/kernel/net/rds/*",
+    "/usr/lib/modules/*/kernel/net/tipc/*", "/usr/lib/modules/*/kernel/net/dccp/*",
+    "/usr/lib/modules/*/kernel/net/smc/*",
     # A virtual machine has no keyboards, mice or bridges to be told apart.
     "/usr/lib/udev/hwdb.d/*",
   ]

@@ -138,7 +138,7 @@ func mmdebstrap(ctx context.Context, scratch string, log io.Writer, env []string
 // cause picks the first error out of mmdebstrap's output.
 func cause(out string) string {
 	for line := range strings.Lines(out) {
-		if strings.HasPrefix(line, "E: ") || strings.HasPrefix(line, "Err:") || strings.Contains(line, "No space left") {
+		if strings.HasPrefix(line, "E: ") || strings.HasPrefix(line, "Err:") || strings.HasPrefix(line, "dpkg: error") || strings.Contains(line, "No space left") {
 			return strings.TrimSpace(line)
 		}
 	}

@@ -32,11 +32,10 @@ func stageESP(_ context.Context, s Spec) error {
 		"/loader/entries/" + s.Name + "_" + s.Version + ".conf": fmt.Sprintf(
 			"title %s\nversion %s\nsort-key %s\nlinux %s\ninitrd %s\noptions %s\n",
 			s.Title, s.Version, s.Name, kernel, initrd, options),
-		"/grub/grub.cfg": fmt.Sprintf(`# For machines with a BIOS; systemd-boot reads /loader.
+		"/grub/grub.cfg": fmt.Sprintf(`# For machines with a BIOS; systemd-boot reads /loader. The root is this partition.
 if serial --unit=0 --speed=115200; then
   terminal_output console serial
 fi
-set root=(,gpt2)
 if linux %s %s; then
   initrd %s
   boot
