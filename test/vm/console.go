@@ -18,6 +18,9 @@ var ErrPanic = errors.New("the guest's kernel panicked")
 // panicked is what a kernel says last.
 var panicked = regexp.MustCompile(`Kernel panic - not syncing: [^\r\n]*`)
 
+// noKernel is what a firmware or a boot loader says that finds nothing to start.
+var noKernel = regexp.MustCompile(`[^\r\n]*cannot load the kernel[^\r\n]*|No bootable device[^\r\n]*|BdsDxe: No bootable option[^\r\n]*`)
+
 // escape is a terminal's control sequence.
 var escape = regexp.MustCompile("\x1b(\\[[0-9;?=]*[a-zA-Z]|[()][A-Z0-9]|[a-zA-Z78=>])")
 
@@ -60,11 +63,14 @@ func (v *VM) Stage() string {
 	return "qemu starts"
 }
 
-// Health answers what is fatally wrong with the guest: QEMU has ended, or the
-// kernel has panicked.
+// Health answers what is fatally wrong with the guest: QEMU has ended, the kernel
+// has panicked, or there is none.
 func (v *VM) Health() error {
 	if line := panicked.FindString(v.Console()); line != "" {
 		return fmt.Errorf("%w: %s", ErrPanic, line)
+	}
+	if line := noKernel.FindString(v.Console()); line != "" {
+		return fmt.Errorf("the guest does not boot: %s", strings.TrimSpace(line))
 	}
 	if !v.Running() {
 		return fmt.Errorf("qemu has ended: %s says why", v.path(stderrFile))
