@@ -103,7 +103,7 @@ var errReboot = errors.New("reboot")
 // rebootStatus is systemd-nspawn's, with --keep-unit, when the machine reboots.
 const rebootStatus = 133
 
-// run boots the machine once and waits for its end, which stop asks for.
+// run boots the machine once and waits for its end, or cuts its power at stop.
 func run(s spec, root string, stop <-chan struct{}) error {
 	// With bpf(2), systemd filters addresses as it does on a real machine.
 	cmd := exec.Command("systemd-nspawn", "--quiet", "--directory="+root, "--machine="+s.Name,
@@ -128,14 +128,8 @@ func run(s spec, root string, stop <-chan struct{}) error {
 		return err
 	case <-stop:
 	}
-	cmd.Process.Signal(syscall.SIGTERM) //nolint:errcheck // it may have ended now
-	select {
-	case err := <-ended:
-		return err
-	case <-time.After(20 * time.Second):
-		cmd.Process.Kill() //nolint:errcheck // it may have ended now
-		return <-ended
-	}
+	cmd.Process.Kill() //nolint:errcheck // it may have ended now
+	return <-ended
 }
 
 // isolate gives the keeper, which was started in a mount namespace of its own, a
@@ -162,13 +156,14 @@ func isolate(s spec) (string, error) {
 	return group, nil
 }
 
-// removeGroup removes the machine's control groups, the deepest first. The last
-// processes in them may still be dying.
+// removeGroup kills what is left in the machine's control groups and removes them,
+// the deepest first.
 func removeGroup(group string) {
 	if err := os.WriteFile("/sys/fs/cgroup/cgroup.procs", []byte("0"), 0o644); err != nil {
 		return
 	}
-	for range 100 {
+	os.WriteFile(filepath.Join(group, "cgroup.kill"), []byte("1"), 0o644) //nolint:errcheck // the rounds below tell
+	for range 100 {                                                       // the last processes may still be dying
 		var dirs []string
 		filepath.WalkDir(group, func(p string, d os.DirEntry, err error) error { //nolint:errcheck // what cannot be read stays
 			if err == nil && d.IsDir() {
