@@ -64,6 +64,7 @@ type machine struct {
 	notifications *net.UnixConn
 	ca            *cert.CA
 	redis         string // socket of a Redis; empty: none
+	memory        bool   // cache in memory
 	extra         string // more lines of registry.yml under http:
 	log           lockedBuffer
 	process       *exec.Cmd
@@ -162,6 +163,9 @@ func (m *machine) config(t testing.TB, level string) {
 	if m.redis != "" {
 		cache = "  cache: {blobdescriptor: redis}\n"
 		redis = fmt.Sprintf("redis: {addrs: [%q]}\n", m.redis)
+	}
+	if m.memory {
+		cache = "  cache: {blobdescriptor: inmemory}\n"
 	}
 	m.write(t, "registry.yml", fmt.Sprintf(`version: 0.1
 log: {level: %s, formatter: json, fields: {service: test}}

@@ -64,10 +64,7 @@ func (b *breaker) recover() {
 			return
 		case <-time.After(probePause):
 		}
-		ctx, cancel := context.WithTimeout(b.ctx, budget)
-		err := b.probe(ctx)
-		cancel()
-		if err == nil {
+		if b.probe(b.ctx) == nil {
 			b.mu.Lock()
 			b.open.Store(false)
 			b.mu.Unlock()

@@ -18,9 +18,9 @@ import (
 )
 
 const (
-	// budget is the most that one request waits for Redis, dialing included;
-	// with the breaker it waits once. The promise is 50 ms.
-	budget = 40 * time.Millisecond
+	// defaultBudget is the most that one request waits for Redis, dialing
+	// included; with the breaker it waits once. The promise is 50 ms.
+	defaultBudget = 40 * time.Millisecond
 	// lifetime bounds what forgotten epochs leave behind in Redis.
 	lifetime = 24 * time.Hour
 	// tombstoneLife covers the time between a deletion's Clear here and its
@@ -36,6 +36,7 @@ const (
 // process: nothing that another one left behind is believed.
 type Cache struct {
 	client  redis.UniversalClient
+	budget  time.Duration
 	breaker *breaker
 	epoch   atomic.Pointer[string]
 
@@ -51,8 +52,16 @@ type Stats struct {
 // New makes a cache on client, which Close closes. The log function is called
 // when Redis is given up and when it is back.
 func New(client redis.UniversalClient, log func(string, error)) *Cache {
-	c := &Cache{client: client}
-	c.breaker = newBreaker(func(ctx context.Context) error { return client.Ping(ctx).Err() }, log)
+	return newCache(client, defaultBudget, log)
+}
+
+func newCache(client redis.UniversalClient, budget time.Duration, log func(string, error)) *Cache {
+	c := &Cache{client: client, budget: budget}
+	c.breaker = newBreaker(func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, budget)
+		defer cancel()
+		return client.Ping(ctx).Err()
+	}, log)
 	c.Forget()
 	return c
 }
@@ -183,7 +192,7 @@ func (c *Cache) do(ctx context.Context, f func(context.Context) error) error {
 	if !c.breaker.allow() {
 		return errOpen
 	}
-	bounded, cancel := context.WithTimeout(ctx, budget)
+	bounded, cancel := context.WithTimeout(ctx, c.budget)
 	defer cancel()
 	err := f(bounded)
 	if err == nil || errors.Is(err, redis.Nil) {

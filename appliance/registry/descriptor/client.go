@@ -14,6 +14,10 @@ import (
 // Client makes a client from distribution's own redis section. A timeout of
 // the section counts where it is shorter than the budget; nothing is retried.
 func Client(section configuration.Redis) (redis.UniversalClient, error) {
+	return newClient(section, defaultBudget)
+}
+
+func newClient(section configuration.Redis, budget time.Duration) (redis.UniversalClient, error) {
 	o := section.Options
 	if len(o.Addrs) == 0 {
 		return nil, fmt.Errorf("cannot use Redis: redis.addrs is empty")
@@ -26,8 +30,8 @@ func Client(section configuration.Redis) (redis.UniversalClient, error) {
 		Addrs: o.Addrs, ClientName: o.ClientName, DB: o.DB, Protocol: o.Protocol,
 		Username: o.Username, Password: o.Password,
 		SentinelUsername: o.SentinelUsername, SentinelPassword: o.SentinelPassword,
-		MaxRetries: -1, DialTimeout: within(o.DialTimeout), ReadTimeout: within(o.ReadTimeout),
-		WriteTimeout: within(o.WriteTimeout), PoolTimeout: within(o.PoolTimeout),
+		MaxRetries: -1, DialTimeout: within(o.DialTimeout, budget), ReadTimeout: within(o.ReadTimeout, budget),
+		WriteTimeout: within(o.WriteTimeout, budget), PoolTimeout: within(o.PoolTimeout, budget),
 		ContextTimeoutEnabled: true, PoolFIFO: o.PoolFIFO, PoolSize: o.PoolSize,
 		MinIdleConns: o.MinIdleConns, MaxIdleConns: o.MaxIdleConns, MaxActiveConns: o.MaxActiveConns,
 		ConnMaxIdleTime: o.ConnMaxIdleTime, ConnMaxLifetime: o.ConnMaxLifetime,
@@ -37,7 +41,7 @@ func Client(section configuration.Redis) (redis.UniversalClient, error) {
 	}), nil
 }
 
-func within(timeout time.Duration) time.Duration {
+func within(timeout, budget time.Duration) time.Duration {
 	if timeout <= 0 || timeout > budget {
 		return budget
 	}
