@@ -547,6 +547,21 @@ func TestUnhealthyComesBack(t *testing.T) {
 	}
 }
 
+// What a file: secret held before is nowhere but in what was rendered with it.
+func TestASecretThatDoesNotWorkComesBack(t *testing.T) {
+	b := newBox(t)
+	b.userData(good + "  httpSecret: file:/etc/redoubt/secret\n")
+	b.put("etc/redoubt/secret", "0123456789abcdef\n")
+	b.mustApply()
+	rendered := b.get("run/redoubt/registry.yml")
+	b.put("etc/redoubt/secret", "0123456789-sick\n")
+	err := b.apply()
+	b.wantError(err, "not healthy", "fell back to the previous configuration")
+	if again := b.get("run/redoubt/registry.yml"); again != rendered {
+		t.Errorf("rolled back to:\n%s", again)
+	}
+}
+
 func TestARefusedReloadComesBack(t *testing.T) {
 	b := newBox(t)
 	b.userData(good)
@@ -603,7 +618,7 @@ func TestOnlyOneApply(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_SH); err != nil {
 		t.Fatal(err)
 	}
 	b.wantError(b.apply(), "another redoubt apply is running")

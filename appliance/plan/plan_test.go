@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"io/fs"
 	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/redoubt-registry/redoubt/appliance/plan"
@@ -35,6 +36,7 @@ func newTree(t *testing.T, files ...tree.File) tree.Tree {
 // onDisk is what disk.Read gives for a tree: the same without readers.
 func onDisk(t *testing.T, files ...tree.File) tree.Tree {
 	t.Helper()
+	files = slices.Clone(files)
 	for i := range files {
 		files[i].Readers, files[i].Unit = nil, false
 	}
@@ -181,7 +183,7 @@ func TestCrashThenAnotherConfiguration(t *testing.T) {
 	crashed := newTree(t, file("/a", "2", reload("a.service")), dropIn("/drop-in", "d", restart("d.service")))
 	applied := plan.Intend(plan.Record(old), plan.New(old, crashed, plan.Record(old)))
 
-	p := plan.New(crashed, old, applied)
+	p := plan.New(onDisk(t, crashed...), old, applied)
 	want := `change   /a (0640 root:root)
 remove   /drop-in
 reload   the unit files of systemd
