@@ -121,12 +121,14 @@ func listen(t testing.TB) *net.TCPListener {
 	return l.(*net.TCPListener)
 }
 
+// freeAddr is a loopback address that no one else takes: a port that was free
+// a moment ago would not do.
 func freeAddr(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	b := make([]byte, 3)
+	_, err := rand.Read(b)
 	check(t, err)
-	defer l.Close()
-	return l.Addr().String()
+	return fmt.Sprintf("127.%d.%d.%d:5001", b[0], b[1], 1+b[2]%254)
 }
 
 func (m *machine) path(name string) string { return filepath.Join(m.dir, name) }
@@ -379,6 +381,7 @@ func (m *machine) begin(t testing.TB, repo string, half []byte) *upload {
 	}()
 	_, err = w.Write(half)
 	check(t, err)
+	until(t, "the upload to be in flight", func() bool { return m.metric(t, "redoubt_http_in_flight") > 0 })
 	return u
 }
 
