@@ -3,6 +3,7 @@ package status
 import (
 	"cmp"
 	"fmt"
+	"io"
 	"regexp"
 	"strings"
 	"text/tabwriter"
@@ -24,9 +25,7 @@ func (r *Report) String() string {
 		}
 	}
 	section("units")
-	for _, u := range r.Units {
-		fmt.Fprintf(w, "  %s\t%s\t%s\t%s\n", u.Name, u.Active+" ("+u.Sub+")", since(u.Since), restarts(u.Restarts))
-	}
+	r.writeUnits(w)
 	w.Flush()
 	if c := r.Certificate; c != nil && c.Error == "" {
 		section("certificate")
@@ -67,6 +66,12 @@ func (r *Report) String() string {
 	row("image", "%s", r.Versions.Image)
 	w.Flush()
 	return padding.ReplaceAllString(b.String(), "")
+}
+
+func (r *Report) writeUnits(w io.Writer) {
+	for _, u := range r.Units {
+		fmt.Fprintf(w, "  %s\t%s\t%s\t%s\n", u.Name, u.Active+" ("+u.Sub+")", since(u.Since), restarts(u.Restarts))
+	}
 }
 
 // padding is what a column leaves at the end of a line.
