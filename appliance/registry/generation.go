@@ -241,21 +241,20 @@ func (g *generation) refuse(old *generation) {
 	g.discard(old)
 }
 
-// discard closes g but for what it shares with other, which goes on.
-func (g *generation) discard(other *generation) {
-	if other != nil && g.cache == other.cache {
-		g.cache = nil
-	}
-	g.close()
-}
+// discard closes g but for a cache that it shares with other, which goes on.
+func (g *generation) discard(other *generation) { g.closeBut(other.sharesCache(g)) }
+
+func (g *generation) sharesCache(other *generation) bool { return g != nil && g.cache == other.cache }
 
 // close frees what is this generation's own.
-func (g *generation) close() {
+func (g *generation) close() { g.closeBut(false) }
+
+func (g *generation) closeBut(keepCache bool) {
 	g.cancel()
 	if g.app != nil {
 		_ = g.app.Shutdown() // only a pull-through cache can fail here
 	}
-	if g.cache != nil {
+	if g.cache != nil && !keepCache {
 		_ = g.cache.Close() // nothing is left to lose
 	}
 }

@@ -183,6 +183,7 @@ func (m *machine) work(client, n int) error {
 // upload in flight that began before the first: nothing fails.
 func TestReloadsUnderLoad(t *testing.T) {
 	m := newMachine(t)
+	m.redis = startRedis(t).socket
 	m.config(t, "info")
 	m.start(t)
 	stop := m.load(t, 4)
@@ -204,6 +205,12 @@ func TestReloadsUnderLoad(t *testing.T) {
 	if a := m.get(t, "/v2/slow/blobs/"+digest.FromBytes(data).String()); a.body != string(data) {
 		t.Errorf("the upload came back different: %s", a.Status)
 	}
+	before := m.metric(t, "redoubt_cache_hits_total")
+	until(t, "the cache, which old configurations must not have closed", func() bool {
+		_, err := m.pull("load:0")
+		check(t, err)
+		return m.metric(t, "redoubt_cache_hits_total") > before
+	})
 }
 
 // Certificates change under load: new connections get the new one, none fails.

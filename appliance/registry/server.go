@@ -93,14 +93,18 @@ func (s *server) swap() error {
 		g.refuse(old)
 		return err
 	}
-	s.mu.Lock()
-	s.current = g
-	s.mu.Unlock()
+	s.put(g)
 	if g.cache != nil {
 		g.cache.Forget() // blobs may have been collected since
 	}
 	s.retire(old, g)
 	return nil
+}
+
+func (s *server) put(g *generation) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.current = g
 }
 
 // agrees says whether g can serve on the sockets that are open.

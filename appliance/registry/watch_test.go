@@ -82,17 +82,14 @@ func TestWatchdogOfAStuckHandler(t *testing.T) {
 	s.feedWatchdog(t.Context(), sockets.Front[0].Addr())
 	m.await(t, "WATCHDOG=1")
 	release := make(chan struct{})
-	s.mu.Lock()
-	healthy := s.current.handler
-	s.current.handler = http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release })
-	s.mu.Unlock()
+	healthy := s.current
+	s.put(&generation{config: healthy.config, tls: healthy.tls, pair: healthy.pair,
+		handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release })})
 	m.notificationsFor(t, 300*time.Millisecond) // what was on its way
 	if got := m.notificationsFor(t, time.Second); len(got) > 0 {
 		t.Errorf("a stuck registry says %q", got)
 	}
-	s.mu.Lock()
-	s.current.handler = healthy
-	s.mu.Unlock()
+	s.put(healthy)
 	close(release)
 	m.await(t, "WATCHDOG=1")
 }
@@ -307,9 +304,7 @@ func TestPanic(t *testing.T) {
 	}
 	wg.Wait()
 	half := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("half")); panic("no") })
-	s.mu.Lock()
-	s.current.handler = half
-	s.mu.Unlock()
+	s.put(&generation{config: s.current.config, tls: s.current.tls, pair: s.current.pair, handler: half, cancel: func() {}})
 	if a, err := m.do("GET", "https://"+m.host()+"/", nil); err == nil {
 		t.Errorf("half an answer is taken for a whole one: %s", a.body)
 	}
