@@ -6,9 +6,10 @@ import (
 	"crypto/sha256"
 	"debug/buildinfo"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
-	"os"
+	"io/fs"
 	"path/filepath"
 	"runtime/debug"
 	"strings"
@@ -134,7 +135,7 @@ func debianPackage(img Image, p debian.Package) *v2_3.Package {
 // addProgram adds a Go program and the modules that it says it was built from.
 func addProgram(doc *v2_3.Document, img Image, path string) error {
 	info, err := buildinfo.ReadFile(filepath.Join(img.Root, path))
-	if os.IsNotExist(err) {
+	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("cannot describe %s: it is not in the image", path)
 	}
 	if err != nil {
