@@ -1,12 +1,15 @@
 package machine_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"os"
 	"strings"
 	"testing"
 
+	"github.com/redoubt-registry/redoubt/butane"
 	"github.com/redoubt-registry/redoubt/test/machine"
 	"github.com/redoubt-registry/redoubt/units"
 )
@@ -55,6 +58,40 @@ func TestUnits(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestDeclared holds that the machine has what butane/appliance.bu declares, as it
+// is in this checkout: whoever tests an old image tests nothing.
+func TestDeclared(t *testing.T) {
+	bu, err := os.ReadFile("../../butane/appliance.bu")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := butane.Tree(bu, "../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := machine.Boot(t, machine.Network()...)
+	for _, f := range want {
+		path := m.Path(f.Path)
+		fi, err := os.Lstat(path)
+		if err != nil || fi.Mode() != f.Mode {
+			t.Errorf("%s is not as declared: %v", f.Path, err)
+			continue
+		}
+		var got []byte
+		switch f.Mode.Type() {
+		case 0:
+			got, err = os.ReadFile(path)
+		case fs.ModeSymlink:
+			var target string
+			target, err = os.Readlink(path)
+			got = []byte(target)
+		}
+		if err != nil || !bytes.Equal(got, f.Data) {
+			t.Errorf("%s is not as declared: %v: make image", f.Path, err)
+		}
+	}
 }
 
 // TestNoUserData boots a machine that nobody gave anything: cloud-init stays out
