@@ -22,14 +22,14 @@ var panicked = regexp.MustCompile(`Kernel panic - not syncing: [^\r\n]*`)
 var noKernel = regexp.MustCompile(`[^\r\n]*cannot load the kernel[^\r\n]*|No bootable device[^\r\n]*|BdsDxe: No bootable option[^\r\n]*`)
 
 // escape is a terminal's control sequence.
-var escape = regexp.MustCompile("\x1b(\\[[0-9;?=]*[a-zA-Z]|[()][A-Z0-9]|[a-zA-Z78=>])")
+var escape = regexp.MustCompile("\x1b(\\[[0-9;?=!]*[a-zA-Z]|[()][A-Z0-9]|[a-zA-Z78=>])")
 
 // stages are a boot's, the last first, each with what the console shows of it.
 var stages = []struct {
 	name string
 	sign *regexp.Regexp
 }{
-	{"the machine is up", regexp.MustCompile(`(?m)\blogin: *$`)},
+	{"the machine is up", regexp.MustCompile(`(?m)^\S+ login: `)},
 	{"redoubt applies the configuration", regexp.MustCompile(`(?i)redoubt-apply|redoubt\[|redoubt: `)},
 	{"cloud-init reads the user-data", regexp.MustCompile(`cloud-init\[|Cloud-init v`)},
 	{"systemd starts", regexp.MustCompile(`systemd\[1\]|Welcome to|\[  OK  \]`)},
