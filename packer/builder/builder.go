@@ -45,7 +45,7 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 		&step{"bootstrapping Debian", m.bootstrap, nil},
 		&step{"unpacking the build tools", m.unpackTools, nil},
 		&step{"preparing the base", m.prepareBase, nil},
-		&step{"putting Redoubt in", m.connect, nil},
+		&step{"provisioning", m.connect, nil},
 		&commonsteps.StepProvision{},
 		&step{"making the initrd", m.initrd, nil},
 		&step{"sealing the root", m.seal, nil},
