@@ -27,7 +27,7 @@ const (
 
 // A guest under TCG on a busy machine is slow; these only end what hangs.
 const (
-	bootLimit = 6 * time.Minute
+	bootLimit = 10 * time.Minute
 	stepLimit = 3 * time.Minute
 )
 
