@@ -207,7 +207,9 @@ redoubt:
 	})
 	s.run("console", func(t *testing.T, s *site) { says(t, "the console", s.Console()) })
 	s.run("issue", func(t *testing.T, s *site) { says(t, "the issue file", s.Run("cat", "/run/issue.d/50-redoubt.issue")) })
-	s.run("login prompt", func(t *testing.T, s *site) { says(t, "agetty", s.Run("agetty", "--show-issue")) })
+	s.run("login prompt", func(t *testing.T, s *site) {
+		says(t, "agetty", s.Run("script", "-qec", "agetty --show-issue", "/dev/null"))
+	})
 	s.run("motd", func(t *testing.T, s *site) { says(t, "the message of the day", s.Run("cat", "/run/motd.d/50-redoubt")) })
 	s.run("API", func(t *testing.T, s *site) {
 		answer, err := s.Get(s.transport, at("/v2/"))

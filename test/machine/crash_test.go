@@ -144,7 +144,7 @@ func (u *upload) finish() {
 
 // TestRegistryKilled kills the registry ten times under load. Nobody is refused,
 // and of a thousand requests at most one fails: those that it had in hand. Each
-// client always has one there, so that two of them lose two at every kill.
+// client always has one there, so that two of them lose two at every kill at most.
 func TestRegistryKilled(t *testing.T) {
 	const kills, crowd, between = 10, 2, 2500 // requests
 	s := boot(t)

@@ -128,8 +128,14 @@ func run(s spec, root string, stop <-chan struct{}) error {
 		return err
 	case <-stop:
 	}
-	cmd.Process.Kill() //nolint:errcheck // it may have ended now
-	return <-ended
+	// The test has killed process 1; systemd-nspawn ends after that by itself.
+	select {
+	case err := <-ended:
+		return err
+	case <-time.After(5 * time.Second):
+		cmd.Process.Kill() //nolint:errcheck // it may have ended now
+		return <-ended
+	}
 }
 
 // isolate gives the keeper, which was started in a mount namespace of its own, a

@@ -9,8 +9,9 @@ import (
 	"time"
 )
 
-// Load is a crowd of clients that ask for the same thing until they are stopped,
-// each time over a new connection.
+// Load is a crowd of clients that ask for the same thing until they are stopped:
+// every other one keeps its connection, as an image client does, and the rest make
+// a new one each time.
 type Load struct {
 	stop chan struct{}
 	wg   sync.WaitGroup
@@ -35,11 +36,12 @@ func (t Tally) String() string {
 // StartLoad starts clients that send the requests that request makes, and expect
 // status 200.
 func StartLoad(tr *http.Transport, clients int, request func() *http.Request) *Load {
-	tr = tr.Clone()
-	tr.DisableKeepAlives = true
 	l := &Load{stop: make(chan struct{})}
-	for range clients {
+	for i := range clients {
+		tr := tr.Clone()
+		tr.DisableKeepAlives = i%2 == 0
 		l.wg.Go(func() {
+			defer tr.CloseIdleConnections()
 			for {
 				select {
 				case <-l.stop:
