@@ -55,7 +55,7 @@ variable "ssh_key" {
 }
 
 locals {
-  repository = "${path.root}/.."
+  repository = dirname(abspath(path.root))
   packages = [
     # The smaller of Debian's kernels: virtio, NVMe, AHCI, Hyper-V, Xen, and
     # VMware's pvscsi and vmxnet3 are in it; sound, graphics and Wi-Fi are not.
@@ -101,8 +101,9 @@ source "redoubt-debian" "root" {
     "virtio_pci", "virtio_blk", "virtio_scsi", "nvme", "ahci", "ata_piix", "sd_mod", "sr_mod", "isofs",
     "vmw_pvscsi", "hv_vmbus", "hv_storvsc", "xen_blkfront",
   ]
-  # After a panic the machine starts again; both consoles tell what happens.
-  kernel_options  = "rw console=tty0 console=ttyS0,115200 panic=10 quiet"
+  # After a panic the machine starts again; both consoles tell what happens; a
+  # slow disk is waited for.
+  kernel_options  = "rw console=tty0 console=ttyS0,115200 panic=10 rootdelay=120 quiet"
   partitions      = "${path.root}/repart.d"
   disk_size       = 10
   cache_directory = var.cache

@@ -42,8 +42,15 @@ func (c *Config) prepare(raws ...any) (butane.Declaration, error) {
 	}
 	d, err := butane.Declare(bu, c.FilesDirectory)
 	if err != nil {
-		// One line a mistake, each with the file's name.
-		return d, errors.New(c.File + ":" + strings.ReplaceAll(err.Error(), "\n", "\n"+c.File+":"))
+		var lines []string
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			separator := ": "
+			if line != "" && line[0] >= '0' && line[0] <= '9' { // line:column
+				separator = ":"
+			}
+			lines = append(lines, c.File+separator+line)
+		}
+		return d, errors.New(strings.Join(lines, "\n"))
 	}
 	return d, nil
 }

@@ -41,7 +41,7 @@ func run(m *testing.M) int {
 }
 
 // programs are what the provisioner's script runs on the machine.
-var programs = []string{"sh", "tar", "cat", "grep", "rm", "mkdir", "chmod", "readlink", "getent", "systemd-sysusers", "systemctl"}
+var programs = []string{"sh", "tar", "gzip", "cat", "grep", "rm", "mkdir", "chmod", "readlink", "getent", "systemd-sysusers", "systemctl"}
 
 // machine makes a root that can do what the script needs: this host's
 // programs with their libraries, users, and the named units.
