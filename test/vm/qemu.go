@@ -67,7 +67,7 @@ func (m Machine) command() (*exec.Cmd, error) {
 		"-accel", accel, "-cpu", cpu,
 		"-smp", fmt.Sprint(or(m.CPUs, 2)), "-m", fmt.Sprint(or(m.Memory, 1024)),
 		"-drive", "if=virtio,format=qcow2,file=" + diskFile + ",discard=unmap,cache=" + cache,
-		"-netdev", "user,id=net0" + m.forwards(), "-device", "virtio-net-pci,netdev=net0",
+		"-netdev", "user,id=net0" + m.forwards(), "-device", "virtio-net-pci,netdev=net0,romfile=",
 		"-device", "virtio-rng-pci",
 		"-chardev", "file,id=serial,append=on,path=" + serialFile, "-serial", "chardev:serial",
 		"-qmp", "unix:" + monitorSock + ",server=on,wait=off",
