@@ -126,6 +126,7 @@ source "qemu" "vm" {
   headless         = true
   net_device       = "virtio-net"
   disk_interface   = "virtio"
+  qemuargs         = [["-serial", "file:${var.output}.console"]]
   cd_label         = "cidata"
   cd_content = {
     "meta-data" = "instance-id: packer\n"
@@ -140,7 +141,7 @@ source "qemu" "vm" {
   }
   ssh_username         = "packer"
   ssh_private_key_file = var.ssh_key
-  ssh_timeout          = "15m"
+  ssh_timeout          = "20m"
   shutdown_command     = "sudo systemctl poweroff"
   shutdown_timeout     = "10m"
 }
