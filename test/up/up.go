@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -107,7 +108,7 @@ func await(ctx context.Context, out io.Writer, v *vm.VM, s settings) error {
 			fmt.Fprintf(out, "%5s  %s\n", v.Age(), stage)
 		} else if time.Since(at) > still {
 			at = time.Now()
-			fmt.Fprintf(out, "%5s  %s still: %.70s\n", v.Age(), stage, v.LastLine())
+			fmt.Fprintf(out, "%5s  … %.90s\n", v.Age(), cmp.Or(v.LastLine(), stage))
 		}
 		return ask(ctx, client, fmt.Sprintf("https://127.0.0.1:%d/v2/", s.port))
 	})

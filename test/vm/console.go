@@ -22,7 +22,7 @@ var panicked = regexp.MustCompile(`Kernel panic - not syncing: [^\r\n]*`)
 var noKernel = regexp.MustCompile(`[^\r\n]*cannot load the kernel[^\r\n]*|No bootable device[^\r\n]*|BdsDxe: No bootable option[^\r\n]*`)
 
 // escape is a terminal's control sequence.
-var escape = regexp.MustCompile("\x1b(\\[[0-9;?=!]*[a-zA-Z]|[()][A-Z0-9]|[a-zA-Z78=>])")
+var escape = regexp.MustCompile("\x1b(\\][^\x07\x1b]*(\x07|\x1b\\\\)?|\\[[0-9;?=!]*[a-zA-Z]|[()][A-Z0-9]|[a-zA-Z78=>])")
 
 // stages are a boot's, the last first, each with what the console shows of it.
 var stages = []struct {
@@ -33,8 +33,7 @@ var stages = []struct {
 	{"redoubt applies the configuration", regexp.MustCompile(`(?i)redoubt-apply|redoubt\[|redoubt: `)},
 	{"cloud-init reads the user-data", regexp.MustCompile(`cloud-init\[|Cloud-init v`)},
 	{"systemd starts", regexp.MustCompile(`systemd\[1\]|Welcome to|\[  OK  \]`)},
-	{"the kernel starts", regexp.MustCompile(`Linux version|\[ +\d+\.\d{6}\]|Loading Linux|EFI stub`)},
-	{"the firmware starts", regexp.MustCompile(`SeaBIOS|BdsDxe|GRUB|Booting`)},
+	{"the kernel runs", regexp.MustCompile(`Linux version|\[ +\d+\.\d{6}\]|Loading Linux|EFI stub`)},
 }
 
 // Console is what the guest has printed on its serial port since it was started,
@@ -60,7 +59,7 @@ func (v *VM) Stage() string {
 			return s.name
 		}
 	}
-	return "qemu starts"
+	return "the firmware and the kernel start"
 }
 
 // Health answers what is fatally wrong with the guest: QEMU has ended, the kernel
