@@ -30,7 +30,6 @@ type build struct {
 	lockFD  *os.File
 	work    string // scratch: root/, tools/, kernel, initrd, disk.*
 	state   debian.State
-	archive string
 	version string // of the kernel
 	files   []string
 }
@@ -132,7 +131,7 @@ func (b *build) askState(ctx context.Context, _ multistep.StateBag) (err error) 
 	return err
 }
 
-// archived returns the archive of a root and says whether it was made now.
+// archived returns the archive of a root, and says so when it was there already.
 func (b *build) archived(ctx context.Context, variant string, packages, exclude, include []string) (string, error) {
 	request := debian.Request{
 		Suite: b.suite(), State: b.state, Variant: variant, Packages: packages, Exclude: exclude, Include: include,
@@ -147,7 +146,7 @@ func (b *build) archived(ctx context.Context, variant string, packages, exclude,
 		return "", err
 	}
 	if cached {
-		b.ui.Message("from the cache")
+		b.ui.Say("from the cache")
 	}
 	return path, debian.Prune(b.config.CacheDirectory, variant, 3)
 }

@@ -59,7 +59,7 @@ func (p *Provisioner) Provision(ctx context.Context, ui packersdk.Ui, comm packe
 	name.Close()
 	defer os.Remove(name.Name())
 	base := path.Join("/tmp", path.Base(name.Name()))
-	ui.Message(fmt.Sprintf("%d files, directories and links, %d units", len(p.declaration.Tree), len(p.declaration.Units)))
+	ui.Say(fmt.Sprintf("%d files, directories and links, %d units", len(p.declaration.Tree), len(p.declaration.Units)))
 	for remote, data := range map[string]string{
 		base + ".tar.gz": archive.String(),
 		base + ".sh":     Script(p.declaration),

@@ -51,7 +51,6 @@ func TestReload(t *testing.T) {
 type upload struct {
 	s      *site
 	body   *io.PipeWriter
-	sum    []byte
 	sent   bytes.Buffer
 	answer chan machine.Answer
 }
