@@ -56,6 +56,9 @@ variable "ssh_key" {
 
 locals {
   repository = dirname(abspath(path.root))
+  # Only source qemu.vm needs one.
+  ssh_key_file   = "${abspath(var.ssh_key)}.pub"
+  ssh_public_key = fileexists(local.ssh_key_file) ? trimspace(file(local.ssh_key_file)) : ""
   packages = [
     # The smaller of Debian's kernels: virtio, NVMe, AHCI, Hyper-V, Xen, and
     # VMware's pvscsi and vmxnet3 are in it; sound, graphics and Wi-Fi are not.
@@ -136,7 +139,7 @@ source "qemu" "vm" {
         - name: packer
           shell: /bin/bash
           sudo: ALL=(ALL) NOPASSWD:ALL
-          ssh_authorized_keys: ["${fileexists("${var.ssh_key}.pub") ? trimspace(file("${var.ssh_key}.pub")) : ""}"]
+          ssh_authorized_keys: ["${local.ssh_public_key}"]
     EOF
   }
   ssh_username         = "packer"
