@@ -72,7 +72,7 @@ func (m *Machine) Apply(ctx context.Context, o Options) error {
 		return err
 	}
 	defer unlock()
-	want, problem, err := m.choose()
+	want, problem, err := m.choose(ctx)
 	if err != nil {
 		return err
 	}

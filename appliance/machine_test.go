@@ -67,6 +67,7 @@ type registry struct {
 	status string // what the registry says of its last reload
 	read   string // what registry.yml was when it was last read
 	failed bool   // the apply at boot has failed
+	noData bool   // the data partition is not mounted
 	crash  bool   // panic instead of acting, as a power cut does
 }
 
@@ -105,7 +106,7 @@ func (r *registry) States(_ context.Context, names ...string) ([]systemd.State, 
 		if n == units.Apply && r.failed {
 			active = "failed"
 		}
-		if r.runs[n] {
+		if r.runs[n] || n == "var-lib-redoubt.mount" && !r.noData {
 			active = "active"
 		}
 		state := systemd.State{Name: n, Load: "loaded", Active: active}
@@ -690,6 +691,26 @@ var errBus = errors.New("no bus")
 type brokenUnits struct{ *registry }
 
 func (brokenUnits) States(context.Context, ...string) ([]systemd.State, error) { return nil, errBus }
+
+func TestWithoutTheDataPartitionNothingIsWrittenOnIt(t *testing.T) {
+	b := newBox(t)
+	b.userData(good)
+	b.registry.noData = true
+	err := b.machine().Apply(t.Context(), appliance.Options{})
+	if err == nil || !strings.Contains(err.Error(), "var-lib-redoubt.mount") {
+		t.Errorf("got %v", err)
+	}
+	if b.exists("var/lib/redoubt") || b.exists("run/redoubt/registry.yml") || !b.exists("run/redoubt/maintenance.json") {
+		t.Error("the machine is not in maintenance, or wrote where the partition belongs")
+	}
+	b.registry.noData = false
+	if err := b.machine().Apply(t.Context(), appliance.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if !b.exists("run/redoubt/registry.yml") || b.exists("run/redoubt/maintenance.json") {
+		t.Error("the machine does not serve once the partition is there")
+	}
+}
 
 func TestWithoutSystemdNothingIsWritten(t *testing.T) {
 	b := newBox(t)

@@ -1,6 +1,7 @@
 package appliance
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -37,7 +38,11 @@ func (t target) names() []string {
 
 // choose decides what the machine is to be. problem says why that is not what
 // its sources ask for.
-func (m *Machine) choose() (t target, problem, err error) {
+func (m *Machine) choose(ctx context.Context) (t target, problem, err error) {
+	if problem = m.unmounted(ctx); problem != nil {
+		t, err = m.maintain(config.Config{}, config.Report{{Message: problem.Error()}})
+		return t, problem, err
+	}
 	found := m.Source.Read()
 	lastGood, err := generations.LastGood(m.Root)
 	if err != nil {
@@ -69,6 +74,24 @@ func (m *Machine) choose() (t target, problem, err error) {
 	t, err = m.maintain(cfg, report)
 	return t, fmt.Errorf("no images are served, since the configuration cannot be used:\n%w", report.Err()), err
 }
+
+// unmounted is why the machine's state is out of reach, if it is. Without it the
+// machine would take itself for a new one: another CA, no images. What it wrote
+// would be gone from sight as soon as the partition is there.
+func (m *Machine) unmounted(ctx context.Context) error {
+	states, err := m.Units.States(ctx, dataMount)
+	if err != nil {
+		return err
+	}
+	if s := states[0]; s.Load != "loaded" || s.Active == "active" {
+		return nil
+	}
+	return errors.New("cannot reach the data partition: it is not mounted on /var/lib/redoubt; " +
+		"see journalctl -u " + dataMount + ", mount it, then run redoubt apply")
+}
+
+// dataMount is made of /etc/fstab by systemd-fstab-generator(8).
+const dataMount = "var-lib-redoubt.mount"
 
 // rendered tells whether there is a configuration in force.
 func (m *Machine) rendered() bool {

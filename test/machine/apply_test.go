@@ -167,6 +167,28 @@ func content(listing string) string {
 
 // TestMaintenance boots a machine with mistakes in its user-data: it says so
 // everywhere and serves nothing, and a mended file recovers it without a reboot.
+// A machine whose data partition is not there says so, and keeps its hands off
+// what lies below the mount point.
+func TestNoData(t *testing.T) {
+	missing := machine.Plant{Path: "/etc/systemd/system/var-lib-redoubt.mount", Mode: 0o644,
+		Data: []byte("[Mount]\nWhat=/nonexistent\nWhere=/var/lib/redoubt\nType=ext4\n")}
+	m := machine.Boot(t, append(append(machine.Network(), missing), machine.Seed(userData(hash(t)))...)...)
+	s := &site{t: t, Machine: m}
+	s.awaitApply()
+	s.transport = s.Transport()
+	const reason = "the data partition: it is not mounted on /var/lib/redoubt"
+	answer, err := s.Get(s.transport, at("/v2/"))
+	if err != nil || answer.Status != http.StatusServiceUnavailable || !strings.Contains(answer.Body, reason) {
+		t.Errorf("%v %+v", err, answer)
+	}
+	if !strings.Contains(s.Console(), reason) {
+		t.Errorf("the console does not say so:\n%s", s.Console())
+	}
+	if out, err := s.TryRun("ls", "/var/lib/redoubt/ca"); err == nil {
+		t.Errorf("there is a CA beside the partition: %s", out)
+	}
+}
+
 func TestMaintenance(t *testing.T) {
 	const wrong = `#cloud-config
 redoubt:
