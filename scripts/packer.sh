@@ -23,7 +23,8 @@ install_plugins() {
 # its error as one line. An interrupt is Packer's to handle: it cleans up, and
 # then this fails.
 run_packer() {
-	local line pid status log=.cache/$(basename "$0").log interrupted=
+	local line pid status log interrupted=
+	log=.cache/$(basename "$0").log
 	trap 'interrupted=1; kill -INT "$pid" 2>/dev/null' INT TERM HUP
 	exec 3< <(exec .cache/tools/packer "$1" -color=false "${@:2}" 2>&1)
 	pid=$!
@@ -53,7 +54,8 @@ run_packer() {
 # file has wrong comes before any step, broken into lines of a terminal's width.
 packer_error() {
 	if grep -q '^Error: ' "$1"; then
-		sed -E '1,/^Error: /d; /^  on .* line [0-9]+:$/d; /source code not available/d' "$1" | tr -s ' \n' ' ' | sed 's/^ //; s/ $//'
+		sed -E '/^Error: Failed preparing/d; /^  on .* line [0-9]+:$/d; /source code not available/d' "$1" |
+			tr -s ' \n' ' ' | sed 's/^ //; s/ $//'
 	else
 		grep -m 1 -oE "cannot .*" "$1" || tail -n 1 "$1"
 	fi
