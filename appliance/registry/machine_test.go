@@ -65,6 +65,8 @@ type machine struct {
 	ca            *cert.CA
 	redis         string // socket of a Redis; empty: none
 	extra         string // more lines of registry.yml under http:
+	tlsMore       string // more of http.tls
+	authMore      string // more of auth.redoubt
 	log           lockedBuffer
 	process       *exec.Cmd
 	exited        chan error
@@ -168,7 +170,7 @@ log: {level: %s, formatter: json, fields: {service: test}}
 storage:
   filesystem: {rootdirectory: %q}
   delete: {enabled: true}
-%sauth: {redoubt: {realm: Redoubt, path: %q}}
+%sauth: {redoubt: {realm: Redoubt, path: %q%s}}
 http:
   addr: %q
   host: https://%s
@@ -176,10 +178,10 @@ http:
   draintimeout: 20s
   headers: {X-Content-Type-Options: [nosniff]}
   debug: {addr: %q, prometheus: {enabled: true, path: /metrics}}
-  tls: {certificate: %q, key: %q}
+  tls: {certificate: %q, key: %q%s}
 %s%shealth: {storagedriver: {enabled: true, interval: 10s, threshold: 3}}
-`, level, m.path("store"), cache, m.path("htpasswd"), m.host(), m.host(), m.debug,
-		m.path("certificates/current/tls.crt"), m.path("certificates/current/tls.key"), m.extra, redis))
+`, level, m.path("store"), cache, m.path("htpasswd"), m.authMore, m.host(), m.host(), m.debug,
+		m.path("certificates/current/tls.crt"), m.path("certificates/current/tls.key"), m.tlsMore, m.extra, redis))
 }
 
 // start runs the registry in a process of its own on the held sockets, and
