@@ -69,7 +69,10 @@ var below = map[string][]string{
 	"appliance/secrets":     {"cert", "config", "render", "tree"},
 	"appliance/generations": {"disk", "plan", "tree"},
 	"appliance/status":      {"health"},
-	"appliance/registry":    {"cert", "registry/"},
+	"appliance/state":       {},
+	"appliance/renewal":     {},
+	"appliance/acme":        {"cert", "renewal", "state"},
+	"appliance/registry":    {"cert", "registry/", "state"},
 	"appliance": {"cert", "clientca", "config", "disk", "generations", "health", "plan", "render", "secrets", "status",
 		"systemd", "tree", "units", "userdata"},
 }
@@ -107,7 +110,7 @@ func TestImportsRunDown(t *testing.T) {
 // and no other program.
 func TestPurePackages(t *testing.T) {
 	for _, p := range packages(t, "./appliance/tree", "./appliance/config", "./appliance/cert",
-		"./appliance/health", "./appliance/render", "./appliance/plan") {
+		"./appliance/health", "./appliance/render", "./appliance/plan", "./appliance/renewal") {
 		for _, i := range p.Imports {
 			impure := i == "net" || strings.HasPrefix(i, "net/http") || i == "os/exec" ||
 				strings.Contains(i, "dbus") || strings.Contains(i, "go-systemd")
@@ -120,7 +123,7 @@ func TestPurePackages(t *testing.T) {
 
 // The renderers have no clock, no environment and no disk either.
 func TestRenderersAndPlansTouchNothing(t *testing.T) {
-	for _, p := range packages(t, "./appliance/tree", "./appliance/render", "./appliance/plan") {
+	for _, p := range packages(t, "./appliance/tree", "./appliance/render", "./appliance/plan", "./appliance/renewal") {
 		for _, i := range []string{"os", "math/rand", "math/rand/v2", "crypto/rand", "syscall"} {
 			if slices.Contains(p.Imports, i) {
 				t.Errorf("%s imports %s", p.ImportPath, i)

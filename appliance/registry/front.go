@@ -40,12 +40,16 @@ func (g *generation) admit(r *http.Request) (*http.Request, http.Handler) {
 }
 
 // serveRedirect answers on the other sockets: it sends readers to the
-// registry's address. What a client sends in the clear is not taken, and not
+// registry's address, and answers a CA. What a client sends in the clear is not taken, and not
 // sent on in silence either.
 func (s *server) serveRedirect(w http.ResponseWriter, r *http.Request) {
 	g := s.acquire()
 	defer g.release()
-	s.observe(g, w, r, http.HandlerFunc(g.redirect))
+	s.observe(g, w, r, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !s.serveChallenge(w, r) {
+			g.redirect(w, r)
+		}
+	}))
 }
 
 func (g *generation) redirect(w http.ResponseWriter, r *http.Request) {

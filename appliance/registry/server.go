@@ -18,6 +18,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/registry/descriptor"
 	"github.com/redoubt-registry/redoubt/appliance/registry/metrics"
 	"github.com/redoubt-registry/redoubt/appliance/registry/socket"
+	"github.com/redoubt-registry/redoubt/appliance/state"
 )
 
 // server is what outlives a reload.
@@ -28,6 +29,7 @@ type server struct {
 	front, redirect *http.Server
 	sockets         []net.Listener
 	debug           debugServer
+	challenges      state.Store      // nil: none are answered
 	watchdogAgent   string           // known to this process only: it is left out of the access log
 	self            *tls.Certificate // what the watchdog shows where client certificates are required
 
@@ -39,6 +41,9 @@ func newServer(opts Options, logger *logrus.Logger) *server {
 	register()
 	s := &server{opts: opts, log: logger, watchdogAgent: "redoubt-watchdog/" + rand.Text()}
 	s.self = ephemeral()
+	if opts.Challenges != "" {
+		s.challenges = openChallenges(opts.Challenges)
+	}
 	s.metrics = metrics.New(s.samples()...)
 	return s
 }
