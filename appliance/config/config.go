@@ -50,9 +50,9 @@ type Header struct {
 
 // TLS says where the server's certificate comes from.
 type TLS struct {
-	Mode       string     `yaml:"mode" jsonschema:"enum=internal-ca,enum=acme,enum=files,enum=off" jsonschema_description:"internal-ca: the machine's own CA. files: a certificate of your own. off: plain HTTP on loopback alone. acme is not supported yet."`
+	Mode       string     `yaml:"mode" jsonschema:"enum=internal-ca,enum=acme,enum=files,enum=off" jsonschema_description:"internal-ca: the machine's own CA. files: a certificate of your own. acme: certificates from an ACME CA, such as Let's Encrypt. off: plain HTTP on loopback alone."`
 	MinVersion string     `yaml:"minVersion" jsonschema:"enum=1.2,enum=1.3" jsonschema_description:"The lowest version of TLS."`
-	ACME       ACME       `yaml:"acme" jsonschema_description:"Not supported yet: certificates from an ACME server."`
+	ACME       ACME       `yaml:"acme" jsonschema_description:"Certificates from an ACME CA, for mode acme. The CA asks this machine on port 80."`
 	InternalCA InternalCA `yaml:"internalCA" jsonschema_description:"The machine's own certificate authority."`
 	Files      KeyPair    `yaml:"files" jsonschema_description:"A certificate of your own, for mode files. It is read again when its files change."`
 	ClientAuth ClientAuth `yaml:"clientAuth" jsonschema_description:"Client certificates."`
@@ -60,18 +60,18 @@ type TLS struct {
 
 // ACME is an account with a certificate authority (RFC 8555).
 type ACME struct {
-	Email     string `yaml:"email" jsonschema_description:"Contact address of the account."`
-	Directory string `yaml:"directory" jsonschema_description:"URL of the server's directory."`
-	Profile   string `yaml:"profile" jsonschema_description:"Certificate profile to ask for."`
-	EAB       EAB    `yaml:"eab" jsonschema_description:"External account binding."`
-	CABundle  string `yaml:"caBundle" jsonschema_description:"PEM certificates that the server's own is checked with."`
-	Fallback  string `yaml:"fallback" jsonschema_description:"What serves while there is no certificate."`
+	Email     string `yaml:"email" jsonschema_description:"Contact address of the account. It may be left out."`
+	Directory string `yaml:"directory" jsonschema_description:"URL of the CA's directory. Empty is Let's Encrypt."`
+	Profile   string `yaml:"profile" jsonschema_description:"Certificate profile to ask for. Empty: shortlived for IP addresses, else tlsserver, where the CA offers them."`
+	EAB       EAB    `yaml:"eab" jsonschema_description:"External account binding, where the CA asks for one."`
+	CABundle  string `yaml:"caBundle" jsonschema_description:"The CAs that the ACME server's own certificate is checked with, in PEM, or file:PATH. Empty: those of the system."`
+	Fallback  string `yaml:"fallback" jsonschema:"enum=internal-ca" jsonschema_description:"What serves while there is no certificate: the machine's own CA."`
 }
 
 // EAB is an external account binding (RFC 8555, 7.3.4).
 type EAB struct {
-	KeyID   string `yaml:"keyID" jsonschema_description:"Key identifier."`
-	HMACKey Secret `yaml:"hmacKey" jsonschema_description:"MAC key."`
+	KeyID   string `yaml:"keyID" jsonschema_description:"The key identifier that the CA gave."`
+	HMACKey Secret `yaml:"hmacKey" jsonschema_description:"The MAC key that the CA gave, in base64url."`
 }
 
 // InternalCA is the machine's own certificate authority.

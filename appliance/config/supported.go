@@ -7,7 +7,7 @@ import (
 
 // later are the keys whose work is not built yet. They are checked like all
 // others, and refused unless they have their default.
-var later = regexp.MustCompile(`^(nodes|tls\.acme|` +
+var later = regexp.MustCompile(`^(nodes|` +
 	`auth\.anonymous|auth\.acl|auth\.(users|clientCertificates)\[\d+\]\.groups|storage\.s3|cache\.redis\.address|` +
 	`mirrors|gc|retention|notifications|firewall)(\.|$)`)
 
@@ -25,8 +25,6 @@ func unsupported(base, merged *value, report *Report) {
 	merged.walk("", func(path string, v *value) {
 		switch {
 		case v.kind == bad || v.kind == unset || wrong[path] && v.kind == scalar:
-		case path == "tls.mode" && v.scalar == "acme":
-			refuse(path, path+": "+v.scalar.(string), v)
 		case path == "storage.s3":
 			refuse(path, path, v)
 		case v.kind == group || !later.MatchString(path) || parent(path) == "storage.s3":

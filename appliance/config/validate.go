@@ -17,6 +17,7 @@ func (c Config) validate(s spot) {
 	}
 	c.Listen.validate(s.at("listen"))
 	c.TLS.validate(s.at("tls"), append([]string{c.Hostname}, c.Aliases...))
+	c.validateACME(s)
 	c.Auth.validate(s.at("auth"), c.TLS.ClientAuth.Mode)
 	c.Alerts.validate(s.at("alerts"))
 	c.Storage.validate(s.at("storage"))
@@ -201,7 +202,7 @@ var systemDirs = regexp.MustCompile(`^/(bin|boot|dev|efi|etc|home|lib|lib32|lib6
 	`|^/(var|mnt|media|opt|srv)$|^/var/(lib|tmp|log|cache|run|lock|spool|backups|mail)$` +
 	`|^/var/(log|cache|run|lock|spool|backups|mail|tmp)/` +
 	`|^/var/lib/(cloud|dpkg|systemd|dbus|apt|private)(/|$)` +
-	`|^/var/lib/redoubt($|/(config|secrets|ca|certificates|generations)(/|$))`)
+	`|^/var/lib/redoubt($|/(acme|ca|certificates|challenges|config|generations|secrets)(/|$))`)
 
 func (st Storage) validate(s spot) {
 	switch {
