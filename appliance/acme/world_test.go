@@ -175,4 +175,3 @@ func (w *world) due() {
 func (w *world) orders() int {
 	return strings.Count(w.ca.Log(), "Added order ")
 }
-
