@@ -91,7 +91,7 @@ func (m *Machine) Apply(ctx context.Context, o Options) error {
 	if problem != nil {
 		return problem
 	}
-	return m.keep(ctx, want, change)
+	return errors.Join(m.keep(ctx, want, change), change.refused)
 }
 
 // lock makes sure that only one apply runs. The lock goes with the process.

@@ -2,6 +2,7 @@ package cert
 
 import (
 	"bytes"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -226,3 +227,12 @@ func CheckCRLs(data, cas []byte) ([]byte, error) {
 
 // ParseCAs reads certificates from PEM.
 func ParseCAs(data []byte) ([]*x509.Certificate, error) { return parseCertificates(data) }
+
+// SamePair says whether a published pair is the one that was checked.
+func SamePair(have *tls.Certificate, want Checked) bool {
+	var chain []byte
+	for _, der := range have.Certificate {
+		chain = append(chain, certificatePEM(der)...)
+	}
+	return bytes.Equal(chain, want.Chain)
+}

@@ -59,6 +59,9 @@ func Paths() []string {
 	}
 }
 
+// WatchPath is the drop-in that is there when files are watched.
+func WatchPath() string { return dropInPath(units.CertificateFiles) }
+
 func dropInPath(unit string) string { return unitsDir + "/" + unit + ".d/50-redoubt.conf" }
 
 // Tree returns every file that cfg asks for. cfg must be valid.
