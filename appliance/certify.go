@@ -12,6 +12,9 @@ import (
 
 	"github.com/redoubt-registry/redoubt/appliance/cert"
 	"github.com/redoubt-registry/redoubt/appliance/clientca"
+	"github.com/redoubt-registry/redoubt/appliance/disk"
+	"github.com/redoubt-registry/redoubt/appliance/plan"
+	"github.com/redoubt-registry/redoubt/appliance/render"
 	"github.com/redoubt-registry/redoubt/appliance/tree"
 	"github.com/redoubt-registry/redoubt/units"
 )
@@ -151,6 +154,22 @@ func (m *Machine) ensureClientCA(want target) error {
 	}
 	s.Close()
 	return nil
+}
+
+// refreshClientTrust takes up CAs and revocation lists whose files have changed
+// since the apply. The registry reads them again by itself. What cannot be used is
+// refused, and the old one stays.
+func (m *Machine) refreshClientTrust(now target) error {
+	facts, err := m.resolver().ClientTrust(now.cfg)
+	if err != nil {
+		return fmt.Errorf("the client CAs and revocation lists stay as they are: %w", err)
+	}
+	want := tree.Tree(render.ClientTrust(now.cfg, facts))
+	have, err := disk.Read(m.Root, want.Paths())
+	if err != nil {
+		return err
+	}
+	return disk.Commit(m.Root, plan.New(have, want, nil))
 }
 
 func (m *Machine) clientCA(want target) (*clientca.Store, error) {
