@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/mholt/acmez/v3"
@@ -68,7 +69,7 @@ func (t *tick) order(ctx context.Context, account acme.Account) (acme.Order, err
 	}
 	want := acme.Order{Profile: t.memory.Order.Profile, Identifiers: identifiers(t.Want.Names), Replaces: t.replaces()}
 	order, err := t.ca.NewOrder(ctx, account, want)
-	if want.Replaces != "" && clientProblem(err) && !forgotten(err) {
+	if want.Replaces != "" && answered(err) && !forgotten(err) {
 		t.logf("the CA does not take the order as a renewal, so it is made as a new one: %v", explain(err))
 		want.Replaces = ""
 		order, err = t.ca.NewOrder(ctx, account, want)
@@ -83,7 +84,14 @@ func (t *tick) order(ctx context.Context, account acme.Account) (acme.Order, err
 // clientProblem is a 4xx other than 429: asking otherwise may help.
 func clientProblem(err error) bool {
 	problem, ok := errors.AsType[acme.Problem](err)
-	return ok && problem.Status >= 400 && problem.Status < 500 && problem.Status != 429
+	return ok && problem.Status >= 400 && problem.Status < 500 && problem.Status != http.StatusTooManyRequests
+}
+
+// answered is a refusal that may be of the certificate to replace: any but one
+// for now. A CA's own trouble may come from that too.
+func answered(err error) bool {
+	problem, ok := errors.AsType[acme.Problem](err)
+	return ok && problem.Status != http.StatusTooManyRequests && problem.Status != http.StatusServiceUnavailable
 }
 
 // replaces names the certificate that is renewed (RFC 9773, 5), to the CA that

@@ -46,6 +46,7 @@ func TestMain(m *testing.M) {
 		Config:       filepath.Join(dir, "registry.yml"),
 		Maintenance:  filepath.Join(dir, "maintenance.json"),
 		Certificates: filepath.Join(dir, "certificates/current"),
+		Challenges:   filepath.Join(dir, "challenges"),
 	})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "redoubt:", err)
@@ -63,6 +64,7 @@ type machine struct {
 	debug         string
 	notifications *net.UnixConn
 	ca            *cert.CA
+	roots         []byte // PEM, of other CAs
 	redis         string // socket of a Redis; empty: none
 	extra         string // more lines of registry.yml under http:
 	tlsMore       string // more of http.tls
@@ -261,6 +263,7 @@ func (m *machine) reload(t testing.TB) string {
 func (m *machine) transport() *http.Transport {
 	roots := x509.NewCertPool()
 	roots.AddCert(m.ca.Certificate)
+	roots.AppendCertsFromPEM(m.roots)
 	return &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 8}
 }
 
