@@ -17,6 +17,10 @@ const (
 	Registry = "redoubt-registry.service"
 	// Redis is the blob-descriptor cache.
 	Redis = "redoubt-redis.service"
+	// Renew obtains and renews the server's certificate.
+	Renew = "redoubt-renew.service"
+	// RenewTimer starts Renew.
+	RenewTimer = "redoubt-renew.timer"
 	// Alert tells people that the unit that it is an instance of has failed.
 	Alert = "redoubt-alert@.service"
 	// CertificateFiles starts Renew when a file that the configuration names
@@ -28,5 +32,5 @@ const (
 
 // Files holds the unit files under their names.
 //
-//go:embed *.service *.socket *.mount *.path
+//go:embed *.service *.socket *.mount *.path *.timer
 var Files embed.FS
