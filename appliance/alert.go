@@ -18,6 +18,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/disk"
 	"github.com/redoubt-registry/redoubt/appliance/plan"
 	"github.com/redoubt-registry/redoubt/appliance/tree"
+	"github.com/redoubt-registry/redoubt/units"
 )
 
 const (
@@ -80,7 +81,7 @@ func (m *Machine) Alert(ctx context.Context, unit, result string) error {
 func (m *Machine) cause(unit, result string) string {
 	s := m.renewal()
 	switch {
-	case unit != "redoubt-renew.service":
+	case unit != units.Renew:
 		return unit + " has failed" + map[bool]string{true: ": " + result}[result != "" && result != "success"]
 	case s == nil:
 		return "the renewal of the certificate cannot run"
