@@ -38,7 +38,7 @@ func (m *Machine) Renew(ctx context.Context, o RenewOptions) error {
 	if now.cfg.TLS.Mode == "acme" {
 		problem = m.obtain(ctx, now, o)
 	}
-	err := m.publish(ctx, now, o)
+	err := m.publishAtRest(ctx, now, o)
 	return errors.Join(problem, err, m.summarize(ctx, now, errors.Join(problem, err)))
 }
 

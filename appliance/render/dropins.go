@@ -60,9 +60,18 @@ func registryDropIn(cfg config.Config) string {
 	return b.String()
 }
 
-// watchDropIn names the files outside that certificates come from: a change of
-// one is taken up at once, not at the next tick of the timer.
+// watchDropIn names the files that are watched: a change of one is taken up at
+// once, not at the next tick of the timer.
 func watchDropIn(cfg config.Config) string {
+	paths := Watched(cfg)
+	if paths == nil {
+		return ""
+	}
+	return "[Path]\nPathChanged=" + strings.Join(paths, "\nPathChanged=") + "\n"
+}
+
+// Watched are the files outside that certificates come from.
+func Watched(cfg config.Config) []string {
 	values := []config.Secret{config.Secret(cfg.TLS.InternalCA.Certificate), cfg.TLS.InternalCA.PrivateKey}
 	if cfg.TLS.Mode == "files" {
 		values = append(values, config.Secret(cfg.TLS.Files.Certificate), cfg.TLS.Files.PrivateKey)
@@ -78,9 +87,6 @@ func watchDropIn(cfg config.Config) string {
 			paths = append(paths, path)
 		}
 	}
-	if paths == nil {
-		return ""
-	}
 	slices.Sort(paths)
-	return "[Path]\nPathChanged=" + strings.Join(paths, "\nPathChanged=") + "\n"
+	return paths
 }
