@@ -3,6 +3,9 @@ package acme
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
+	"encoding/json"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -12,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redoubt-registry/redoubt/appliance/renewal"
 	"github.com/redoubt-registry/redoubt/appliance/state"
 	"github.com/redoubt-registry/redoubt/test/pebble"
 )
@@ -165,13 +169,53 @@ func (w *world) patient() {
 	w.change(func(m *Memory) { m.Failures = m.Failures.Retry() })
 }
 
-// due brings the certificate near its end.
+// due makes the next tick renew, since the CA has suggested it.
 func (w *world) due() {
 	w.t.Helper()
-	leaf := w.memory().leaf()
-	w.late = leaf.NotAfter.Add(-time.Hour).Sub(time.Now())
+	w.change(func(m *Memory) {
+		start := w.Now().Add(-2 * time.Hour)
+		m.Suggestion = Suggestion{Asked: w.Now(), AskAt: w.Now().Add(time.Hour),
+			Window: &renewal.Window{Start: start, End: start.Add(time.Hour), Selected: start.Add(time.Minute)}}
+	})
 }
 
-func (w *world) orders() int {
-	return strings.Count(w.ca.Log(), "Added order ")
+// at puts the machine's clock to the part of the certificate's lifetime.
+func (w *world) at(part float64) {
+	w.t.Helper()
+	leaf := w.memory().leaf()
+	life := leaf.NotAfter.Sub(leaf.NotBefore)
+	w.late = time.Until(leaf.NotBefore.Add(time.Duration(part * float64(life))))
+}
+
+// front puts a proxy before the CA, whose clock then goes with the machine's.
+func (w *world) front() *pebble.Proxy {
+	w.t.Helper()
+	p := pebble.Front(w.t, w.ca)
+	p.After(func(r *http.Response) { r.Header.Set("Date", w.Now().UTC().Format(http.TimeFormat)) })
+	w.Want.Directory, w.Want.Roots = p.Directory, p.Roots
+	return p
+}
+
+const newOrder = "/order-plz"
+
+// replaces is what an order says that it replaces, and true if r is an order.
+func replaces(t *testing.T, r *http.Request) (string, bool) {
+	if r.URL.Path != newOrder {
+		return "", false
+	}
+	data, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.Error(err)
+	}
+	r.Body = io.NopCloser(bytes.NewReader(data))
+	var envelope struct{ Payload string }
+	var order struct{ Replaces string }
+	if err := json.Unmarshal(data, &envelope); err != nil {
+		t.Error(err)
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(envelope.Payload)
+	if err != nil || json.Unmarshal(payload, &order) != nil {
+		t.Errorf("an order that cannot be read: %s", payload)
+	}
+	return order.Replaces, true
 }
