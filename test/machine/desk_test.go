@@ -49,6 +49,10 @@ func newDesk(t *testing.T, s *site) *desk {
 			t.Fatal(err)
 		}
 	}
+	// Nobody logs in here; podman wants the file all the same.
+	if err := os.WriteFile(filepath.Join(dir, "home/auth.json"), []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	cmd := exec.Command("nsenter", "--target", fmt.Sprint(s.Leader()), "--net", "--",
 		"sh", "-c", deskSetUp, "sh", dir, machine.Address, hostname)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
