@@ -35,4 +35,5 @@ import (
 	_ "golang.org/x/crypto/bcrypt"
 	_ "golang.org/x/sys/unix"
 	_ "gopkg.in/yaml.v2"
+	_ "software.sslmate.com/src/go-pkcs12"
 )
