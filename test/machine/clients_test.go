@@ -2,6 +2,7 @@ package machine_test
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"net/http"
 	"os"
@@ -208,8 +209,14 @@ func (s *site) certificateFiles(t *testing.T, cn string) string {
 	return strings.TrimPrefix(strings.TrimSpace(string(out)), "serial=")
 }
 
-// serial is the serial number that the registry shows.
+// serial is the serial number of the certificate that the registry shows.
 func (s *site) serial(t *testing.T) string {
+	t.Helper()
+	return fmt.Sprintf("%X", s.shown(t).SerialNumber)
+}
+
+// shown is the certificate that the registry shows.
+func (s *site) shown(t *testing.T) *x509.Certificate {
 	t.Helper()
 	transport := s.transport.Clone()
 	transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true} //nolint:gosec // it is compared
@@ -223,5 +230,5 @@ func (s *site) serial(t *testing.T) string {
 		t.Fatal(err)
 	}
 	w.Body.Close()
-	return fmt.Sprintf("%X", w.TLS.PeerCertificates[0].SerialNumber)
+	return w.TLS.PeerCertificates[0]
 }
