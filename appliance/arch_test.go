@@ -68,11 +68,11 @@ var below = map[string][]string{
 	"appliance/clientca":    {"cert"},
 	"appliance/secrets":     {"cert", "config", "render", "tree"},
 	"appliance/generations": {"disk", "plan", "tree"},
-	"appliance/status":      {"health"},
+	"appliance/status":      {"health", "renewal"},
 	"appliance/state":       {},
 	"appliance/renewal":     {},
 	"appliance/acme":        {"cert", "renewal", "state"},
-	"appliance/registry":    {"cert", "registry/", "state"},
+	"appliance/registry":    {"cert", "registry/", "renewal", "state"},
 	"appliance": {"cert", "clientca", "config", "disk", "generations", "health", "plan", "render", "secrets", "status",
 		"systemd", "tree", "units", "userdata"},
 }

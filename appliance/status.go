@@ -126,6 +126,7 @@ func (m *Machine) certificateStatus(now target) *status.Certificate {
 	for _, ip := range leaf.IPAddresses {
 		c.Names = append(c.Names, ip.String())
 	}
+	c.Renewal = m.renewal()
 	c.DaysLeft = int(leaf.NotAfter.Sub(m.Now()) / (24 * time.Hour))
 	file := serverCA(now)
 	if file == "" {

@@ -141,6 +141,7 @@ func TestChangesAreOrdered(t *testing.T) {
 	if m.Account.Directory != other.Want.Directory || m.Account.Location == first.Account.Location {
 		t.Errorf("the account is %s at %s", m.Account.Location, m.Account.Directory)
 	}
+	p.Meddle(nil)
 	w.Want.Email = "ops@example.com" // no reason for a certificate
 	w.idle()
 	w.due()

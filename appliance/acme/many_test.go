@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -78,16 +79,14 @@ func TestACME16FrozenHolderIsFenced(t *testing.T) {
 	w.lateStore()
 	holder, out := w.process()
 	frozen, thaw := make(chan struct{}), make(chan struct{})
-	var once sync.Once
+	var first atomic.Bool
 	p.Meddle(func(_ http.ResponseWriter, r *http.Request) bool {
-		if r.URL.Path == newOrder {
-			once.Do(func() {
-				if err := holder.Process.Signal(syscall.SIGSTOP); err != nil {
-					t.Error(err)
-				}
-				close(frozen)
-				<-thaw
-			})
+		if r.URL.Path == newOrder && first.CompareAndSwap(false, true) {
+			if err := holder.Process.Signal(syscall.SIGSTOP); err != nil {
+				t.Error(err)
+			}
+			close(frozen)
+			<-thaw
 		}
 		return false
 	})
@@ -119,15 +118,13 @@ func TestACME17KilledHolderIsReplaced(t *testing.T) {
 	w.lateStore()
 	holder, _ := w.process()
 	killed := make(chan struct{})
-	var once sync.Once
+	var first atomic.Bool
 	p.Meddle(func(_ http.ResponseWriter, r *http.Request) bool {
-		if r.URL.Path == newOrder {
-			once.Do(func() {
-				if err := holder.Process.Kill(); err != nil {
-					t.Error(err)
-				}
-				close(killed)
-			})
+		if r.URL.Path == newOrder && first.CompareAndSwap(false, true) {
+			if err := holder.Process.Kill(); err != nil {
+				t.Error(err)
+			}
+			close(killed)
 		}
 		return false
 	})

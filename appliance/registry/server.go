@@ -240,7 +240,7 @@ func (s *server) samples() []metrics.Sample {
 			return f(g.cache.Stats())
 		})
 	}
-	return []metrics.Sample{
+	return append(s.renewalSamples(), []metrics.Sample{
 		{Name: "redoubt_certificate_not_after_seconds", Help: "End of the server certificate, Unix time.", Value: of((*generation).certificateEnd)},
 		{Name: "redoubt_maintenance", Help: "1 while the machine is in maintenance.", Value: of(func(g *generation) float64 { return number(g.maintenance != nil) })},
 		{Name: "redoubt_users_stale", Help: "1 while the newest table of users is not in force.", Value: of(func(g *generation) float64 {
@@ -254,7 +254,7 @@ func (s *server) samples() []metrics.Sample {
 		{Name: "redoubt_cache_hits_total", Counter: true, Help: "Descriptors found in the cache.", Value: stats(func(s descriptor.Stats) float64 { return float64(s.Hits) })},
 		{Name: "redoubt_cache_misses_total", Counter: true, Help: "Descriptors not found in the cache.", Value: stats(func(s descriptor.Stats) float64 { return float64(s.Misses) })},
 		{Name: "redoubt_cache_errors_total", Counter: true, Help: "Failed exchanges with Redis.", Value: stats(func(s descriptor.Stats) float64 { return float64(s.Errors) })},
-	}
+	}...)
 }
 
 func number(b bool) float64 {
