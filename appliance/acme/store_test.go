@@ -149,6 +149,8 @@ func TestACME23DiskFull(t *testing.T) {
 	}
 	p.Meddle(nil)
 	free()
+	w.lateStore()
+	w.late = pastLease // which could not be given back
 	w.issued()
 	if n := len(p.Requests(newOrder)); n != 1 {
 		t.Errorf("%d orders for one certificate", n)

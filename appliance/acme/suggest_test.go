@@ -79,6 +79,7 @@ func TestACME06SuggestionsFailOrdersWork(t *testing.T) {
 		if !strings.Contains(r.URL.Path, "renewalInfo") {
 			return false
 		}
+		out.Header().Set("Date", w.Now().UTC().Format(http.TimeFormat))
 		pebble.Problem(out, http.StatusInternalServerError, "serverInternal", "down")
 		return true
 	})

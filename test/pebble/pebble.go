@@ -21,6 +21,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"syscall"
 	"testing"
@@ -29,13 +30,14 @@ import (
 
 // Options are how the CA behaves.
 type Options struct {
-	HTTPPort  int                 // where it asks for answers to http-01; 0: nobody is there
-	BadNonces int                 // percent of nonces that it refuses
-	Profiles  map[string]Profile  // nil: default, tlsserver and shortlived
-	EAB       map[string]string   // key identifiers with their MAC keys: a binding is required
-	Block     []string            // names that it refuses
-	Address   string              // of the DNS answers; empty: 127.0.0.1
-	Start     func(cmd *exec.Cmd) // changes how it is started, such as in a network namespace
+	HTTPPort  int                                                                  // where it asks for answers to http-01; 0: nobody is there
+	BadNonces int                                                                  // percent of nonces that it refuses
+	Profiles  map[string]Profile                                                   // nil: default, tlsserver and shortlived
+	EAB       map[string]string                                                    // key identifiers with their MAC keys: a binding is required
+	Block     []string                                                             // names that it refuses
+	Address   string                                                               // of the DNS answers; empty: 127.0.0.1
+	Network   int                                                                  // a process whose network namespace it runs in; 0: this one's
+	Dial      func(ctx context.Context, network, address string) (net.Conn, error) // into that
 }
 
 // Profile is a certificate profile.
@@ -54,7 +56,7 @@ type CA struct {
 	port      int
 	manage    int
 	dns       int
-	pebble    *exec.Cmd
+	end       func() // of Pebble
 }
 
 // Start starts a CA that ends with the test.
@@ -80,11 +82,9 @@ func Start(t testing.TB, o Options) *CA {
 
 // Stop ends the CA; Restart starts it again. It forgets all.
 func (c *CA) Stop() {
-	if c.pebble == nil {
-		return
+	if c.end != nil {
+		c.end()
 	}
-	stop(c.pebble)
-	c.pebble = nil
 }
 
 // Restart starts a CA that knows nothing of before.
@@ -98,8 +98,7 @@ func (c *CA) Restart() {
 	}
 	cmd := exec.Command(filepath.Join(build(c.t), "pebble"), "-config", path, "-dnsserver", "127.0.0.1:"+strconv.Itoa(c.dns), "-strict")
 	cmd.Env = append(os.Environ(), "PEBBLE_VA_NOSLEEP=1", "PEBBLE_WFE_NONCEREJECT="+strconv.Itoa(c.options.BadNonces))
-	c.run(cmd)
-	c.pebble = cmd
+	c.end = c.run(cmd)
 	client := c.Client()
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		response, err := client.Get(c.Directory)
@@ -143,8 +142,8 @@ func (c *CA) config() []byte {
 	return data
 }
 
-// run starts a program that ends with the test.
-func (c *CA) run(cmd *exec.Cmd) {
+// run starts a program that ends with the test, or when end is called.
+func (c *CA) run(cmd *exec.Cmd) (end func()) {
 	c.t.Helper()
 	log, err := os.OpenFile(filepath.Join(c.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -153,27 +152,37 @@ func (c *CA) run(cmd *exec.Cmd) {
 	defer log.Close()
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if c.options.Start != nil {
-		c.options.Start(cmd)
+	if c.options.Network != 0 {
+		cmd.Args = append([]string{"nsenter", "--net=/proc/" + strconv.Itoa(c.options.Network) + "/ns/net", cmd.Path}, cmd.Args[1:]...)
+		cmd.Path = "/usr/bin/nsenter"
 	}
-	if err := cmd.Start(); err != nil {
+	started, ended := make(chan error), make(chan struct{})
+	go func() {
+		// The death signal follows the thread that forked, so it must live as long.
+		runtime.LockOSThread()
+		defer close(ended)
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait() // it is killed
+		}
+	}()
+	if err := <-started; err != nil {
 		c.t.Fatal(err)
 	}
-	c.t.Cleanup(func() { stop(cmd) })
-}
-
-func stop(cmd *exec.Cmd) {
-	if cmd.ProcessState == nil {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
+	end = func() {
+		_ = cmd.Process.Kill() // it may have ended
+		<-ended
 	}
+	c.t.Cleanup(end)
+	return end
 }
 
 // Client trusts the CA's own server.
 func (c *CA) Client() *http.Client {
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM([]byte(c.Roots))
-	return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, DisableKeepAlives: true}}
+	return &http.Client{Transport: &http.Transport{DialContext: c.options.Dial, TLSClientConfig: &tls.Config{RootCAs: roots}, DisableKeepAlives: true}}
 }
 
 // Log is what Pebble printed.
