@@ -11,11 +11,14 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/acme"
 	"github.com/redoubt-registry/redoubt/appliance/config"
 	"github.com/redoubt-registry/redoubt/appliance/state"
+	"github.com/redoubt-registry/redoubt/units"
 )
 
 const (
 	stateDir      = "/var/lib/redoubt/acme"
 	challengesDir = "/var/lib/redoubt/challenges"
+	lockPatience  = 2 * time.Minute
+	lockPause     = 200 * time.Millisecond
 	// challengeAge is more than any challenge takes.
 	challengeAge = 24 * time.Hour
 )
@@ -38,7 +41,7 @@ func (m *Machine) Renew(ctx context.Context, o RenewOptions) error {
 	if now.cfg.TLS.Mode == "acme" {
 		problem = m.obtain(ctx, now, o)
 	}
-	err := m.publishAtRest(ctx, now, o)
+	err := m.publishAtRest(ctx, now)
 	return errors.Join(problem, err, m.summarize(ctx, now, errors.Join(problem, err)))
 }
 
@@ -102,12 +105,11 @@ func (m *Machine) wanted(now target) (acme.Want, error) {
 }
 
 // publish makes the certificate that is to be in force the one that is, and the
-// registry read it. An apply that runs does the same.
-func (m *Machine) publish(ctx context.Context, now target, o RenewOptions) error {
-	unlock, err := m.lock()
+// registry read it.
+func (m *Machine) publish(ctx context.Context, now target) error {
+	unlock, err := m.lockInTime(ctx)
 	if err != nil {
-		fmt.Fprintln(m.Out, "an apply is running: what is new is published by it, or by the next tick")
-		return nil
+		return err
 	}
 	defer unlock()
 	c := change{applied: m.loadApplied()}
@@ -123,4 +125,34 @@ func (m *Machine) publish(ctx context.Context, now target, o RenewOptions) error
 	}
 	c.applied.Certificate = m.publishedCertificate()
 	return errors.Join(c.refused, m.saveApplied(c.applied))
+}
+
+// lockInTime waits for an apply that runs, if it does not take too long: it may
+// have started this renewal.
+func (m *Machine) lockInTime(ctx context.Context) (unlock func(), err error) {
+	for deadline := time.Now().Add(lockPatience); ; {
+		unlock, err = m.lock()
+		if err == nil || time.Now().After(deadline) {
+			return unlock, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(lockPause):
+		}
+	}
+}
+
+// renewSoon starts the renewal of a machine that has no public certificate yet,
+// without waiting for it: the timer would take minutes.
+func (m *Machine) renewSoon(ctx context.Context, want target) {
+	if want.maintenance || want.cfg.TLS.Mode != "acme" {
+		return
+	}
+	if memory, _, err := acme.Load(ctx, m.certificateState()); err != nil || memory.Fits(want.names()) {
+		return // damage is the timer's to report
+	}
+	if err := m.Units.Begin(ctx, units.Renew); err != nil {
+		fmt.Fprintf(m.Out, "warning: the certificate is asked for in some minutes: %v\n", err)
+	}
 }

@@ -21,7 +21,7 @@ const (
 // publishAtRest is publish, once the files that the configuration names are at
 // rest, and again if they change meanwhile: systemd tells of no change of a file
 // while it runs what the change before has started.
-func (m *Machine) publishAtRest(ctx context.Context, now target, o RenewOptions) error {
+func (m *Machine) publishAtRest(ctx context.Context, now target) error {
 	for deadline := time.Now().Add(restless); ; {
 		seen := m.changes(now)
 		for _, at := range seen {
@@ -37,7 +37,7 @@ func (m *Machine) publishAtRest(ctx context.Context, now target, o RenewOptions)
 		if !slices.EqualFunc(seen, m.changes(now), time.Time.Equal) && time.Now().Before(deadline) {
 			continue
 		}
-		err := m.publish(ctx, now, o)
+		err := m.publish(ctx, now)
 		if slices.EqualFunc(seen, m.changes(now), time.Time.Equal) || time.Now().After(deadline) {
 			return err
 		}

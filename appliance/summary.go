@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/redoubt-registry/redoubt/appliance/acme"
 	"github.com/redoubt-registry/redoubt/appliance/cert"
@@ -22,7 +23,7 @@ func (m *Machine) summarize(ctx context.Context, now target, problem error) erro
 	if pair, err := cert.Current(filepath.Join(m.Root, certificatesDir)); err == nil {
 		s.NotBefore, s.NotAfter = pair.Leaf.NotBefore, pair.Leaf.NotAfter
 		have = &renewal.Certificate{NotBefore: s.NotBefore, NotAfter: s.NotAfter}
-		s.Next, s.Why = renewal.Due(*have, nil)
+		s.Next, s.Why = m.ownDue(now, have)
 	}
 	var failures renewal.Failures
 	if now.cfg.TLS.Mode == "acme" {
@@ -54,4 +55,13 @@ func (m *Machine) renewal() *renewal.Summary {
 		return nil
 	}
 	return &s
+}
+
+// ownDue is when the own CA's certificate, or that of a CA that was brought, is
+// renewed. A pair that was brought is nobody's to renew.
+func (m *Machine) ownDue(now target, c *renewal.Certificate) (time.Time, string) {
+	if now.cfg.TLS.Mode != "internal-ca" {
+		return time.Time{}, ""
+	}
+	return c.NotAfter.Add(-c.NotAfter.Sub(c.NotBefore) / 3), "two thirds of the lifetime are over"
 }
