@@ -1,10 +1,15 @@
 package registry
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
 	"fmt"
+	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -227,6 +232,34 @@ func (m *machine) resume(t *testing.T, pair tls.Certificate, version uint16, ses
 	return err == nil && resumed
 }
 
+// A certificate for servers is not one for clients, whoever signed it.
+func TestServersAreNoClients(t *testing.T) {
+	m := newMachine(t)
+	m.mutual(t, requireThem)
+	m.tlsMore = strings.Replace(m.tlsMore, "[", fmt.Sprintf("[%q, ", m.path("company.crt")), 1)
+	m.config(t, "info")
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	check(t, err)
+	sign := func(serial int64, template, parent *x509.Certificate) []byte {
+		template.SerialNumber, template.BasicConstraintsValid = big.NewInt(serial), true
+		template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
+		der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), key)
+		check(t, err)
+		return der
+	}
+	company := &x509.Certificate{Subject: pkix.Name{CommonName: "Company"}, IsCA: true, KeyUsage: x509.KeyUsageCertSign}
+	ca, err := x509.ParseCertificate(sign(1, company, company))
+	check(t, err)
+	m.write(t, "company.crt", string(cert.EncodeCertificate(ca)))
+	m.start(t)
+	for use, want := range map[x509.ExtKeyUsage]int{x509.ExtKeyUsageServerAuth: 0, x509.ExtKeyUsageClientAuth: http.StatusOK} {
+		der := sign(2, &x509.Certificate{Subject: pkix.Name{CommonName: "ci-1"}, ExtKeyUsage: []x509.ExtKeyUsage{use}}, ca)
+		if got := m.ask(t, m.as(tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key})); got != want {
+			t.Errorf("key usage %d: %d, want %d", use, got, want)
+		}
+	}
+}
+
 // A new client CA ends what the old one signed, in resumed sessions too, and a
 // file that cannot be used changes nothing.
 func TestClientTrustChanges(t *testing.T) {
@@ -240,7 +273,9 @@ func TestClientTrustChanges(t *testing.T) {
 	}
 	check(t, os.WriteFile(m.path("client-ca/crl.pem"), []byte("broken"), 0o600))
 	until(t, "the broken list to be refused", func() bool {
-		m.ask(t, open)
+		if got := m.ask(t, open); got != http.StatusOK {
+			t.Fatalf("while the list is broken: %d", got)
+		}
 		return strings.Contains(m.log.String(), "the change is refused")
 	})
 	if got := m.ask(t, open); got != http.StatusOK {
