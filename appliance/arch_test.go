@@ -73,8 +73,8 @@ var below = map[string][]string{
 	"appliance/renewal":     {},
 	"appliance/acme":        {"cert", "renewal", "state"},
 	"appliance/registry":    {"cert", "registry/", "renewal", "state"},
-	"appliance": {"cert", "clientca", "config", "disk", "generations", "health", "plan", "render", "secrets", "status",
-		"systemd", "tree", "units", "userdata"},
+	"appliance": {"acme", "cert", "clientca", "config", "disk", "generations", "health", "plan", "render",
+		"renewal", "secrets", "state", "status", "systemd", "tree", "units", "userdata"},
 }
 
 func TestImportsRunDown(t *testing.T) {
