@@ -78,6 +78,7 @@ func TestACME09RetryAfterIsHonoured(t *testing.T) {
 		t.Errorf("requests before it was time: %q", r)
 	}
 	w.late = 121 * time.Minute
+	w.due()
 	w.issued()
 }
 

@@ -57,16 +57,16 @@ func issuer(c *x509.Certificate) string { return c.Issuer.CommonName }
 // no restart, by the unit in its sandbox, and through what goes wrong there.
 func TestRenewal(t *testing.T) {
 	s := boot(t)
-	ca := s.public()
 	runs := s.invocations()
 	if got := issuer(s.shows()); !strings.HasPrefix(got, "Redoubt CA") {
 		t.Fatalf("before there is a public one, the certificate is of %q", got)
 	}
-	s.Run("systemctl", "start", units.Renew)
+	began := time.Now()
+	ca := s.public() // nobody starts the renewal by hand
+	s.Eventually("the public certificate serves", func() bool { return strings.Contains(issuer(s.shows()), "Pebble") })
+	t.Logf("a public certificate %v after the apply began", time.Since(began).Round(100*time.Millisecond))
+	s.Eventually("the renewal has ended", func() bool { return s.Property(units.Renew, "ActiveState") == "inactive" })
 	first := s.shows()
-	if !strings.Contains(issuer(first), "Pebble") {
-		t.Fatalf("the certificate is of %q:\n%s", issuer(first), s.Run("journalctl", "--no-pager", "-u", units.Renew))
-	}
 	if first.VerifyHostname(hostname) != nil || first.VerifyHostname(machine.Address) != nil {
 		t.Errorf("it is for %v %v", first.DNSNames, first.IPAddresses)
 	}
@@ -180,7 +180,7 @@ func TestRenewal(t *testing.T) {
 	s.run("another name", func(t *testing.T, s *site) {
 		s.configure("61-alias.yaml", "redoubt: {aliases: ["+machine.Address+", alias.example.com]}\n")
 		s.mustApply()
-		if c := s.shows(); !strings.HasPrefix(issuer(c), "Redoubt CA") || c.VerifyHostname("alias.example.com") != nil {
+		if c := s.shows(); c.VerifyHostname("alias.example.com") != nil {
 			t.Errorf("until there is one for the new name: %q %v", issuer(c), c.DNSNames)
 		}
 		s.Run("systemctl", "start", units.Renew)
@@ -221,6 +221,7 @@ func TestTheTimerRenews(t *testing.T) {
 func TestFiftyRenewalsOfAMachine(t *testing.T) {
 	s := boot(t)
 	ca := s.public()
+	s.Eventually("the public certificate serves", func() bool { return strings.Contains(issuer(s.shows()), "Pebble") })
 	pool := s.CA()
 	pool.AppendCertsFromPEM(ca.Issuer())
 	s.transport.TLSClientConfig.RootCAs = pool
