@@ -48,10 +48,11 @@ func (g *generation) openClients(s *server) error {
 	g.clients, err = clients.Open(files, required, s.self.Leaf.Raw, time.Now, func(err error) {
 		s.log.WithError(err).Error("the change is refused; the client CAs and revocation lists before it stay")
 	})
-	if err == nil {
-		g.clients.Configure(g.tls)
+	if err != nil {
+		return fmt.Errorf("cannot use http.tls.clientcas: %w", err)
 	}
-	return err
+	g.clients.Configure(g.tls)
+	return nil
 }
 
 func paths(option any) ([]string, error) {
