@@ -1,5 +1,5 @@
 # One line a target: what each does is in scripts/.
-.PHONY: help bootstrap up down build image test test-unit test-fuzz test-machine test-build test-image bench lint clean
+.PHONY: help bootstrap up down build image test test-unit test-fuzz test-machine test-power test-build test-image bench lint clean
 MAKEFLAGS += --no-print-directory
 
 help: ## what can be made
@@ -22,6 +22,8 @@ test-fuzz: ## what takes outside bytes, 30 s each (FUZZTIME=30s)
 	@scripts/test fuzz
 test-machine: ## the image's root under systemd-nspawn
 	@scripts/test machine
+test-power: ## the power cut while certificates are published
+	@scripts/test power
 test-build: ## the image, built twice
 	@scripts/test build
 test-image: ## the image in QEMU, and real clients

@@ -57,7 +57,7 @@ func packages(t *testing.T, patterns ...string) []pkg {
 // not named here may import nothing of the agent at all.
 var below = map[string][]string{
 	"appliance/tree":        {},
-	"appliance/config":      {},
+	"appliance/config":      {"cert"},
 	"appliance/health":      {},
 	"appliance/cert":        {},
 	"appliance/userdata":    {"config"},
@@ -65,12 +65,16 @@ var below = map[string][]string{
 	"appliance/plan":        {"tree"},
 	"appliance/disk":        {"plan", "tree"},
 	"appliance/systemd":     {"tree"},
-	"appliance/secrets":     {"config", "render", "tree"},
+	"appliance/clientca":    {"cert"},
+	"appliance/secrets":     {"cert", "config", "render", "tree"},
 	"appliance/generations": {"disk", "plan", "tree"},
-	"appliance/status":      {"health"},
-	"appliance/registry":    {"cert", "registry/"},
-	"appliance": {"cert", "config", "disk", "generations", "health", "plan", "render", "secrets", "status",
-		"systemd", "tree", "units", "userdata"},
+	"appliance/status":      {"health", "renewal"},
+	"appliance/state":       {},
+	"appliance/renewal":     {},
+	"appliance/acme":        {"cert", "renewal", "state"},
+	"appliance/registry":    {"cert", "registry/", "renewal", "state"},
+	"appliance": {"acme", "cert", "clientca", "config", "disk", "generations", "health", "plan", "render",
+		"renewal", "secrets", "state", "status", "systemd", "tree", "units", "userdata"},
 }
 
 func TestImportsRunDown(t *testing.T) {
@@ -78,7 +82,7 @@ func TestImportsRunDown(t *testing.T) {
 	for _, p := range packages(t, "./appliance/...") {
 		allowed, ok := below[p.ImportPath]
 		if strings.HasPrefix(p.ImportPath, "appliance/registry/") {
-			allowed, ok = []string{"registry/"}, true // its own parts
+			allowed, ok = []string{"cert", "registry/"}, true // its own parts
 		}
 		if !ok {
 			t.Errorf("%s is new: say in this test what it may import", p.ImportPath)
@@ -106,7 +110,7 @@ func TestImportsRunDown(t *testing.T) {
 // and no other program.
 func TestPurePackages(t *testing.T) {
 	for _, p := range packages(t, "./appliance/tree", "./appliance/config", "./appliance/cert",
-		"./appliance/health", "./appliance/render", "./appliance/plan") {
+		"./appliance/health", "./appliance/render", "./appliance/plan", "./appliance/renewal") {
 		for _, i := range p.Imports {
 			impure := i == "net" || strings.HasPrefix(i, "net/http") || i == "os/exec" ||
 				strings.Contains(i, "dbus") || strings.Contains(i, "go-systemd")
@@ -119,7 +123,7 @@ func TestPurePackages(t *testing.T) {
 
 // The renderers have no clock, no environment and no disk either.
 func TestRenderersAndPlansTouchNothing(t *testing.T) {
-	for _, p := range packages(t, "./appliance/tree", "./appliance/render", "./appliance/plan") {
+	for _, p := range packages(t, "./appliance/tree", "./appliance/render", "./appliance/plan", "./appliance/renewal") {
 		for _, i := range []string{"os", "math/rand", "math/rand/v2", "crypto/rand", "syscall"} {
 			if slices.Contains(p.Imports, i) {
 				t.Errorf("%s imports %s", p.ImportPath, i)

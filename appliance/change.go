@@ -3,7 +3,6 @@ package appliance
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,7 +12,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/redoubt-registry/redoubt/appliance/cert"
 	"github.com/redoubt-registry/redoubt/appliance/disk"
 	"github.com/redoubt-registry/redoubt/appliance/plan"
 	"github.com/redoubt-registry/redoubt/appliance/render"
@@ -43,7 +41,8 @@ type change struct {
 	plan    plan.Plan
 	have    tree.Tree // what was there before, with the readers that it had
 	applied applied
-	done    bool // something was changed
+	done    bool  // something was changed
+	refused error // why the server's certificate is not what want asks for
 }
 
 // compare plans the way to want.
@@ -71,6 +70,9 @@ func (m *Machine) settle(ctx context.Context, actions []tree.Reader, want target
 	required := []string{units.Registry}
 	if _, ok := want.files.Lookup(render.RedisPath); ok {
 		required = []string{units.Redis, units.Registry}
+	}
+	if _, ok := want.files.Lookup(render.WatchPath()); ok {
+		required = append(required, units.CertificateFiles)
 	}
 	names := slices.Clone(required)
 	for _, a := range actions {
@@ -199,56 +201,6 @@ func (m *Machine) keepSecrets(want target) error {
 		return err
 	}
 	return disk.Commit(m.Root, plan.New(have, want.kept, nil))
-}
-
-// certify makes sure of the server's certificate. The registry reads a new one
-// when it reloads. While there is an old one, trouble is only a warning: the old
-// one serves.
-func (m *Machine) certify(want target, c *change) error {
-	names := want.names()
-	if names == nil {
-		return nil
-	}
-	err := m.ensureCertificate(names, want, c)
-	published := m.publishedCertificate()
-	if err != nil && published == "" {
-		return err
-	}
-	if err != nil {
-		fmt.Fprintf(m.Out, "warning: the old certificate stays: %v\n", err)
-	}
-	reads := func(a tree.Reader) bool { return a.Unit == units.Registry }
-	if c.applied.Certificate != published && !slices.ContainsFunc(c.plan.Actions, reads) {
-		fmt.Fprintf(m.Out, "%-8s %s\n", tree.Reload, units.Registry)
-		c.plan.Actions = append(c.plan.Actions, tree.Reader{Unit: units.Registry, Verb: tree.Reload})
-	}
-	return nil
-}
-
-// ensureCertificate makes the own CA and the server's certificate, or keeps what
-// there is.
-func (m *Machine) ensureCertificate(names []string, want target, c *change) error {
-	ca, out, err := cert.EnsureCA(filepath.Join(m.Root, caDir), names, m.Now(), rand.Reader)
-	if err != nil {
-		return err
-	}
-	if out.New {
-		fmt.Fprintf(m.Out, "made     a certificate authority in %s: %s\n", caDir, out.Reason)
-	}
-	for _, kept := range out.Kept {
-		fmt.Fprintf(m.Out, "kept     the old one as %s\n", strings.TrimPrefix(kept, m.Root))
-	}
-	gid, err := m.gid()
-	if err != nil {
-		return err
-	}
-	out, err = cert.EnsureServer(filepath.Join(m.Root, certificatesDir), ca, names,
-		want.cfg.TLS.InternalCA.LeafValidity, m.Now(), rand.Reader, gid)
-	if err == nil && out.New {
-		c.done = true
-		fmt.Fprintf(m.Out, "made     the server's certificate: %s\n", out.Reason)
-	}
-	return err
 }
 
 // gid is the number of the registry's group.

@@ -27,6 +27,8 @@ type Units interface {
 	// Start starts units in order and waits for each. One that runs is left
 	// alone.
 	Start(ctx context.Context, units ...string) error
+	// Begin starts a unit and does not wait for it.
+	Begin(ctx context.Context, unit string) error
 	// ResetFailed makes systemd forget that units have failed.
 	ResetFailed(ctx context.Context, units ...string) error
 	// States returns the states of units in the order given.
@@ -91,7 +93,8 @@ func (m *Machine) Apply(ctx context.Context, o Options) error {
 	if problem != nil {
 		return problem
 	}
-	return m.keep(ctx, want, change)
+	m.renewSoon(ctx, want)
+	return errors.Join(m.keep(ctx, want, change), change.refused)
 }
 
 // lock makes sure that only one apply runs. The lock goes with the process.

@@ -93,6 +93,11 @@ func (r *registry) Start(_ context.Context, names ...string) error {
 	return nil
 }
 
+func (r *registry) Begin(_ context.Context, unit string) error {
+	r.calls = append(r.calls, "begin "+unit)
+	return nil
+}
+
 func (r *registry) ResetFailed(_ context.Context, names ...string) error {
 	r.calls = append(r.calls, "reset-failed "+strings.Join(names, " "))
 	r.failed = false

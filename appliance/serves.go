@@ -1,6 +1,7 @@
 package appliance
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -15,6 +16,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/redoubt-registry/redoubt/appliance/cert"
 	"github.com/redoubt-registry/redoubt/appliance/config"
 	"github.com/redoubt-registry/redoubt/appliance/health"
 	"github.com/redoubt-registry/redoubt/appliance/render"
@@ -105,13 +107,35 @@ func (m *Machine) client(want target) (*http.Client, string, error) {
 		trust.InsecureSkipVerify = true //nolint:gosec // only the answer 503 is looked for
 		return client, "https://127.0.0.1", nil
 	}
-	pem, err := os.ReadFile(filepath.Join(m.Root, caDir, "ca.crt"))
+	var err error
+	if trust.Certificates, err = m.probeCertificate(want); err != nil {
+		return nil, "", err
+	}
+	file := serverCA(want)
+	if file == "" { // of a CA that this machine need not know
+		trust.InsecureSkipVerify = true //nolint:gosec // it must be the very one that is published
+		trust.VerifyConnection = func(s tls.ConnectionState) error { return m.isPublished(s, want.cfg.Hostname) }
+		return client, "https://" + net.JoinHostPort(want.cfg.Hostname, port), nil
+	}
+	pem, err := os.ReadFile(filepath.Join(m.Root, file))
 	if err != nil {
-		return nil, "", fmt.Errorf("cannot read the own CA: %w", err)
+		return nil, "", fmt.Errorf("cannot read the server's CA: %w", err)
 	}
 	trust.RootCAs = x509.NewCertPool()
 	trust.RootCAs.AppendCertsFromPEM(pem)
 	return client, "https://" + net.JoinHostPort(want.cfg.Hostname, port), nil
+}
+
+// isPublished says whether a server shows the published certificate.
+func (m *Machine) isPublished(state tls.ConnectionState, name string) error {
+	pair, err := cert.Current(filepath.Join(m.Root, certificatesDir))
+	if err != nil {
+		return fmt.Errorf("cannot read the certificate: %w", err)
+	}
+	if !bytes.Equal(state.PeerCertificates[0].Raw, pair.Leaf.Raw) {
+		return errors.New("it shows another certificate than the published one")
+	}
+	return pair.Leaf.VerifyHostname(name)
 }
 
 // prefix is http.prefix of the rendered registry.yml, which an overlay may set.

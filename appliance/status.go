@@ -38,7 +38,7 @@ func (m *Machine) Status(ctx context.Context, version string) (*status.Report, e
 		return nil, err
 	}
 	if now.names() != nil {
-		r.Certificate = m.certificateStatus()
+		r.Certificate = m.certificateStatus(now)
 	}
 	checks := []health.Check{{Name: "registry", Probe: func(ctx context.Context) error { return m.probe(ctx, now) }}}
 	if !now.maintenance {
@@ -114,7 +114,7 @@ func (m *Machine) unitStatus(ctx context.Context, now target, r *status.Report) 
 	return nil
 }
 
-func (m *Machine) certificateStatus() *status.Certificate {
+func (m *Machine) certificateStatus(now target) *status.Certificate {
 	c := &status.Certificate{Generation: m.publishedCertificate()}
 	pair, err := cert.Current(filepath.Join(m.Root, certificatesDir))
 	if err != nil {
@@ -126,10 +126,15 @@ func (m *Machine) certificateStatus() *status.Certificate {
 	for _, ip := range leaf.IPAddresses {
 		c.Names = append(c.Names, ip.String())
 	}
+	c.Renewal = m.renewal()
 	c.DaysLeft = int(leaf.NotAfter.Sub(m.Now()) / (24 * time.Hour))
-	data, err := os.ReadFile(filepath.Join(m.Root, caDir, "ca.crt"))
+	file := serverCA(now)
+	if file == "" {
+		return c
+	}
+	data, err := os.ReadFile(filepath.Join(m.Root, file))
 	if block, _ := pem.Decode(data); err == nil && block != nil {
-		c.Authority = caDir + "/ca.crt"
+		c.Authority = file
 		c.Fingerprint = fmt.Sprintf("%X", sha256.Sum256(block.Bytes))
 	}
 	return c

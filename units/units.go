@@ -17,11 +17,20 @@ const (
 	Registry = "redoubt-registry.service"
 	// Redis is the blob-descriptor cache.
 	Redis = "redoubt-redis.service"
+	// Renew obtains and renews the server's certificate.
+	Renew = "redoubt-renew.service"
+	// RenewTimer starts Renew.
+	RenewTimer = "redoubt-renew.timer"
+	// Alert tells people that the unit that it is an instance of has failed.
+	Alert = "redoubt-alert@.service"
+	// CertificateFiles starts Renew when a file that the configuration names
+	// has changed.
+	CertificateFiles = "redoubt-files.path"
 	// EtcMount binds /etc/redoubt from the data partition.
 	EtcMount = "etc-redoubt.mount"
 )
 
 // Files holds the unit files under their names.
 //
-//go:embed *.service *.socket *.mount
+//go:embed *.service *.socket *.mount *.path *.timer
 var Files embed.FS

@@ -15,7 +15,7 @@ import (
 )
 
 // named are the constants of the package.
-var named = []string{units.Apply, units.RegistrySocket, units.Registry, units.Redis, units.EtcMount}
+var named = []string{units.Apply, units.RegistrySocket, units.Registry, units.Redis, units.EtcMount, units.Renew, units.RenewTimer, units.Alert, units.CertificateFiles}
 
 // TestEachUnitHasAName holds that the constants and the files are the same set.
 func TestEachUnitHasAName(t *testing.T) {

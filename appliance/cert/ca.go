@@ -4,6 +4,7 @@
 package cert
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -32,6 +33,7 @@ const (
 type CA struct {
 	Certificate *x509.Certificate
 	key         crypto.Signer
+	above       []*x509.Certificate // what a client needs to get from here to a root
 }
 
 // NewCA makes an authority, valid for ten years, whose critical name
@@ -85,11 +87,30 @@ func ParseCA(certPEM, keyPEM []byte) (*CA, error) {
 	if !samePublic(c.PublicKey, key.Public()) {
 		return nil, fmt.Errorf("the private key does not belong to the certificate")
 	}
-	return &CA{Certificate: c, key: key}, nil
+	return &CA{Certificate: c, key: key, above: chain[1:]}, nil
 }
 
-// PEM returns the authority's certificate, which clients are given.
-func (ca *CA) PEM() []byte { return certificatePEM(ca.Certificate.Raw) }
+// PEM returns the authority's certificate, which clients are given, and those
+// above it if it was brought with any.
+func (ca *CA) PEM() []byte {
+	out := certificatePEM(ca.Certificate.Raw)
+	for _, c := range ca.above {
+		out = append(out, certificatePEM(c.Raw)...)
+	}
+	return out
+}
+
+// chain is what a server sends after its own certificate: the authorities
+// between it and the root, which clients have.
+func (ca *CA) chain() []byte {
+	var out []byte
+	for _, c := range append([]*x509.Certificate{ca.Certificate}, ca.above...) {
+		if !bytes.Equal(c.RawSubject, c.RawIssuer) {
+			out = append(out, certificatePEM(c.Raw)...)
+		}
+	}
+	return out
+}
 
 // KeyPEM returns the authority's private key as PKCS #8.
 func (ca *CA) KeyPEM() ([]byte, error) { return keyPEM(ca.key) }

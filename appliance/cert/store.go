@@ -124,7 +124,7 @@ func EnsureServer(dir string, ca *CA, names []string, validity time.Duration, no
 	if err != nil {
 		return out, err
 	}
-	return out, Publish(dir, certificatePEM(c.Raw), encoded, gid)
+	return out, Publish(dir, append(certificatePEM(c.Raw), ca.chain()...), encoded, gid)
 }
 
 // Current reads the published pair of dir.

@@ -50,48 +50,48 @@ type Header struct {
 
 // TLS says where the server's certificate comes from.
 type TLS struct {
-	Mode       string     `yaml:"mode" jsonschema:"enum=internal-ca,enum=acme,enum=files,enum=off" jsonschema_description:"internal-ca: the machine's own CA. off: plain HTTP on loopback alone. acme and files are not supported yet."`
+	Mode       string     `yaml:"mode" jsonschema:"enum=internal-ca,enum=acme,enum=files,enum=off" jsonschema_description:"internal-ca: the machine's own CA. files: a certificate of your own. acme: certificates from an ACME CA, such as Let's Encrypt. off: plain HTTP on loopback alone."`
 	MinVersion string     `yaml:"minVersion" jsonschema:"enum=1.2,enum=1.3" jsonschema_description:"The lowest version of TLS."`
-	ACME       ACME       `yaml:"acme" jsonschema_description:"Not supported yet: certificates from an ACME server."`
+	ACME       ACME       `yaml:"acme" jsonschema_description:"Certificates from an ACME CA, for mode acme. The CA asks this machine on port 80."`
 	InternalCA InternalCA `yaml:"internalCA" jsonschema_description:"The machine's own certificate authority."`
-	Files      KeyPair    `yaml:"files" jsonschema_description:"Not supported yet: a certificate of your own."`
+	Files      KeyPair    `yaml:"files" jsonschema_description:"A certificate of your own, for mode files. It is read again when its files change."`
 	ClientAuth ClientAuth `yaml:"clientAuth" jsonschema_description:"Client certificates."`
 }
 
 // ACME is an account with a certificate authority (RFC 8555).
 type ACME struct {
-	Email     string `yaml:"email" jsonschema_description:"Contact address of the account."`
-	Directory string `yaml:"directory" jsonschema_description:"URL of the server's directory."`
-	Profile   string `yaml:"profile" jsonschema_description:"Certificate profile to ask for."`
-	EAB       EAB    `yaml:"eab" jsonschema_description:"External account binding."`
-	CABundle  string `yaml:"caBundle" jsonschema_description:"PEM certificates that the server's own is checked with."`
-	Fallback  string `yaml:"fallback" jsonschema_description:"What serves while there is no certificate."`
+	Email     string `yaml:"email" jsonschema_description:"Contact address of the account. It may be left out."`
+	Directory string `yaml:"directory" jsonschema_description:"URL of the CA's directory. Empty is Let's Encrypt."`
+	Profile   string `yaml:"profile" jsonschema_description:"Certificate profile to ask for. Empty: shortlived for IP addresses, else tlsserver, where the CA offers them."`
+	EAB       EAB    `yaml:"eab" jsonschema_description:"External account binding, where the CA asks for one."`
+	CABundle  string `yaml:"caBundle" jsonschema_description:"The CAs that the ACME server's own certificate is checked with, in PEM, or file:PATH. Empty: those of the system."`
+	Fallback  string `yaml:"fallback" jsonschema:"enum=internal-ca" jsonschema_description:"What serves while there is no certificate: the machine's own CA."`
 }
 
 // EAB is an external account binding (RFC 8555, 7.3.4).
 type EAB struct {
-	KeyID   string `yaml:"keyID" jsonschema_description:"Key identifier."`
-	HMACKey Secret `yaml:"hmacKey" jsonschema_description:"MAC key."`
+	KeyID   string `yaml:"keyID" jsonschema_description:"The key identifier that the CA gave."`
+	HMACKey Secret `yaml:"hmacKey" jsonschema_description:"The MAC key that the CA gave, in base64url."`
 }
 
 // InternalCA is the machine's own certificate authority.
 type InternalCA struct {
-	Certificate  string        `yaml:"certificate" jsonschema_description:"Not supported yet: the CA's certificate in PEM."`
-	PrivateKey   Secret        `yaml:"privateKey" jsonschema_description:"Not supported yet: the CA's private key in PEM."`
+	Certificate  string        `yaml:"certificate" jsonschema_description:"A CA of your own instead of the machine's: its certificate in PEM, or file:PATH. Those above it may follow it."`
+	PrivateKey   Secret        `yaml:"privateKey" jsonschema_description:"Its private key in PEM, or file:PATH."`
 	LeafValidity time.Duration `yaml:"leafValidity" jsonschema_description:"How long a server certificate is valid: 1h to 19800h."`
 }
 
 // KeyPair is a certificate and its key, both PEM.
 type KeyPair struct {
-	Certificate string `yaml:"certificate" jsonschema_description:"Certificate chain in PEM."`
-	PrivateKey  Secret `yaml:"privateKey" jsonschema_description:"Private key in PEM."`
+	Certificate string `yaml:"certificate" jsonschema_description:"The server's certificate in PEM, or file:PATH, and after it each issuer but the root."`
+	PrivateKey  Secret `yaml:"privateKey" jsonschema_description:"Its private key in PEM without a passphrase, or file:PATH."`
 }
 
 // ClientAuth is how client certificates are asked for.
 type ClientAuth struct {
-	Mode string   `yaml:"mode" jsonschema:"enum=none,enum=optional,enum=required" jsonschema_description:"Whether a client needs a certificate. Only none is supported yet."`
-	CAs  []string `yaml:"cas" jsonschema_description:"Not supported yet: the CAs of client certificates, in PEM."`
-	CRLs []string `yaml:"crls" jsonschema_description:"Not supported yet: their revocation lists, in PEM."`
+	Mode string   `yaml:"mode" jsonschema:"enum=none,enum=optional,enum=required" jsonschema_description:"Whether a client needs a certificate: none, optional or required. The machine's own client CA (redoubt ca client) counts always."`
+	CAs  []string `yaml:"cas" jsonschema_description:"Further CAs of client certificates: PEM, or file:PATH."`
+	CRLs []string `yaml:"crls" jsonschema_description:"Revocation lists of those CAs: PEM, or file:PATH. A file is read again when it changes."`
 }
 
 // Auth is who may use the registry.
@@ -99,7 +99,7 @@ type Auth struct {
 	Realm              string              `yaml:"realm" jsonschema:"minLength=1,maxLength=100" jsonschema_description:"The realm that a client is asked to log in to."`
 	Anonymous          string              `yaml:"anonymous" jsonschema:"enum=none,enum=pull" jsonschema_description:"What goes without a login. Only none is supported yet."`
 	Users              []User              `yaml:"users" jsonschema_description:"The logins."`
-	ClientCertificates []ClientCertificate `yaml:"clientCertificates" jsonschema_description:"Not supported yet: logins by client certificate."`
+	ClientCertificates []ClientCertificate `yaml:"clientCertificates" jsonschema_description:"Logins by client certificate. The first one that matches counts."`
 	ACL                []Rule              `yaml:"acl" jsonschema_description:"Not supported yet: who may do what."`
 }
 
@@ -113,9 +113,9 @@ type User struct {
 
 // ClientCertificate maps client certificates to a user.
 type ClientCertificate struct {
-	Match  string   `yaml:"match" jsonschema_description:"Pattern of the certificate's subject."`
-	User   string   `yaml:"user" jsonschema_description:"The user it logs in."`
-	Groups []string `yaml:"groups" jsonschema_description:"The groups it is in."`
+	Match  string   `yaml:"match" jsonschema:"required,minLength=1" jsonschema_description:"Pattern of the certificate's subject: CN, O and OU, such as CN=ci-*,O=Example. A * stands for any text."`
+	User   string   `yaml:"user" jsonschema:"required,minLength=1,maxLength=255" jsonschema_description:"The user it logs in, who needs no password and no entry in users."`
+	Groups []string `yaml:"groups" jsonschema_description:"Not supported yet: the groups it is in."`
 }
 
 // Rule allows actions on repositories.
@@ -224,7 +224,7 @@ type Metrics struct {
 
 // Alerts is who is told when something fails.
 type Alerts struct {
-	Webhook Secret `yaml:"webhook" jsonschema_description:"Not supported yet: URL that alerts are posted to."`
+	Webhook Secret `yaml:"webhook" jsonschema_description:"URL that each alert is posted to as JSON; it is kept secret. file:PATH and cred:NAME work too."`
 }
 
 // Firewall is what local processes may reach.

@@ -7,9 +7,9 @@ import (
 
 // later are the keys whose work is not built yet. They are checked like all
 // others, and refused unless they have their default.
-var later = regexp.MustCompile(`^(nodes|tls\.acme|tls\.files|tls\.internalCA\.(certificate|privateKey)|tls\.clientAuth|` +
-	`auth\.anonymous|auth\.clientCertificates|auth\.acl|auth\.users\[\d+\]\.groups|storage\.s3|cache\.redis\.address|` +
-	`mirrors|gc|retention|notifications|alerts|firewall)(\.|$)`)
+var later = regexp.MustCompile(`^(nodes|` +
+	`auth\.anonymous|auth\.acl|auth\.(users|clientCertificates)\[\d+\]\.groups|storage\.s3|cache\.redis\.address|` +
+	`mirrors|gc|retention|notifications|firewall)(\.|$)`)
 
 // unsupported refuses what a later version does, at its line.
 func unsupported(base, merged *value, report *Report) {
@@ -25,8 +25,6 @@ func unsupported(base, merged *value, report *Report) {
 	merged.walk("", func(path string, v *value) {
 		switch {
 		case v.kind == bad || v.kind == unset || wrong[path] && v.kind == scalar:
-		case path == "tls.mode" && (v.scalar == "acme" || v.scalar == "files"):
-			refuse(path, path+": "+v.scalar.(string), v)
 		case path == "storage.s3":
 			refuse(path, path, v)
 		case v.kind == group || !later.MatchString(path) || parent(path) == "storage.s3":
@@ -41,5 +39,5 @@ func unsupported(base, merged *value, report *Report) {
 // What is below a refused list is refused with it.
 var (
 	inList = regexp.MustCompile(`\[\d+\]`)
-	groups = regexp.MustCompile(`^auth\.users\[\d+\]\.groups$`)
+	groups = regexp.MustCompile(`^auth\.(users|clientCertificates)\[\d+\]\.groups$`)
 )

@@ -4,14 +4,17 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/redoubt-registry/redoubt/appliance/cert"
 )
 
-func (a Auth) validate(s spot) {
+func (a Auth) validate(s spot, clientAuth string) {
 	if a.Realm == "" || len(a.Realm) > 100 || strings.ContainsAny(a.Realm, "\"\\\n\t") {
 		s.at("realm").fail("must be 1 to 100 characters without quotes, backslashes and line breaks")
 	}
 	s.at("anonymous").oneOf(a.Anonymous, "none", "pull")
-	if len(a.Users) == 0 {
+	a.validateCertificates(s.at("clientCertificates"), clientAuth)
+	if len(a.Users)+len(a.ClientCertificates) == 0 {
 		s.at("users").warn("no users: nobody can log in")
 	}
 	seen := map[string]bool{}
@@ -26,14 +29,7 @@ func (a Auth) validate(s spot) {
 }
 
 func (u User) validate(s spot) {
-	switch at := s.at("name"); {
-	case u.Name == "":
-		at.fail("required: the login's name")
-	case len(u.Name) > 255:
-		at.fail("too long: at most 255 bytes")
-	case strings.ContainsAny(u.Name, ":\n\t") || strings.TrimSpace(u.Name) != u.Name || strings.HasPrefix(u.Name, "#"):
-		at.fail("must have no colon and no line break, no space at either end, and no # first")
-	}
+	validateUserName(u.Name, s.at("name"))
 	u.PasswordHash.validate(s.at("passwordHash"))
 	u.Password.validate(s.at("password"))
 	switch {
@@ -82,5 +78,29 @@ func validateHash(hash string, at spot) {
 		at.fail("the cost must be from 4 to 15; 10 to 12 is usual")
 	case cost < 10:
 		at.warn("the cost is low: such a hash is quickly guessed; 10 to 12 is usual")
+	}
+}
+
+func validateUserName(name string, at spot) {
+	switch {
+	case name == "":
+		at.fail("required: the login's name")
+	case len(name) > 255:
+		at.fail("too long: at most 255 bytes")
+	case strings.ContainsAny(name, ":\n\t") || strings.TrimSpace(name) != name || strings.HasPrefix(name, "#"):
+		at.fail("must have no colon and no line break, no space at either end, and no # first")
+	}
+}
+
+func (a Auth) validateCertificates(s spot, clientAuth string) {
+	if len(a.ClientCertificates) > 0 && clientAuth == "none" {
+		s.fail("needs tls.clientAuth.mode optional or required: without it no client shows a certificate")
+	}
+	for i, c := range a.ClientCertificates {
+		at := s.item(i)
+		if _, err := cert.ParsePattern(c.Match); err != nil {
+			at.at("match").fail("%s", err)
+		}
+		validateUserName(c.User, at.at("user"))
 	}
 }

@@ -17,7 +17,9 @@ func (c Config) validate(s spot) {
 	}
 	c.Listen.validate(s.at("listen"))
 	c.TLS.validate(s.at("tls"), append([]string{c.Hostname}, c.Aliases...))
-	c.Auth.validate(s.at("auth"))
+	c.validateACME(s)
+	c.Auth.validate(s.at("auth"), c.TLS.ClientAuth.Mode)
+	c.Alerts.validate(s.at("alerts"))
 	c.Storage.validate(s.at("storage"))
 	c.Cache.validate(s.at("cache"))
 	c.Health.Storage.validate(s.at("health").at("storage"))
@@ -186,7 +188,8 @@ func (t TLS) validate(s spot, names []string) {
 	s.at("mode").oneOf(t.Mode, "internal-ca", "acme", "files", "off")
 	s.at("minVersion").oneOf(t.MinVersion, "1.2", "1.3")
 	s.at("internalCA").at("leafValidity").lasts(t.InternalCA.LeafValidity, time.Hour, 19800*time.Hour)
-	s.at("clientAuth").at("mode").oneOf(t.ClientAuth.Mode, "none", "optional", "required")
+	t.validatePairs(s, names)
+	t.ClientAuth.validate(s.at("clientAuth"), t.Mode)
 	for _, name := range names {
 		if t.Mode == "off" && name != "" && !isLoopback(name) {
 			s.at("mode").fail("off needs a loopback hostname, such as localhost: passwords would go over the network in the clear")
@@ -199,7 +202,7 @@ var systemDirs = regexp.MustCompile(`^/(bin|boot|dev|efi|etc|home|lib|lib32|lib6
 	`|^/(var|mnt|media|opt|srv)$|^/var/(lib|tmp|log|cache|run|lock|spool|backups|mail)$` +
 	`|^/var/(log|cache|run|lock|spool|backups|mail|tmp)/` +
 	`|^/var/lib/(cloud|dpkg|systemd|dbus|apt|private)(/|$)` +
-	`|^/var/lib/redoubt($|/(config|secrets|ca|certificates|generations)(/|$))`)
+	`|^/var/lib/redoubt($|/(acme|ca|certificates|challenges|config|generations|secrets)(/|$))`)
 
 func (st Storage) validate(s spot) {
 	switch {

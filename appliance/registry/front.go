@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/redoubt-registry/redoubt/appliance/registry/clients"
 	"github.com/redoubt-registry/redoubt/appliance/registry/page"
 )
 
@@ -15,16 +16,40 @@ import (
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g := s.acquire()
 	defer g.release()
-	s.observe(g, w, r, g.handler)
+	r, h := g.admit(r)
+	s.observe(g, w, r, h)
+}
+
+// admit decides by the client's certificate, for each request: it may have been
+// revoked since the connection or its TLS session began.
+func (g *generation) admit(r *http.Request) (*http.Request, http.Handler) {
+	if g.clients == nil {
+		return r, g.handler
+	}
+	leaf, err := g.clients.Verify(r.TLS)
+	if err != nil {
+		return r, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Connection", "close") // in HTTP/2 as well: it ends with this answer
+			page.Refused(w, http.StatusForbidden, err.Error())
+		})
+	}
+	if user := g.users.Of(leaf); user != "" {
+		r = r.WithContext(clients.WithUser(r.Context(), user))
+	}
+	return r, g.handler
 }
 
 // serveRedirect answers on the other sockets: it sends readers to the
-// registry's address. What a client sends in the clear is not taken, and not
+// registry's address, and answers a CA. What a client sends in the clear is not taken, and not
 // sent on in silence either.
 func (s *server) serveRedirect(w http.ResponseWriter, r *http.Request) {
 	g := s.acquire()
 	defer g.release()
-	s.observe(g, w, r, http.HandlerFunc(g.redirect))
+	s.observe(g, w, r, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !s.serveChallenge(w, r) {
+			g.redirect(w, r)
+		}
+	}))
 }
 
 func (g *generation) redirect(w http.ResponseWriter, r *http.Request) {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/redoubt-registry/redoubt/appliance/cert"
 	"github.com/redoubt-registry/redoubt/appliance/registry/access"
+	"github.com/redoubt-registry/redoubt/appliance/registry/clients"
 	"github.com/redoubt-registry/redoubt/appliance/registry/descriptor"
 	"github.com/redoubt-registry/redoubt/appliance/registry/logs"
 	"github.com/redoubt-registry/redoubt/appliance/registry/page"
@@ -37,9 +38,11 @@ type generation struct {
 	undoLog     func()
 	accessLog   *logs.Access // nil: off
 	tls         *tls.Config
-	pair        *cert.KeyPair // nil: no TLS
-	pairFiles   [2]string     // where pair comes from; empty: made here
-	table       *access.Table // nil: another kind of authentication
+	pair        *cert.KeyPair    // nil: no TLS
+	pairFiles   [2]string        // where pair comes from; empty: made here
+	clients     *clients.Clients // nil: client certificates are not asked for
+	users       clients.Users    // whom they log in
+	table       *access.Table    // nil: another kind of authentication
 	tablePath   string
 	cache       *descriptor.Cache // nil: none, or upstream's in memory
 	cacheKey    string
@@ -124,12 +127,14 @@ func checkConfig(c *configuration.Configuration) error {
 		return errors.New("http.addr must be set")
 	case c.Auth.Type() == "" || c.Auth.Type() == "none":
 		return errors.New("auth must be set: a registry open to everyone is never served")
-	case len(c.HTTP.TLS.ClientCAs) > 0:
-		return errors.New("http.tls.clientcas is not supported yet")
 	case c.HTTP.TLS.LetsEncrypt.CacheFile != "":
 		return errors.New("http.tls.letsencrypt is not supported: use http.tls.certificate")
 	case (c.HTTP.TLS.Certificate == "") != (c.HTTP.TLS.Key == ""):
 		return errors.New("http.tls.certificate and http.tls.key belong together")
+	case c.HTTP.TLS.Certificate == "" && len(c.HTTP.TLS.ClientCAs) > 0:
+		return errors.New("http.tls.clientcas needs http.tls.certificate: without TLS there are no client certificates")
+	case len(c.HTTP.TLS.ClientCAs) == 0 && c.HTTP.TLS.ClientAuth != "":
+		return errors.New("http.tls.clientauth needs http.tls.clientcas")
 	}
 	return nil
 }
@@ -150,6 +155,9 @@ func (s *server) buildTLS(g, old *generation) error {
 	}
 	if g.config.HTTP.HTTP2.Disabled {
 		g.tls.NextProtos = []string{"http/1.1"}
+	}
+	if err := g.openClients(s); err != nil {
+		return err
 	}
 	switch section.MinimumTLS {
 	case "", "tls1.2":

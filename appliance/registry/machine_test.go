@@ -46,6 +46,7 @@ func TestMain(m *testing.M) {
 		Config:       filepath.Join(dir, "registry.yml"),
 		Maintenance:  filepath.Join(dir, "maintenance.json"),
 		Certificates: filepath.Join(dir, "certificates/current"),
+		Challenges:   filepath.Join(dir, "challenges"),
 	})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "redoubt:", err)
@@ -63,9 +64,12 @@ type machine struct {
 	debug         string
 	notifications *net.UnixConn
 	ca            *cert.CA
+	roots         []byte // PEM, of other CAs
 	redis         string // socket of a Redis; empty: none
 	memory        bool   // cache in memory
 	extra         string // more lines of registry.yml under http:
+	tlsMore       string // more of http.tls
+	authMore      string // more of auth.redoubt
 	log           lockedBuffer
 	process       *exec.Cmd
 	exited        chan error
@@ -174,7 +178,7 @@ log: {level: %s, formatter: json, fields: {service: test}}
 storage:
   filesystem: {rootdirectory: %q}
   delete: {enabled: true}
-%sauth: {redoubt: {realm: Redoubt, path: %q}}
+%sauth: {redoubt: {realm: Redoubt, path: %q%s}}
 http:
   addr: %q
   host: https://%s
@@ -182,10 +186,10 @@ http:
   draintimeout: 20s
   headers: {X-Content-Type-Options: [nosniff]}
   debug: {addr: %q, prometheus: {enabled: true, path: /metrics}}
-  tls: {certificate: %q, key: %q}
+  tls: {certificate: %q, key: %q%s}
 %s%shealth: {storagedriver: {enabled: true, interval: 10s, threshold: 3}}
-`, level, m.path("store"), cache, m.path("htpasswd"), m.host(), m.host(), m.debug,
-		m.path("certificates/current/tls.crt"), m.path("certificates/current/tls.key"), m.extra, redis))
+`, level, m.path("store"), cache, m.path("htpasswd"), m.authMore, m.host(), m.host(), m.debug,
+		m.path("certificates/current/tls.crt"), m.path("certificates/current/tls.key"), m.tlsMore, m.extra, redis))
 }
 
 // start runs the registry in a process of its own on the held sockets, and
@@ -265,6 +269,7 @@ func (m *machine) reload(t testing.TB) string {
 func (m *machine) transport() *http.Transport {
 	roots := x509.NewCertPool()
 	roots.AddCert(m.ca.Certificate)
+	roots.AppendCertsFromPEM(m.roots)
 	return &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 8}
 }
 

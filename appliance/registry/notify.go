@@ -47,7 +47,7 @@ func (s *server) feedWatchdog(ctx context.Context, addr net.Addr) {
 		return
 	}
 	go watchdog.Watchdog{
-		Addr: addr, TLS: s.servesTLS(), Agent: s.watchdogAgent, Period: period,
+		Addr: addr, TLS: s.servesTLS(), Agent: s.watchdogAgent, Certificate: s.self, Period: period,
 		Alive: func() { s.notify(daemon.SdNotifyWatchdog) },
 	}.Run(ctx)
 }

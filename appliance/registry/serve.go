@@ -24,6 +24,8 @@ type Options struct {
 	Config       string         // registry.yml, distribution's own configuration
 	Maintenance  string         // maintenance.json; while it exists nothing else is served
 	Certificates string         // directory with tls.crt and tls.key, for maintenance without a configuration
+	Challenges   string         // directory with the answers to an ACME CA's challenges, by token
+	Renewal      string         // what redoubt renew says of the certificate, for the metrics
 	Listeners    []net.Listener // nil: those that systemd passes, or else http.addr
 }
 

@@ -14,9 +14,11 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/redoubt-registry/redoubt/appliance/cert"
 	"github.com/redoubt-registry/redoubt/appliance/registry/descriptor"
 	"github.com/redoubt-registry/redoubt/appliance/registry/metrics"
 	"github.com/redoubt-registry/redoubt/appliance/registry/socket"
+	"github.com/redoubt-registry/redoubt/appliance/state"
 )
 
 // server is what outlives a reload.
@@ -27,7 +29,9 @@ type server struct {
 	front, redirect *http.Server
 	sockets         []net.Listener
 	debug           debugServer
-	watchdogAgent   string // known to this process only: it is left out of the access log
+	challenges      state.Store      // nil: none are answered
+	watchdogAgent   string           // known to this process only: it is left out of the access log
+	self            *tls.Certificate // what the watchdog shows where client certificates are required
 
 	mu      sync.RWMutex // held for writing only while the generation changes
 	current *generation
@@ -36,8 +40,25 @@ type server struct {
 func newServer(opts Options, logger *logrus.Logger) *server {
 	register()
 	s := &server{opts: opts, log: logger, watchdogAgent: "redoubt-watchdog/" + rand.Text()}
+	s.self = ephemeral()
+	if opts.Challenges != "" {
+		s.challenges = openChallenges(opts.Challenges)
+	}
 	s.metrics = metrics.New(s.samples()...)
 	return s
+}
+
+// ephemeral makes a pair that exists in this process alone.
+func ephemeral() *tls.Certificate {
+	certPEM, key, err := cert.SelfSigned([]string{"localhost"}, time.Now(), rand.Reader)
+	if err != nil {
+		panic(err) // of constants and crypto/rand
+	}
+	pair, err := cert.ParsePair(certPEM, key)
+	if err != nil {
+		panic(err) // it was made just now
+	}
+	return pair
 }
 
 // start builds the first generation. There is no old one to fall back on.
@@ -223,18 +244,21 @@ func (s *server) samples() []metrics.Sample {
 			return f(g.cache.Stats())
 		})
 	}
-	return []metrics.Sample{
+	return append(s.renewalSamples(), []metrics.Sample{
 		{Name: "redoubt_certificate_not_after_seconds", Help: "End of the server certificate, Unix time.", Value: of((*generation).certificateEnd)},
 		{Name: "redoubt_maintenance", Help: "1 while the machine is in maintenance.", Value: of(func(g *generation) float64 { return number(g.maintenance != nil) })},
 		{Name: "redoubt_users_stale", Help: "1 while the newest table of users is not in force.", Value: of(func(g *generation) float64 {
 			return number(g.table != nil && g.table.Err() != nil)
+		})},
+		{Name: "redoubt_client_trust_stale", Help: "1 while the newest client CAs and revocation lists are not in force.", Value: of(func(g *generation) float64 {
+			return number(g.clients != nil && g.clients.Err() != nil)
 		})},
 		{Name: "redoubt_cache_breaker_open", Help: "1 while Redis is left out.", Value: stats(func(s descriptor.Stats) float64 { return number(s.Open) })},
 		{Name: "redoubt_cache_breaker_opened_total", Counter: true, Help: "How often Redis was given up.", Value: stats(func(s descriptor.Stats) float64 { return float64(s.Opened) })},
 		{Name: "redoubt_cache_hits_total", Counter: true, Help: "Descriptors found in the cache.", Value: stats(func(s descriptor.Stats) float64 { return float64(s.Hits) })},
 		{Name: "redoubt_cache_misses_total", Counter: true, Help: "Descriptors not found in the cache.", Value: stats(func(s descriptor.Stats) float64 { return float64(s.Misses) })},
 		{Name: "redoubt_cache_errors_total", Counter: true, Help: "Failed exchanges with Redis.", Value: stats(func(s descriptor.Stats) float64 { return float64(s.Errors) })},
-	}
+	}...)
 }
 
 func number(b bool) float64 {

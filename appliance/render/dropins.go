@@ -2,6 +2,7 @@ package render
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -57,4 +58,35 @@ func registryDropIn(cfg config.Config) string {
 		b.WriteString("[Service]\n" + service.String())
 	}
 	return b.String()
+}
+
+// watchDropIn names the files that are watched: a change of one is taken up at
+// once, not at the next tick of the timer.
+func watchDropIn(cfg config.Config) string {
+	paths := Watched(cfg)
+	if paths == nil {
+		return ""
+	}
+	return "[Path]\nPathChanged=" + strings.Join(paths, "\nPathChanged=") + "\n"
+}
+
+// Watched are the files outside that certificates come from.
+func Watched(cfg config.Config) []string {
+	values := []config.Secret{config.Secret(cfg.TLS.InternalCA.Certificate), cfg.TLS.InternalCA.PrivateKey}
+	if cfg.TLS.Mode == "files" {
+		values = append(values, config.Secret(cfg.TLS.Files.Certificate), cfg.TLS.Files.PrivateKey)
+	}
+	if cfg.TLS.ClientAuth.Mode != "none" {
+		for _, v := range slices.Concat(cfg.TLS.ClientAuth.CAs, cfg.TLS.ClientAuth.CRLs) {
+			values = append(values, config.Secret(v))
+		}
+	}
+	var paths []string
+	for _, v := range values {
+		if path, ok := strings.CutPrefix(string(v), "file:"); ok && !slices.Contains(paths, path) {
+			paths = append(paths, path)
+		}
+	}
+	slices.Sort(paths)
+	return paths
 }

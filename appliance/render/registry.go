@@ -60,7 +60,7 @@ func registryConfig(cfg config.Config, facts Facts) configuration.Configuration 
 		c.Log.Fields[f.Name] = f.Value
 	}
 	c.Storage = storage(cfg)
-	c.Auth = configuration.Auth{"redoubt": {"realm": cfg.Auth.Realm, "path": HtpasswdPath}}
+	c.Auth = configuration.Auth{"redoubt": auth(cfg)}
 	c.HTTP = http(cfg, facts)
 	c.Health.StorageDriver = configuration.StorageDriver{
 		Enabled:   true,
@@ -117,7 +117,39 @@ func http(cfg config.Config, facts Facts) configuration.HTTP {
 	h.Host = "https://" + authority(cfg.Hostname, cfg.Listen.HTTPSPort)
 	h.TLS.Certificate, h.TLS.Key = CertificatePath, KeyPath
 	h.TLS.MinimumTLS = "tls" + cfg.TLS.MinVersion
+	if cfg.TLS.ClientAuth.Mode != "none" {
+		h.TLS.ClientAuth = configuration.ClientAuthVerifyClientCertIfGiven
+		if cfg.TLS.ClientAuth.Mode == "required" {
+			h.TLS.ClientAuth = configuration.ClientAuthRequireAndVerifyClientCert
+		}
+		h.TLS.ClientCAs = []string{ClientCAPath}
+		if len(cfg.TLS.ClientAuth.CAs) > 0 {
+			h.TLS.ClientCAs = append(h.TLS.ClientCAs, ClientCAsPath)
+		}
+	}
 	return h
+}
+
+// auth is the options of our access controller. What distribution's own words
+// cannot say of client certificates is here.
+func auth(cfg config.Config) configuration.Parameters {
+	options := configuration.Parameters{"realm": cfg.Auth.Realm, "path": HtpasswdPath}
+	if cfg.TLS.ClientAuth.Mode == "none" {
+		return options
+	}
+	crls := []string{ClientCRLPath}
+	if len(cfg.TLS.ClientAuth.CRLs) > 0 {
+		crls = append(crls, ClientCRLsPath)
+	}
+	options["crls"] = crls
+	var users []map[string]string
+	for _, c := range cfg.Auth.ClientCertificates {
+		users = append(users, map[string]string{"match": c.Match, "user": c.User})
+	}
+	if users != nil {
+		options["clientcertificates"] = users
+	}
+	return options
 }
 
 // Port is the port on which the registry itself answers. Without TLS that is

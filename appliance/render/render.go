@@ -28,6 +28,11 @@ const (
 	RedisSocket     = "/run/redoubt-redis/redis.sock"
 	CertificatePath = "/var/lib/redoubt/certificates/current/tls.crt"
 	KeyPath         = "/var/lib/redoubt/certificates/current/tls.key"
+	// The client CA of the machine, and those of the configuration.
+	ClientCAPath   = "/var/lib/redoubt/client-ca/ca.crt"
+	ClientCRLPath  = "/var/lib/redoubt/client-ca/crl.pem"
+	ClientCAsPath  = Dir + "/client-cas.pem"
+	ClientCRLsPath = Dir + "/client-crls.pem"
 	// StorageRoot is where images lie unless the configuration says otherwise.
 	// The registry's unit may write there without a drop-in.
 	StorageRoot = "/var/lib/redoubt/registry"
@@ -40,6 +45,8 @@ const (
 type Facts struct {
 	HTTPSecret     string            // signs the state of uploads
 	PasswordHashes map[string]string // bcrypt, by user name
+	ClientCAs      []byte            // PEM, of tls.clientAuth.cas
+	ClientCRLs     []byte            // PEM, of tls.clientAuth.crls
 }
 
 // Paths is every file that this package may ever render: what an earlier apply
@@ -47,9 +54,13 @@ type Facts struct {
 func Paths() []string {
 	return []string{
 		RegistryPath, HtpasswdPath, RedisPath, MaintenancePath, IssuePath, MOTDPath,
-		dropInPath(units.RegistrySocket), dropInPath(units.Registry),
+		ClientCAsPath, ClientCRLsPath,
+		dropInPath(units.RegistrySocket), dropInPath(units.Registry), dropInPath(units.CertificateFiles),
 	}
 }
+
+// WatchPath is the drop-in that is there when files are watched.
+func WatchPath() string { return dropInPath(units.CertificateFiles) }
 
 func dropInPath(unit string) string { return unitsDir + "/" + unit + ".d/50-redoubt.conf" }
 
@@ -70,6 +81,8 @@ func Tree(cfg config.Config, facts Facts) (tree.Tree, error) {
 	if cfg.Cache.Type == "redis" {
 		files = append(files, private(RedisPath, []byte(redisConf), tree.Reader{Unit: units.Redis, Verb: tree.Restart}))
 	}
+	files = append(files, ClientTrust(cfg, facts)...)
+	files = append(files, dropIn(units.CertificateFiles, watchDropIn(cfg))...)
 	files = append(files, dropIn(units.RegistrySocket, socketDropIn(cfg))...)
 	files = append(files, dropIn(units.Registry, registryDropIn(cfg))...)
 	return tree.New(files...)
@@ -78,6 +91,19 @@ func Tree(cfg config.Config, facts Facts) (tree.Tree, error) {
 // Registry is the registry's configuration as a file.
 func Registry(data []byte) tree.File {
 	return private(RegistryPath, data, tree.Reader{Unit: units.Registry, Verb: tree.Reload})
+}
+
+// ClientTrust is what the configuration adds to the client CA of the machine.
+// The registry reads these files again by itself.
+func ClientTrust(cfg config.Config, facts Facts) []tree.File {
+	var files []tree.File
+	if cfg.TLS.ClientAuth.Mode != "none" && len(facts.ClientCAs) > 0 {
+		files = append(files, private(ClientCAsPath, facts.ClientCAs))
+	}
+	if cfg.TLS.ClientAuth.Mode != "none" && len(facts.ClientCRLs) > 0 {
+		files = append(files, private(ClientCRLsPath, facts.ClientCRLs))
+	}
+	return files
 }
 
 // private is a file for the registry's group and nobody else.

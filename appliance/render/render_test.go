@@ -27,6 +27,12 @@ func facts(cfg config.Config) render.Facts {
 	for _, u := range cfg.Auth.Users {
 		f.PasswordHashes[u.Name] = "$2y$10$the.hash.of." + u.Name
 	}
+	for range cfg.TLS.ClientAuth.CAs {
+		f.ClientCAs = append(f.ClientCAs, "a CA\n"...)
+	}
+	for range cfg.TLS.ClientAuth.CRLs {
+		f.ClientCRLs = append(f.ClientCRLs, "a list\n"...)
+	}
 	return f
 }
 

@@ -153,6 +153,7 @@ func (r Resolver) Facts(cfg config.Config, kept Kept) (render.Facts, Kept, error
 		}
 		facts.PasswordHashes[u.Name], next.Hashes[u.Name] = hash, hash
 	}
+	r.clientTrust(cfg, &facts, &errs)
 	return facts, next, errors.Join(errs...)
 }
 

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/redoubt-registry/redoubt/appliance/renewal"
 )
 
 // Report is the state of one machine. A part that the machine does not have is
@@ -61,6 +63,8 @@ type Certificate struct {
 	Authority   string    `json:"authority,omitempty"`   // path of the own CA's certificate
 	Fingerprint string    `json:"fingerprint,omitempty"` // SHA-256 of that certificate
 	Error       string    `json:"error,omitempty"`
+
+	Renewal *renewal.Summary `json:"renewal,omitempty"` // nil: it has not run yet
 }
 
 // Storage is where images lie.
@@ -121,8 +125,10 @@ func (r *Report) Judge() {
 	}
 	if c := r.Certificate; c != nil && c.Error != "" {
 		problem("%s", c.Error)
-	} else if c != nil && c.DaysLeft < minDaysLeft {
-		problem("the certificate ends in %d days", c.DaysLeft)
+	} else if c != nil {
+		for _, p := range c.problems() {
+			problem("%s", p)
+		}
 	}
 	if s := r.Storage; s != nil {
 		switch total := s.Used + s.Free; {
@@ -147,6 +153,25 @@ func (r *Report) Judge() {
 	default:
 		r.Verdict = OK
 	}
+}
+
+// problems are those of a certificate that can be read. One that is renewed by
+// itself may have few days left, as those of a short profile always have.
+func (c *Certificate) problems() []string {
+	if s := c.Renewal; s != nil {
+		var all []string
+		if s.Alert != "" {
+			all = append(all, s.Alert)
+		}
+		if s.Error != "" {
+			all = append(all, "the certificate's renewal: "+s.Error)
+		}
+		return all
+	}
+	if c.DaysLeft < minDaysLeft {
+		return []string{fmt.Sprintf("the certificate ends in %d days", c.DaysLeft)}
+	}
+	return nil
 }
 
 // Err is nil for OK, else the verdict as an error.

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/redoubt-registry/redoubt/appliance/renewal"
 )
 
 // String is the report for people: the verdict, what is wrong, then the parts.
@@ -33,6 +35,12 @@ func (r *Report) String() string {
 		row("issuer", "%s", c.Issuer)
 		row("ends", "%s, %d days left", moment(c.NotAfter), c.DaysLeft)
 		row("generation", "%s", c.Generation)
+		if s := c.Renewal; s != nil {
+			row("source", "%s", source(s))
+			row("last try", "%s", moment(s.Tried))
+			row("last error", "%s", s.Error)
+			row("next try", "%s", next(s))
+		}
 		row("CA file", "%s", c.Authority)
 		row("CA SHA-256", "%s", c.Fingerprint)
 		w.Flush()
@@ -89,6 +97,20 @@ func headline(r *Report) string {
 	default:
 		return address + " does not serve"
 	}
+}
+
+func source(s *renewal.Summary) string {
+	if s.Fallback {
+		return s.Mode + ", and the machine's own CA until it has one from there"
+	}
+	return s.Mode
+}
+
+func next(s *renewal.Summary) string {
+	if s.Next.IsZero() {
+		return ""
+	}
+	return moment(s.Next) + " (" + s.Why + ")"
 }
 
 func moment(t time.Time) string {

@@ -95,6 +95,14 @@ func (m *Manager) Stop(ctx context.Context, units ...string) error {
 	return nil
 }
 
+// Begin starts a unit and does not wait for it.
+func (m *Manager) Begin(ctx context.Context, unit string) error {
+	if _, err := m.conn.StartUnitContext(ctx, unit, "replace", nil); err != nil {
+		return fmt.Errorf("cannot start %s: %w", unit, err)
+	}
+	return nil
+}
+
 // ResetFailed makes systemd forget that units have failed.
 func (m *Manager) ResetFailed(ctx context.Context, units ...string) error {
 	for _, u := range units {

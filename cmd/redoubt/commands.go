@@ -11,6 +11,9 @@ func commands() []*cobra.Command {
 		serveCommand(),
 		renderCommand(),
 		applyCommand(),
+		renewCommand(),
 		statusCommand(),
+		caCommand(),
+		alertCommand(),
 	}
 }

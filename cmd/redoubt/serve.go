@@ -20,5 +20,7 @@ func serveCommand() *cobra.Command {
 	flags.StringVar(&opts.Config, "config", "/run/redoubt/registry.yml", "the registry's configuration, in distribution's own words")
 	flags.StringVar(&opts.Maintenance, "maintenance", "/run/redoubt/maintenance.json", "while this file exists every answer is 503 with the reason in it")
 	flags.StringVar(&opts.Certificates, "certificates", "/var/lib/redoubt/certificates/current", "directory of tls.crt and tls.key for a machine in maintenance without a configuration")
+	flags.StringVar(&opts.Challenges, "challenges", "/var/lib/redoubt/challenges", "directory with the answers to the challenges of an ACME CA")
+	flags.StringVar(&opts.Renewal, "renewal", "/run/redoubt/renew.json", "what redoubt renew says of the certificate")
 	return cmd
 }

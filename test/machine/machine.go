@@ -189,6 +189,9 @@ func (m *Machine) stop() {
 	}
 }
 
+// Leader is process 1 of the machine, as the host numbers it.
+func (m *Machine) Leader() int { return m.leader }
+
 // For returns the same machine for the use of a subtest.
 func (m *Machine) For(t testing.TB) *Machine {
 	sub := *m

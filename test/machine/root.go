@@ -49,7 +49,7 @@ func FindRoot(repo string) (Root, error) {
 			return Root{}, err
 		}
 	}
-	return rootPartition(raw)
+	return Partition(raw, "root_")
 }
 
 // unpack makes a raw disk of image, and takes away those of earlier images.
@@ -68,9 +68,9 @@ func unpack(image, raw string) error {
 	return os.Rename(raw+".part", raw)
 }
 
-// rootPartition finds the partition named root_VERSION in a GUID partition table
-// (UEFI 2.10, 5.3) of 512-byte sectors.
-func rootPartition(disk string) (Root, error) {
+// Partition finds the partition whose name begins with prefix in a GUID partition
+// table (UEFI 2.10, 5.3) of 512-byte sectors.
+func Partition(disk, prefix string) (Root, error) {
 	f, err := os.Open(disk)
 	if err != nil {
 		return Root{}, err
@@ -96,10 +96,10 @@ func rootPartition(disk string) (Root, error) {
 		for i := range name {
 			name[i] = le.Uint16(entry[56+2*i:])
 		}
-		if strings.HasPrefix(string(utf16.Decode(name)), "root_") {
+		if strings.HasPrefix(string(utf16.Decode(name)), prefix) {
 			first, last := int64(le.Uint64(entry[32:])), int64(le.Uint64(entry[40:]))
 			return Root{Disk: disk, Offset: first * sector, Size: (last - first + 1) * sector}, nil
 		}
 	}
-	return Root{}, fmt.Errorf("cannot use %s: it has no partition named root_VERSION", disk)
+	return Root{}, fmt.Errorf("cannot use %s: it has no partition named %s…", disk, prefix)
 }

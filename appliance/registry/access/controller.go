@@ -6,6 +6,8 @@ import (
 	"net/http"
 
 	"github.com/distribution/distribution/v3/registry/auth"
+
+	"github.com/redoubt-registry/redoubt/appliance/registry/clients"
 )
 
 // Name is what the access controller is called in distribution's auth section.
@@ -51,8 +53,12 @@ func newController(options map[string]any) (auth.AccessController, error) {
 	return &controller{realm: realm, table: table}, nil
 }
 
-// Authorized implements auth.AccessController: every known user may do all.
+// Authorized implements auth.AccessController: every known user may do all. A
+// user is who has a certificate that logs in, or else a password.
 func (c *controller) Authorized(r *http.Request, _ ...auth.Access) (*auth.Grant, error) {
+	if user := clients.User(r.Context()); user != "" {
+		return &auth.Grant{User: auth.UserInfo{Name: user}}, nil
+	}
 	name, password, ok := r.BasicAuth()
 	if !ok {
 		return nil, &challenge{realm: c.realm, err: auth.ErrInvalidCredential}

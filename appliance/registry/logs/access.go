@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+
+	"github.com/redoubt-registry/redoubt/appliance/registry/clients"
 )
 
 // Access is an access log.
@@ -33,6 +35,9 @@ func (s Settings) NewAccess(w io.Writer) *Access {
 func (a *Access) Write(r *http.Request, status int, bytes int64, began time.Time) {
 	user := "-"
 	if name, _, ok := r.BasicAuth(); ok && status != http.StatusUnauthorized {
+		user = name
+	}
+	if name := clients.User(r.Context()); name != "" {
 		user = name
 	}
 	remote, _, err := net.SplitHostPort(r.RemoteAddr)

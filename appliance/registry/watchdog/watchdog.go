@@ -20,6 +20,8 @@ type Watchdog struct {
 	Agent  string        // User-Agent of its requests
 	Period time.Duration // what systemd waits for
 	Alive  func()        // called for each answer
+	// Certificate is shown to a server that asks for one.
+	Certificate *tls.Certificate
 }
 
 // Run asks four times in each period until ctx ends. An answer may take a
@@ -53,7 +55,15 @@ func (w Watchdog) ask(ctx context.Context) error {
 			return d.DialContext(ctx, w.Addr.Network(), socket.Reachable(w.Addr))
 		},
 		// It is this process at the other end, whatever its certificate says.
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec
+		TLSClientConfig: &tls.Config{ //nolint:gosec
+			InsecureSkipVerify: true,
+			GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+				if w.Certificate == nil {
+					return &tls.Certificate{}, nil
+				}
+				return w.Certificate, nil
+			},
+		},
 	}
 	defer transport.CloseIdleConnections()
 	scheme := "http"

@@ -1,0 +1,180 @@
+package appliance
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/redoubt-registry/redoubt/appliance/disk"
+	"github.com/redoubt-registry/redoubt/appliance/plan"
+	"github.com/redoubt-registry/redoubt/appliance/tree"
+	"github.com/redoubt-registry/redoubt/units"
+)
+
+const (
+	alertsPath = "/run/redoubt/alerts.json"
+	// alertPause is how long one cause is not told again.
+	alertPause   = 24 * time.Hour
+	alertTimeout = 15 * time.Second
+)
+
+// alert is what the webhook gets. Text is the message once more, under the key
+// that chat servers read.
+type alert struct {
+	Hostname string    `json:"hostname"`
+	Unit     string    `json:"unit"`
+	Cause    string    `json:"cause"`
+	Time     time.Time `json:"time"`
+	Message  string    `json:"message"`
+	Text     string    `json:"text"`
+}
+
+// Alert tells people that a unit has failed: on Out, which is the journal and the
+// console, and by the webhook. One cause is told once a day. result is what
+// systemd says of the failure; it may be empty. A renewal that fails is no alert
+// as long as there is time: the renewer says when there is not.
+func (m *Machine) Alert(ctx context.Context, unit, result string) error {
+	now := m.present()
+	cause := m.cause(unit, result)
+	if cause == "" {
+		return nil
+	}
+	host := cmp.Or(now.cfg.Hostname, "this machine")
+	a := alert{Hostname: now.cfg.Hostname, Unit: unit, Cause: cause, Time: m.Now().UTC()}
+	a.Message = fmt.Sprintf("Redoubt on %s: %s; see: journalctl -u %s", host, cause, unit)
+	a.Text = a.Message
+	unlock, err := flock(filepath.Join(m.Root, alertsPath+".lock"))
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	told := m.told()
+	key := unit + ": " + cause
+	if since := m.Now().Sub(told[key]); since >= 0 && since < alertPause {
+		return nil
+	}
+	fmt.Fprintln(m.Out, a.Message)
+	hook, err := m.resolver().Value(now.cfg.Alerts.Webhook)
+	if err != nil {
+		return fmt.Errorf("cannot use alerts.webhook: %w", err)
+	}
+	if hook != "" {
+		if err := post(ctx, hook, a); err != nil {
+			return fmt.Errorf("cannot post the alert to alerts.webhook: %w", err)
+		}
+	}
+	told[key] = m.Now()
+	return m.keepTold(told)
+}
+
+// cause is why there is an alert, without what differs from one time to the next.
+func (m *Machine) cause(unit, result string) string {
+	s := m.renewal()
+	switch {
+	case unit != units.Renew:
+		return unit + " has failed" + map[bool]string{true: ": " + result}[result != "" && result != "success"]
+	case s == nil:
+		return "the renewal of the certificate cannot run"
+	case s.Alert != "" && s.Error != "":
+		return s.Alert + ": " + s.Error
+	case s.Alert != "":
+		return s.Alert
+	case s.Mode != "acme" && s.Error != "": // nothing that waiting mends
+		return s.Error
+	}
+	return ""
+}
+
+// told is when each cause was told last, as far as it is still of interest.
+func (m *Machine) told() map[string]time.Time {
+	told := map[string]time.Time{}
+	data, err := os.ReadFile(filepath.Join(m.Root, alertsPath))
+	if err != nil || json.Unmarshal(data, &told) != nil {
+		return map[string]time.Time{} // told once too often is no harm
+	}
+	for key, at := range told {
+		if m.Now().Sub(at) >= alertPause {
+			delete(told, key)
+		}
+	}
+	return told
+}
+
+func (m *Machine) keepTold(told map[string]time.Time) error {
+	data, err := json.MarshalIndent(told, "", "  ")
+	if err != nil {
+		return fmt.Errorf("cannot write %s: %w", alertsPath, err)
+	}
+	return disk.Commit(m.Root, plan.Plan{Write: []tree.File{{Path: alertsPath, Mode: 0o600, Data: data}}})
+}
+
+// post sends the alert. Its errors never name the URL, which is a secret.
+func post(ctx context.Context, hook string, a alert) error {
+	body, err := json.Marshal(a)
+	if err != nil {
+		return err
+	}
+	client := &http.Client{
+		Timeout: alertTimeout,
+		// Where it leads is not where the operator wanted the alert.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	var last error
+	for try := range 3 {
+		if try > 0 {
+			select {
+			case <-ctx.Done():
+				return last
+			case <-time.After(time.Duration(try) * time.Second):
+			}
+		}
+		r, err := http.NewRequestWithContext(ctx, http.MethodPost, hook, bytes.NewReader(body))
+		if err != nil {
+			return errors.New("it is no URL")
+		}
+		r.Header.Set("Content-Type", "application/json")
+		w, err := client.Do(r)
+		if err != nil {
+			if e, ok := errors.AsType[*url.Error](err); ok {
+				err = e.Err
+			}
+			last = errors.New(strings.ReplaceAll(err.Error(), hook, "the URL"))
+			continue
+		}
+		w.Body.Close()
+		if w.StatusCode/100 == 2 {
+			return nil
+		}
+		last = fmt.Errorf("it answers %s", w.Status)
+		if w.StatusCode/100 != 5 {
+			return last
+		}
+	}
+	return last
+}
+
+// flock waits for the lock on path.
+func flock(path string) (unlock func(), err error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("cannot lock %s: %w", path, err)
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("cannot lock %s: %w", path, err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("cannot lock %s: %w", path, err)
+	}
+	return func() { f.Close() }, nil
+}

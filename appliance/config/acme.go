@@ -1,0 +1,78 @@
+package config
+
+import (
+	"encoding/base64"
+	"net/url"
+	"regexp"
+
+	"github.com/redoubt-registry/redoubt/appliance/cert"
+)
+
+var (
+	mail    = regexp.MustCompile(`^[^\s@:,;<>]+@[^\s@:,;<>]+\.[^\s@:,;<>]+$`)
+	profile = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+)
+
+// validateACME checks tls.acme, and that the CA can ask on port 80.
+func (c Config) validateACME(s spot) {
+	c.TLS.ACME.validate(s.at("tls").at("acme"))
+	if c.TLS.Mode != "acme" {
+		return
+	}
+	switch c.Listen.HTTPPort {
+	case 80:
+	case 0:
+		s.at("listen").at("httpPort").fail("must not be off with tls.mode acme: the CA asks for its answers there (http-01)")
+	default:
+		s.at("listen").at("httpPort").warn("the CA asks on port 80 (http-01): something in front must pass that on to this port")
+	}
+	for i, name := range append([]string{c.Hostname}, c.Aliases...) {
+		if isLoopback(name) {
+			at := s.at("hostname")
+			if i > 0 {
+				at = s.at("aliases").item(i - 1)
+			}
+			at.warn("no public CA gives a certificate for this name")
+		}
+	}
+}
+
+func (a ACME) validate(s spot) {
+	if a.Email != "" && !mail.MatchString(a.Email) {
+		s.at("email").fail("must be an email address, such as ops@example.com")
+	}
+	if u, err := url.Parse(a.Directory); a.Directory != "" && (err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil) {
+		s.at("directory").fail("must be an https URL, such as https://acme-v02.api.letsencrypt.org/directory")
+	}
+	if a.Profile != "" && !profile.MatchString(a.Profile) {
+		s.at("profile").fail("must be the name of a profile: letters, digits and . _ -")
+	}
+	if a.CABundle != "" {
+		if data, ok := validatePEM(Secret(a.CABundle), s.at("caBundle")); ok {
+			if _, err := cert.CheckCAs(data, noClock); err != nil {
+				s.at("caBundle").fail("%s", err)
+			}
+		}
+	}
+	s.at("fallback").oneOf(a.Fallback, "internal-ca")
+	a.EAB.validate(s.at("eab"))
+}
+
+func (e EAB) validate(s spot) {
+	switch {
+	case e.KeyID == "" && e.HMACKey == "":
+		return
+	case e.KeyID == "" && !s.wanting[s.path+".keyID"]:
+		s.at("keyID").fail("required with hmacKey: the CA gives both")
+	case e.HMACKey == "" && !s.wanting[s.path+".hmacKey"]:
+		s.at("hmacKey").fail("required with keyID: the CA gives both")
+	}
+	e.HMACKey.validate(s.at("hmacKey"))
+	literal, ok := e.HMACKey.literal()
+	if !ok || literal == "" {
+		return
+	}
+	if _, err := base64.RawURLEncoding.DecodeString(literal); err != nil {
+		s.at("hmacKey").fail("must be base64url without padding, as the CA gives it")
+	}
+}

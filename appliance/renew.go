@@ -1,0 +1,158 @@
+package appliance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/redoubt-registry/redoubt/appliance/acme"
+	"github.com/redoubt-registry/redoubt/appliance/config"
+	"github.com/redoubt-registry/redoubt/appliance/state"
+	"github.com/redoubt-registry/redoubt/units"
+)
+
+const (
+	stateDir      = "/var/lib/redoubt/acme"
+	challengesDir = "/var/lib/redoubt/challenges"
+	lockPatience  = 2 * time.Minute
+	lockPause     = 200 * time.Millisecond
+	// challengeAge is more than any challenge takes.
+	challengeAge = 24 * time.Hour
+)
+
+// RenewOptions are what the caller of Renew chooses.
+type RenewOptions struct {
+	Force   bool   // renew what is not due, and do not wait after a failure
+	Version string // of the program, for the CA
+}
+
+// Renew obtains or renews the server's certificate if that is due, publishes it
+// and makes the registry read it. With nothing to do it does nothing. Whatever
+// goes wrong, the certificate that was in force stays so.
+func (m *Machine) Renew(ctx context.Context, o RenewOptions) error {
+	now := m.present()
+	if now.maintenance || now.names() == nil {
+		return nil
+	}
+	var problem error
+	if now.cfg.TLS.Mode == "acme" {
+		problem = m.obtain(ctx, now, o)
+	}
+	err := m.publishAtRest(ctx, now)
+	return errors.Join(problem, err, m.summarize(ctx, now, errors.Join(problem, err)))
+}
+
+// obtain brings the state of the certificate up to date. It publishes nothing.
+func (m *Machine) obtain(ctx context.Context, now target, o RenewOptions) error {
+	r, err := m.renewer(now, o)
+	if err != nil {
+		return err
+	}
+	if challenges, ok := r.Challenges.(state.Dir); ok {
+		if err := challenges.Sweep(challengeAge); err != nil {
+			fmt.Fprintf(m.Out, "warning: %v\n", err)
+		}
+	}
+	_, err = r.Tick(ctx)
+	return err
+}
+
+func (m *Machine) renewer(now target, o RenewOptions) (*acme.Renewer, error) {
+	want, err := m.wanted(now)
+	if err != nil {
+		return nil, err
+	}
+	gid, err := m.gid()
+	if err != nil {
+		return nil, err
+	}
+	return &acme.Renewer{
+		Store:      m.certificateState(),
+		Challenges: state.Dir{Path: filepath.Join(m.Root, challengesDir), Mode: 0o640, GID: gid, Now: m.Now},
+		Want:       want,
+		Owner:      fmt.Sprintf("%s, process %d", now.cfg.Hostname, os.Getpid()),
+		UserAgent:  "redoubt/" + o.Version,
+		Now:        m.Now,
+		Out:        m.Out,
+		Force:      o.Force,
+	}, nil
+}
+
+func (m *Machine) certificateState() state.Dir {
+	return state.Dir{Path: filepath.Join(m.Root, stateDir), Mode: 0o600, GID: -1, Now: m.Now}
+}
+
+// wanted is the certificate that the configuration asks for.
+func (m *Machine) wanted(now target) (acme.Want, error) {
+	c := now.cfg.TLS.ACME
+	want := acme.Want{Names: now.names(), Directory: c.Directory, Email: c.Email, Profile: c.Profile, EABKeyID: c.EAB.KeyID}
+	if want.Directory == "" {
+		want.Directory = acme.LetsEncrypt
+	}
+	key, keyErr := m.resolver().Value(c.EAB.HMACKey)
+	roots, rootsErr := m.resolver().PEM(config.Secret(c.CABundle))
+	if keyErr != nil {
+		keyErr = fmt.Errorf("tls.acme.eab.hmacKey: %w", keyErr)
+	}
+	if rootsErr != nil {
+		rootsErr = fmt.Errorf("tls.acme.caBundle: %w", rootsErr)
+	}
+	want.EABKey, want.Roots = key, string(roots)
+	return want, errors.Join(keyErr, rootsErr)
+}
+
+// publish makes the certificate that is to be in force the one that is, and the
+// registry read it.
+func (m *Machine) publish(ctx context.Context, now target) error {
+	unlock, err := m.lockInTime(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	c := change{applied: m.loadApplied()}
+	if err := m.certify(now, &c); err != nil {
+		return err
+	}
+	c.refused = errors.Join(c.refused, m.refreshClientTrust(now))
+	if len(c.plan.Actions) == 0 {
+		return c.refused
+	}
+	if err := m.act(ctx, c.plan); err != nil {
+		return errors.Join(c.refused, err)
+	}
+	c.applied.Certificate = m.publishedCertificate()
+	return errors.Join(c.refused, m.saveApplied(c.applied))
+}
+
+// lockInTime waits for an apply that runs, if it does not take too long: it may
+// have started this renewal.
+func (m *Machine) lockInTime(ctx context.Context) (unlock func(), err error) {
+	for deadline := time.Now().Add(lockPatience); ; {
+		unlock, err = m.lock()
+		if err == nil || time.Now().After(deadline) {
+			return unlock, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(lockPause):
+		}
+	}
+}
+
+// renewSoon starts the renewal of a machine that has no public certificate yet,
+// without waiting for it: the timer would take minutes.
+func (m *Machine) renewSoon(ctx context.Context, want target) {
+	if want.maintenance || want.cfg.TLS.Mode != "acme" {
+		return
+	}
+	if memory, _, err := acme.Load(ctx, m.certificateState()); err != nil || memory.Fits(want.names()) {
+		return // damage is the timer's to report
+	}
+	if err := m.Units.Begin(ctx, units.Renew); err != nil {
+		fmt.Fprintf(m.Out, "warning: the certificate is asked for in some minutes: %v\n", err)
+	}
+}

@@ -1,0 +1,127 @@
+// Package renewal decides when a certificate is renewed: a pure function of the
+// certificate, of what its CA suggests, of what failed, and of the time.
+package renewal
+
+import (
+	"cmp"
+	"fmt"
+	"time"
+)
+
+const day = 24 * time.Hour
+
+// Certificate is what counts of one.
+type Certificate struct {
+	NotBefore, NotAfter time.Time
+}
+
+func (c Certificate) lifetime() time.Duration { return c.NotAfter.Sub(c.NotBefore) }
+
+// Window is what a CA suggests (ARI, RFC 9773), with the moment in it that was
+// drawn.
+type Window struct {
+	Start    time.Time `json:"start"`
+	End      time.Time `json:"end"`
+	Selected time.Time `json:"selected"`
+}
+
+// usable says whether the window can be gone by (RFC 9773, 4.2).
+func (w *Window) usable() bool {
+	return w != nil && !w.Start.IsZero() && w.End.After(w.Start) && !w.Selected.Before(w.Start) && !w.Selected.After(w.End)
+}
+
+// Due is when c is renewed, and why then: at the moment drawn from the CA's
+// window, or else when a third of the lifetime is left, half of one that is
+// shorter than ten days. Whatever the CA suggests, the last sixth is not begun.
+func Due(c Certificate, w *Window) (time.Time, string) {
+	floor := c.NotAfter.Add(-c.lifetime() / 6)
+	switch {
+	case w.usable() && w.Selected.Before(floor):
+		return w.Selected, "the CA suggests it"
+	case w.usable():
+		return floor, "the last sixth of the lifetime begins, whatever the CA suggests"
+	case c.lifetime() < 10*day:
+		return c.NotAfter.Add(-c.lifetime() / 2), "half of the lifetime is over"
+	default:
+		return c.NotAfter.Add(-c.lifetime() / 3), "two thirds of the lifetime are over"
+	}
+}
+
+// Action is what there is to do.
+type Action int
+
+// The actions.
+const (
+	Wait     Action = iota // nothing
+	Ask                    // ask the CA when it suggests a renewal
+	Order                  // order a certificate
+	Distrust               // the clock is wrong: do nothing, and say so
+)
+
+// Input is what a decision is made from.
+type Input struct {
+	Now         time.Time
+	Certificate *Certificate // nil: none
+	Change      string       // why the certificate is not the one that is wanted, or empty
+	Window      *Window      // nil: the CA suggested none
+	AskAt       time.Time    // when the CA may be asked again
+	AskedAt     time.Time    // when it was asked
+	Failures    Failures
+}
+
+// Decision is what to do now.
+type Decision struct {
+	Action Action
+	Why    string
+	Next   time.Time // when something will be to do, as far as is known
+}
+
+// Decide says what to do. What the state says of the future is not believed:
+// the clock was put back since.
+func Decide(in Input) Decision {
+	held, waiting := in.Failures.held(in.Now), in.Failures.waiting(in.Now)
+	retry := Decision{Wait, "after " + in.Failures.String(), in.Failures.Next}
+	switch {
+	case in.Certificate == nil || in.Change != "":
+		if waiting {
+			return retry
+		}
+		return Decision{Order, cmp.Or(in.Change, "there is none yet"), in.Now}
+	case in.Now.Before(in.Certificate.NotBefore):
+		return Decision{Distrust, fmt.Sprintf("the clock says %s, which is before the certificate was made (%s)",
+			stamp(in.Now), stamp(in.Certificate.NotBefore)), in.Now}
+	case held:
+		return retry
+	case !in.Now.Before(in.AskAt) || in.AskedAt.After(in.Now):
+		return Decision{Ask, "it is time to ask the CA", in.Now}
+	}
+	due, why := Due(*in.Certificate, in.Window)
+	switch {
+	case in.Now.Before(due):
+		return Decision{Wait, why, earliest(due, in.AskAt)}
+	case waiting:
+		return retry
+	}
+	return Decision{Order, why, in.Now}
+}
+
+func earliest(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// clockTolerance is how far a clock may be from the CA's.
+const clockTolerance = time.Hour
+
+// Clock is an error if the machine's clock and the CA's disagree, so that it
+// cannot be told whether a certificate is due. Either may be the wrong one.
+func Clock(now, ca time.Time) error {
+	if ca.IsZero() || now.Sub(ca).Abs() <= clockTolerance {
+		return nil
+	}
+	return fmt.Errorf("the clock says %s and the CA says %s: nothing is ordered before they agree; see: timedatectl", stamp(now), stamp(ca))
+}
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

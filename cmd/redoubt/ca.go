@@ -1,0 +1,89 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/redoubt-registry/redoubt/appliance"
+)
+
+func caCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "ca",
+		Short: "Hand out the server's CA, and the certificates of clients",
+		Long: `Hand out the server's CA, and the certificates of clients.
+
+The server's CA and the clients' are two: no client can pass for the server. The
+clients' counts where tls.clientAuth.mode is optional or required.`,
+		Args: cobra.NoArgs,
+	}
+	cmd.AddCommand(caTrustCommand(), caClientCommand(), caRevokeCommand(), caListCommand())
+	return cmd
+}
+
+func caTrustCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "trust",
+		Short: "Print the CA that clients check the server with, as PEM; its SHA-256 goes to stderr",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return onMachine(cmd, func(m *appliance.Machine) error { return m.Trust(cmd.ErrOrStderr()) })
+		},
+	}
+}
+
+func caClientCommand() *cobra.Command {
+	var o appliance.ClientOptions
+	cmd := &cobra.Command{
+		Use:   "client NAME --out DIR",
+		Short: "Issue a client certificate, as docker, podman and containerd read it",
+		Long: `Issue a client certificate, as docker, podman and containerd read it.
+
+DIR gets HOST[:PORT]/ with ca.crt, client.cert, client.key and hosts.toml: copy it to
+/etc/docker/certs.d or /etc/containers/certs.d of the client, or name DIR to
+containerd as its config_path. The key is nowhere else; this machine does not keep it.
+
+NAME becomes the certificate's common name, which auth.clientCertificates matches.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.Name = args[0]
+			return onMachine(cmd, func(m *appliance.Machine) error { return m.IssueClient(o) })
+		},
+	}
+	flags := cmd.Flags()
+	flags.IntVar(&o.Days, "days", 90, "how long it is valid, at most 365")
+	flags.StringVar(&o.Out, "out", "", "the `DIR` to write to")
+	flags.BoolVar(&o.PKCS12, "pkcs12", false, "write client.p12 as well, for browsers and Java")
+	flags.StringVar(&o.PasswordFile, "password-file", "", "`FILE` with the password of client.p12 (default: one is made and printed)")
+	if err := cmd.MarkFlagRequired("out"); err != nil {
+		panic(err) // only for a flag that does not exist
+	}
+	return cmd
+}
+
+func caRevokeCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "revoke NAME|SERIAL",
+		Short: "Revoke a client's certificates by its name, or one by its serial number",
+		Long: `Revoke a client's certificates by its name, or one by its serial number.
+
+The registry takes it up within seconds, on connections that are open too.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return onMachine(cmd, func(m *appliance.Machine) error { return m.RevokeClient(args[0]) })
+		},
+	}
+}
+
+func caListCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List the client certificates that were issued",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return onMachine(cmd, func(m *appliance.Machine) error { return m.ListClients(asJSON) })
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
