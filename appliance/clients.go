@@ -2,9 +2,7 @@ package appliance
 
 import (
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -51,9 +49,7 @@ func (m *Machine) Trust(aside io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("cannot read the server's CA: %w", err)
 	}
-	if block, _ := pem.Decode(data); block != nil {
-		fmt.Fprintf(aside, "SHA-256 %X\n", sha256.Sum256(block.Bytes))
-	}
+	fmt.Fprintln(aside, "SHA-256", fingerprint(data))
 	_, err = m.Out.Write(data)
 	return err
 }

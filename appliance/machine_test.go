@@ -370,7 +370,8 @@ func TestFirstApplyThenNothing(t *testing.T) {
 	if after := b.snapshot(); after != before {
 		t.Errorf("the second apply wrote something; before:\n%s\nafter:\n%s", before, after)
 	}
-	if !strings.Contains(b.out.String(), "nothing to do\nhttps://registry.example.com still serves, generation 1\n") {
+	if out := b.out.String(); !strings.Contains(out, "nothing to do\nits CA has the SHA-256 ") ||
+		!strings.HasSuffix(out, "\nhttps://registry.example.com still serves, generation 1\n") {
 		t.Errorf("out:\n%s", &b.out)
 	}
 }

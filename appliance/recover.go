@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/redoubt-registry/redoubt/appliance/config"
@@ -23,6 +25,9 @@ func (m *Machine) keep(ctx context.Context, t target, c change) error {
 	verb := "serves"
 	if !c.done {
 		verb = "still serves"
+	}
+	if data, err := os.ReadFile(filepath.Join(m.Root, serverCA(t))); err == nil && serverCA(t) != "" {
+		fmt.Fprintln(m.Out, "its CA has the SHA-256", fingerprint(data)) // for who sees the console alone
 	}
 	fmt.Fprintf(m.Out, "%s %s, generation %d\n", address(t.cfg), verb, g.Number)
 	return m.forgive(ctx)

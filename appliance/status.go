@@ -132,12 +132,20 @@ func (m *Machine) certificateStatus(now target) *status.Certificate {
 	if file == "" {
 		return c
 	}
-	data, err := os.ReadFile(filepath.Join(m.Root, file))
-	if block, _ := pem.Decode(data); err == nil && block != nil {
+	data, _ := os.ReadFile(filepath.Join(m.Root, file)) // none has no fingerprint
+	if c.Fingerprint = fingerprint(data); c.Fingerprint != "" {
 		c.Authority = file
-		c.Fingerprint = fmt.Sprintf("%X", sha256.Sum256(block.Bytes))
 	}
 	return c
+}
+
+// fingerprint is the SHA-256 of the first certificate in PEM data, or nothing.
+func fingerprint(data []byte) string {
+	block, _ := pem.Decode(data)
+	if block == nil {
+		return ""
+	}
+	return fmt.Sprintf("%X", sha256.Sum256(block.Bytes))
 }
 
 // storageStatus looks at the directory of the images without writing to it.

@@ -145,7 +145,8 @@ source "qemu" "vm" {
   ssh_username         = "packer"
   ssh_private_key_file = var.ssh_key
   ssh_timeout          = "20m"
-  shutdown_command     = "sudo systemctl poweroff"
+  # The last login: this removes the user as well.
+  shutdown_command = "sudo /bin/sh /tmp/seal.sh"
   shutdown_timeout     = "10m"
 }
 
@@ -185,11 +186,12 @@ build {
     }
   }
 
-  # A machine that was booted knows things that an image must not.
-  provisioner "shell" {
-    only            = ["qemu.vm"]
-    script          = "${path.root}/seal.sh"
-    execute_command = "chmod +x {{.Path}}; sudo {{.Vars}} {{.Path}}"
+  # A machine that was booted knows things that an image must not. The script
+  # runs as the machine's shutdown_command.
+  provisioner "file" {
+    only        = ["qemu.vm"]
+    source      = "${path.root}/seal.sh"
+    destination = "/tmp/seal.sh"
   }
 
   post-processor "checksum" {

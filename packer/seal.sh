@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes a booted machine an image again: no identity, keys, logs or users of the
-# build stay. The user who runs this goes too, so it is the last thing to run.
+# Makes a booted machine an image again, and ends it: no identity, keys, logs or
+# users of the build stay. The user who runs this goes too.
 set -eu
 cloud-init clean --logs --machine-id --seed
 : >/etc/machine-id
@@ -11,3 +11,4 @@ find /var/log -type f -delete
 userdel --force --remove packer 2>/dev/null || :
 rm -f /etc/passwd- /etc/group- /etc/shadow- /etc/gshadow- /etc/subuid- /etc/subgid-
 sync
+systemctl poweroff --no-block

@@ -100,11 +100,13 @@ func (ca *CA) PEM() []byte {
 	return out
 }
 
-// chain is what a server sends after its own certificate: the authorities
-// between it and the root, which clients have.
+// chain is what a server sends after its own certificate: its authority, and
+// those between that and the root, which clients have. The authority is sent
+// even where it is the root: who has not got it can take it from a handshake and
+// compare it with what the machine's console says.
 func (ca *CA) chain() []byte {
-	var out []byte
-	for _, c := range append([]*x509.Certificate{ca.Certificate}, ca.above...) {
+	out := certificatePEM(ca.Certificate.Raw)
+	for _, c := range ca.above {
 		if !bytes.Equal(c.RawSubject, c.RawIssuer) {
 			out = append(out, certificatePEM(c.Raw)...)
 		}

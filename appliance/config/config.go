@@ -229,7 +229,7 @@ type Alerts struct {
 
 // Firewall is what local processes may reach.
 type Firewall struct {
-	Metadata string `yaml:"metadata" jsonschema_description:"Who may read the cloud's metadata service. Only root-only is supported yet."`
+	Metadata string `yaml:"metadata" jsonschema_description:"Not supported yet: who may read the metadata service of the cloud. The registry cannot in any case."`
 }
 
 // Variable is one REGISTRY_* setting in the stock registry's own words.

@@ -149,7 +149,7 @@ func TestPageOfCompanyCA(t *testing.T) {
 }
 
 // pageHash is of a password that nobody knows.
-const pageHash = "$2y$10$P/zpZWp6pGnbtrwxHxRbX.VAvr2mH4OIYMqwyyjp2NzgV.LXYZAXm"
+const pageHash = "$2y$10$46fuOnZ0yhU7zoCppGvza.nofj4NOpWKMNvUtY5E2ICLu9wRj7g9S"
 
 func TestPageOfAddress(t *testing.T) {
 	s := boot(t)
