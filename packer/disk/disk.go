@@ -30,7 +30,7 @@ func Packages() []string {
 type Spec struct {
 	Tools       string // the tools tree
 	Work        string // a directory with root/ (the root's files), kernel and initrd in it; Build adds to it
-	Definitions string // a directory of systemd-repart definitions; @VERSION@ is replaced, sources are /work/root and /work/esp
+	Definitions string // a directory of systemd-repart definitions; @VERSION@ is replaced, sources are /build/root and /build/esp
 	Name        string // directory on the ESP and name of the boot entry
 	Title       string // what a boot menu shows
 	Version     string
@@ -53,10 +53,10 @@ func Build(ctx context.Context, s Spec) (string, error) {
 func (s Spec) tool(ctx context.Context, argv ...string) ([]byte, error) {
 	box := sandbox.Sandbox{
 		Root:  s.Tools,
-		Binds: []sandbox.Bind{{Source: s.Work, Target: "/work"}},
+		Binds: []sandbox.Bind{{Source: s.Work, Target: "/build"}},
 		Env: []string{
 			"SOURCE_DATE_EPOCH=" + strconv.FormatInt(s.Epoch, 10),
-			"TMPDIR=/work/tmp",
+			"TMPDIR=/build/tmp",
 			// The directory hash would be seeded at random.
 			"SYSTEMD_REPART_MKFS_OPTIONS_EXT4=-E hash_seed=" + s.uuid("hash"),
 		},
@@ -93,7 +93,7 @@ func partition(ctx context.Context, s Spec) error {
 	}
 	out, err := s.tool(ctx, "systemd-repart", "--empty=create", "--offline=yes", "--dry-run=no",
 		"--sector-size=512", "--seed="+s.uuid("disk"), "--size="+strconv.FormatInt(s.Size, 10),
-		"--definitions=/work/repart.d", "--json=short", "/work/disk.raw")
+		"--definitions=/build/repart.d", "--json=short", "/build/disk.raw")
 	if err != nil {
 		return err
 	}
@@ -130,7 +130,7 @@ func (s Spec) definitions(dir string) error {
 func (s Spec) embed(ctx context.Context, bios part) error {
 	const dir = "/usr/lib/grub/i386-pc"
 	// The prefix without a disk is the disk that the BIOS booted from.
-	_, err := s.tool(ctx, "grub-mkimage", "-O", "i386-pc", "-d", dir, "-p", "(,gpt2)/grub", "-o", "/work/core.img",
+	_, err := s.tool(ctx, "grub-mkimage", "-O", "i386-pc", "-d", dir, "-p", "(,gpt2)/grub", "-o", "/build/core.img",
 		"biosdisk", "part_gpt", "fat", "linux", "normal", "configfile", "echo", "test", "serial", "terminal", "reboot", "sleep", "ls", "cat")
 	if err != nil {
 		return err
@@ -157,7 +157,7 @@ func (s Spec) embed(ctx context.Context, bios part) error {
 // compress writes the qcow2: not preallocated, zstd, large clusters.
 func compress(ctx context.Context, s Spec) error {
 	_, err := s.tool(ctx, "qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-c",
-		"-o", "compat=1.1,compression_type=zstd,cluster_size=512k", "/work/disk.raw", "/work/disk.qcow2")
+		"-o", "compat=1.1,compression_type=zstd,cluster_size=512k", "/build/disk.raw", "/build/disk.qcow2")
 	return err
 }
 
