@@ -147,7 +147,7 @@ source "qemu" "vm" {
   ssh_timeout          = "20m"
   # The last login: this removes the user as well.
   shutdown_command = "sudo /bin/sh /tmp/seal.sh"
-  shutdown_timeout     = "10m"
+  shutdown_timeout = "10m"
 }
 
 # Debian as the appliance needs it, without Redoubt.
