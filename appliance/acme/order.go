@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/mholt/acmez/v3"
@@ -22,7 +23,7 @@ const maxOrder = 12 * time.Hour
 func (t *tick) begin(ctx context.Context, profile string) error {
 	m := t.memory
 	age := t.now.Sub(m.began())
-	if o := m.Order; o != nil && (age < 0 || age > maxOrder || o.Profile != profile || !sameNames(o.Names, t.Want.Names)) {
+	if o := m.Order; o != nil && (age < 0 || age > maxOrder || o.Profile != profile || !slices.Equal(o.Names, t.Want.Names)) {
 		m.Order = nil
 	}
 	if m.Order == nil {
@@ -41,18 +42,6 @@ func (m *Memory) began() time.Time {
 		return time.Time{}
 	}
 	return m.Order.Began
-}
-
-func sameNames(a, b []string) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i] != b[i] {
-			return false
-		}
-	}
-	return true
 }
 
 // order makes the order at the CA, or takes up the one that was begun.

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -210,7 +211,7 @@ func (c *Clients) current() *trust {
 	}
 	c.looked = time.Now()
 	seen, err := c.stat()
-	if err == nil && same(seen, c.seen) {
+	if err == nil && slices.Equal(seen, c.seen) {
 		return c.known
 	}
 	var t *trust
@@ -236,18 +237,6 @@ func (c *Clients) settle(seen []stamp) {
 			c.seen = nil // look again: a second edit may not show
 		}
 	}
-}
-
-func same(a, b []stamp) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i] != b[i] {
-			return false
-		}
-	}
-	return true
 }
 
 func (c *Clients) stat() ([]stamp, error) {
