@@ -1,6 +1,7 @@
 package debian
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -41,7 +42,8 @@ func Seal(root string) error {
 		return err
 	}
 	// Empty, not absent: systemd keeps the identity that it makes here.
-	if err := os.WriteFile(filepath.Join(root, "etc/machine-id"), nil, 0o444); err != nil {
+	id := filepath.Join(root, "etc/machine-id")
+	if err := errors.Join(os.WriteFile(id, nil, 0o444), os.Chmod(id, 0o444)); err != nil {
 		return fmt.Errorf("cannot empty the machine's identity: %w", err)
 	}
 	// Newer than all in /usr: the first boot need not rebuild its caches.

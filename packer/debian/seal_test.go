@@ -44,7 +44,7 @@ func TestSeal(t *testing.T) {
 			t.Errorf("%s is gone: %v", p, err)
 		}
 	}
-	if info, err := os.Stat(filepath.Join(root, "etc/machine-id")); err != nil || info.Size() != 0 {
+	if info, err := os.Stat(filepath.Join(root, "etc/machine-id")); err != nil || info.Size() != 0 || info.Mode() != 0o444 {
 		t.Errorf("the machine's identity: %v, %v", info, err)
 	}
 }

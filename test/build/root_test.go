@@ -164,8 +164,10 @@ func facts(t *testing.T, root string, paths []string) map[string]string {
 // TestSameOverSSH builds in a booted machine, over SSH, and compares with the
 // image what the provisioners did in both.
 func TestSameOverSSH(t *testing.T) {
-	if out, err := command(t, nil, "scripts/image-vm"); err != nil {
-		t.Fatal(out)
+	for _, script := range []string{"scripts/image", "scripts/image-vm"} {
+		if out, err := command(t, nil, script); err != nil {
+			t.Fatal(out)
+		}
 	}
 	native, booted := mount(t, image(t)), mount(t, filepath.Join(repo, ".cache/vm/redoubt-vm.qcow2"))
 	bu, err := os.ReadFile(filepath.Join(repo, "butane/appliance.bu"))
