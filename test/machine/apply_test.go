@@ -175,7 +175,7 @@ func TestNoData(t *testing.T) {
 	m := machine.Boot(t, append(append(machine.Network(), missing), machine.Seed(userData(hash(t)))...)...)
 	s := &site{t: t, Machine: m}
 	s.awaitApply()
-	s.transport = s.Transport()
+	s.transport = s.Stranger() // there is no CA to trust
 	const reason = "the data partition: it is not mounted on /var/lib/redoubt"
 	answer, err := s.Get(s.transport, at("/v2/"))
 	if err != nil || answer.Status != http.StatusServiceUnavailable || !strings.Contains(answer.Body, reason) {

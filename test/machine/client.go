@@ -24,8 +24,12 @@ func (m *Machine) CA() *x509.CertPool {
 // connects to the machine, at the URL's port, and trusts its authority alone.
 func (m *Machine) Transport() *http.Transport {
 	m.t.Helper()
+	return m.transport(&tls.Config{RootCAs: m.CA(), MinVersion: tls.VersionTLS12})
+}
+
+func (m *Machine) transport(config *tls.Config) *http.Transport {
 	tr := &http.Transport{
-		TLSClientConfig:   &tls.Config{RootCAs: m.CA(), MinVersion: tls.VersionTLS12},
+		TLSClientConfig:   config,
 		ForceAttemptHTTP2: true,
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 			_, port, err := net.SplitHostPort(address)
@@ -37,6 +41,12 @@ func (m *Machine) Transport() *http.Transport {
 	}
 	m.t.Cleanup(tr.CloseIdleConnections)
 	return tr
+}
+
+// Stranger is a Transport that trusts whatever answers.
+func (m *Machine) Stranger() *http.Transport {
+	m.t.Helper()
+	return m.transport(&tls.Config{InsecureSkipVerify: true})
 }
 
 // Answer is a response that was read to its end.
