@@ -53,8 +53,8 @@ func run(ctx context.Context, p *program, env func(string) string) {
 	fmt.Printf(`Pebble runs on this machine's loopback, until Ctrl-C. In another terminal:
 
   make up USER_DATA=%s HTTP_PORT=%d
-  curl --cacert %s https://localhost:8443/v2/ -u 'alice:correct horse'
-`, userData, port, issuer)
+  make down
+`, userData, port)
 	<-ctx.Done()
 }
 
