@@ -210,7 +210,7 @@ func (w *world) docker(t *testing.T) {
 		"--pidfile="+w.dir+"/docker.pid", "--host=unix://"+w.dir+"/docker.sock",
 		"--bridge=none", "--iptables=false", "--ip-masq=false")
 	cmd.Stdout, cmd.Stderr = log, log
-	ended := w.keep(t, cmd)
+	ended := keep(t, cmd)
 	t.Cleanup(func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		select {
@@ -236,7 +236,7 @@ func (w *world) docker(t *testing.T) {
 
 // keep starts a daemon that dies with the test's process, and answers when it has
 // ended.
-func (w *world) keep(t *testing.T, cmd *exec.Cmd) <-chan struct{} {
+func keep(t *testing.T, cmd *exec.Cmd) <-chan struct{} {
 	t.Helper()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	ended, started := make(chan struct{}), make(chan error)

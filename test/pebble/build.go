@@ -5,12 +5,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"syscall"
-	"testing"
 )
 
 // build makes Pebble and its challenge test server from their module, once for
 // all packages, and returns their directory. What is up to date costs little.
-func build(t testing.TB) string {
+func build(t Owner) string {
 	t.Helper()
 	repo := repository(t)
 	dir := filepath.Join(repo, ".cache", "tools")
@@ -36,7 +35,7 @@ func build(t testing.TB) string {
 }
 
 // repository is the directory of the main module's go.mod.
-func repository(t testing.TB) string {
+func repository(t Owner) string {
 	t.Helper()
 	dir, err := os.Getwd()
 	if err != nil {

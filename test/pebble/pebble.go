@@ -4,6 +4,7 @@ package pebble
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -24,7 +25,6 @@ import (
 	"runtime"
 	"strconv"
 	"syscall"
-	"testing"
 	"time"
 )
 
@@ -36,6 +36,7 @@ type Options struct {
 	EAB       map[string]string                                                    // key identifiers with their MAC keys: a binding is required
 	Block     []string                                                             // names that it refuses
 	Address   string                                                               // of the DNS answers; empty: 127.0.0.1
+	Seen      string                                                               // its own address, where that is another one for its clients
 	Network   int                                                                  // a process whose network namespace it runs in; 0: this one's
 	Dial      func(ctx context.Context, network, address string) (net.Conn, error) // into that
 }
@@ -46,11 +47,20 @@ type Profile struct {
 	ValidityPeriod int    `json:"validityPeriod"` // seconds
 }
 
+// Owner is what a CA belongs to and ends with: a test, or a program.
+type Owner interface {
+	Helper()
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+	Cleanup(f func())
+	TempDir() string
+}
+
 // CA is a running Pebble.
 type CA struct {
 	Directory string // its URL
 	Roots     string // PEM that its server's certificate is checked with
-	t         testing.TB
+	t         Owner
 	options   Options
 	dir       string
 	port      int
@@ -59,21 +69,17 @@ type CA struct {
 	end       func() // of Pebble
 }
 
-// Start starts a CA that ends with the test.
-func Start(t testing.TB, o Options) *CA {
+// Start starts a CA that ends with its owner.
+func Start(t Owner, o Options) *CA {
 	t.Helper()
 	tools := build(t)
 	c := &CA{t: t, options: o, dir: t.TempDir(), port: FreePort(t), manage: FreePort(t), dns: FreePort(t)}
 	if o.HTTPPort == 0 {
 		c.options.HTTPPort = FreePort(t)
 	}
-	c.Directory = "https://127.0.0.1:" + strconv.Itoa(c.port) + "/dir"
+	c.Directory = "https://" + net.JoinHostPort(cmp.Or(o.Seen, "127.0.0.1"), strconv.Itoa(c.port)) + "/dir"
 	c.certify()
-	address := o.Address
-	if address == "" {
-		address = "127.0.0.1"
-	}
-	c.run(exec.Command(filepath.Join(tools, "pebble-challtestsrv"), "-defaultIPv4", address, "-defaultIPv6", "",
+	c.run(exec.Command(filepath.Join(tools, "pebble-challtestsrv"), "-defaultIPv4", cmp.Or(o.Address, "127.0.0.1"), "-defaultIPv6", "",
 		"-dnsserver", "127.0.0.1:"+strconv.Itoa(c.dns), "-management", "127.0.0.1:"+strconv.Itoa(FreePort(t)),
 		"-http01", "", "-https01", "", "-tlsalpn01", "", "-doh", ""))
 	c.Restart()
@@ -100,8 +106,9 @@ func (c *CA) Restart() {
 	cmd.Env = append(os.Environ(), "PEBBLE_VA_NOSLEEP=1", "PEBBLE_WFE_NONCEREJECT="+strconv.Itoa(c.options.BadNonces))
 	c.end = c.run(cmd)
 	client := c.Client()
+	directory := "https://127.0.0.1:" + strconv.Itoa(c.port) + "/dir"
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		response, err := client.Get(c.Directory)
+		response, err := client.Get(directory)
 		if err == nil {
 			response.Body.Close()
 			return
@@ -142,7 +149,7 @@ func (c *CA) config() []byte {
 	return data
 }
 
-// run starts a program that ends with the test, or when end is called.
+// run starts a program that ends with the owner, or when end is called.
 func (c *CA) run(cmd *exec.Cmd) (end func()) {
 	c.t.Helper()
 	log, err := os.OpenFile(filepath.Join(c.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -247,6 +254,9 @@ func (c *CA) certify() {
 		IsCA: true, BasicConstraintsValid: true, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
 	}
+	if seen := net.ParseIP(c.options.Seen); seen != nil {
+		template.IPAddresses = append(template.IPAddresses, seen)
+	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
 		c.t.Fatal(err)
@@ -266,7 +276,7 @@ func (c *CA) certify() {
 }
 
 // FreePort is a port on which nobody listens.
-func FreePort(t testing.TB) int {
+func FreePort(t Owner) int {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

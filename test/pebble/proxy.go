@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"strings"
 	"sync"
-	"testing"
 )
 
 // Proxy stands in front of a CA and answers in its place what a test says.
@@ -25,7 +24,7 @@ type Proxy struct {
 }
 
 // Front starts a proxy in front of c.
-func Front(t testing.TB, c *CA) *Proxy {
+func Front(t Owner, c *CA) *Proxy {
 	t.Helper()
 	target, err := url.Parse(c.Directory)
 	if err != nil {

@@ -19,10 +19,10 @@ import (
 // caFile is the CA's name in the machine's directory.
 const caFile = "ca.crt"
 
-// authority is the machine's own CA.
+// authority is the CA that the machine's clients must trust.
 type authority struct {
-	fingerprint string // SHA-256, in hexadecimal
-	proof       string // how we know that it is the machine's
+	fingerprint string // SHA-256, in hexadecimal; empty: we have not got it
+	proof       string // how we know that it is the machine's, or why we have not got it
 }
 
 // fetchCA takes the CA's certificate from what the machine sends in a TLS

@@ -30,10 +30,11 @@ type settings struct {
 	port     int    // PORT: of 127.0.0.1, leads to the guest's 443
 	httpPort int    // HTTP_PORT: leads to 80; 0 for none
 	sshPort  int    // SSH_PORT: leads to 22; 0 for none
+	shell    bool   // UP_SHELL=1: with the tests' shell
 }
 
 func readSettings(env func(string) string) (settings, error) {
-	s := settings{dir: ".cache/up", userData: exampleData, force: env("FORCE") != "", port: 8443}
+	s := settings{dir: ".cache/up", userData: exampleData, force: env("FORCE") != "", port: 8443, shell: env("UP_SHELL") != ""}
 	if dir := env("UP_DIR"); dir != "" {
 		s.dir = dir
 	}
@@ -100,19 +101,29 @@ func modified(path string) int64 {
 	return info.ModTime().UnixNano()
 }
 
+// document is what is read here of the user-data.
+type document struct {
+	Redoubt struct {
+		Auth struct {
+			Users []struct{ Name string }
+		}
+		TLS struct{ Mode string }
+	}
+}
+
 // firstUser is a user that the user-data lets in, or NAME.
 func firstUser(userData []byte) string {
-	var doc struct {
-		Redoubt struct {
-			Auth struct {
-				Users []struct{ Name string }
-			}
-		}
-	}
+	var doc document
 	if err := yaml.Unmarshal(userData, &doc); err != nil || len(doc.Redoubt.Auth.Users) == 0 {
 		return "NAME"
 	}
 	return doc.Redoubt.Auth.Users[0].Name
+}
+
+// public tells whether a public CA is asked for the certificate.
+func public(userData []byte) bool {
+	var doc document
+	return yaml.Unmarshal(userData, &doc) == nil && doc.Redoubt.TLS.Mode == "acme"
 }
 
 // password is how the login line gets the password: the example's is no secret.

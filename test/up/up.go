@@ -46,17 +46,34 @@ func up(ctx context.Context, out io.Writer, s settings) error {
 		return err
 	}
 	fmt.Fprintf(out, "Booting %s with %s: %s.\n", qcow2, strings.ToUpper(string(accel)), why)
-	m := vm.Machine{Dir: s.dir, Image: qcow2, Accel: accel, Forwards: s.forwards(), Detached: true}
+	m := vm.Machine{Dir: s.dir, Image: qcow2, Accel: accel, Forwards: s.forwards(), Detached: true, Shell: s.shell}
 	v, err := boot(ctx, out, m, s, data)
 	if err != nil {
 		return err
 	}
-	ca, err := fetchCA(v, s)
+	ca, err := trust(ctx, out, v, s, data)
 	if err != nil {
 		return err
 	}
 	describe(out, s, data, ca, v.Age())
 	return nil
+}
+
+// trust answers the CA that clients must trust, once a public certificate is there
+// if one was asked for.
+func trust(ctx context.Context, out io.Writer, v *vm.VM, s settings, data []byte) (authority, error) {
+	if !public(data) {
+		return fetchCA(v, s)
+	}
+	chain, err := awaitPublic(ctx, out, v, s)
+	if errors.Is(err, errNoPublic) {
+		fmt.Fprintf(out, "%v: the machine's own CA serves on.\n", err)
+		return fetchCA(v, s)
+	}
+	if err != nil {
+		return authority{}, err
+	}
+	return issuer(chain, s)
 }
 
 // boot starts the machine and waits for its registry. A kernel that panics gets
@@ -189,20 +206,26 @@ func describe(out io.Writer, s settings, data []byte, ca authority, took time.Du
 	fmt.Fprintf(out, `
 The registry is up at https://%[1]s after %[2]s. Log in, push and pull:
 
-%[10]s  %[3]sdocker login %[1]s -u %[4]s%[5]s
+%[6]s  %[3]sdocker login %[1]s -u %[4]s%[5]s
   tar -c README.md | docker import - %[1]s/demo/hello:1
   docker push %[1]s/demo/hello:1
   docker pull %[1]s/demo/hello:1
 
-Its CA is in %[6]s (SHA-256 %[7]s, %[8]s).
+`, at, took, password(data), firstUser(data), stdin(data), startDocker())
+	if ca.fingerprint == "" {
+		fmt.Fprintf(out, "Its certificate is %s.\n", ca.proof)
+	} else {
+		fmt.Fprintf(out, `Its CA is in %[1]s (SHA-256 %[2]s, %[3]s).
 docker does not check the certificate of a loopback address. For other clients, and other machines:
 
-  mkdir -p /etc/docker/certs.d/%[1]s && cp %[6]s /etc/docker/certs.d/%[1]s/ca.crt
-  mkdir -p /etc/containers/certs.d/%[1]s && cp %[6]s /etc/containers/certs.d/%[1]s/ca.crt
+  mkdir -p /etc/docker/certs.d/%[4]s && cp %[1]s /etc/docker/certs.d/%[4]s/ca.crt
+  mkdir -p /etc/containers/certs.d/%[4]s && cp %[1]s /etc/containers/certs.d/%[4]s/ca.crt
 
-What the machine says on its console: %[9]s
+`, file, ca.fingerprint, ca.proof, at)
+	}
+	fmt.Fprintf(out, `What the machine says on its console: %s
 make down stops it and keeps its images; make clean forgets it.
-`, at, took, password(data), firstUser(data), stdin(data), file, ca.fingerprint, ca.proof, filepath.Join(s.dir, "serial.log"), startDocker())
+`, filepath.Join(s.dir, "serial.log"))
 }
 
 // startDocker is a line that starts docker's daemon, where none answers.
