@@ -24,7 +24,7 @@ const data = "/data"
 
 func main() {
 	fmt.Println("guest failed:", run()) // it returns for nothing else
-	time.Sleep(time.Hour) // process 1 must not end
+	time.Sleep(time.Hour)               // process 1 must not end
 }
 
 func run() error {
