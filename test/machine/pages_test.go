@@ -20,7 +20,7 @@ var fence = regexp.MustCompile("(?ms)^```(yaml|sh)\n(.*?)^```")
 // shims stand for what the clients' desk has not: a way into the machine by SSH,
 // and a place of their own for podman's images.
 const shims = `set -e
-mkdir "$1/bin" "$1/home/work"
+mkdir "$1/bin" "$1/home/here"
 cat >"$1/bin/scp" <<'END'
 #!/bin/sh -e
 [ "$1" != -r ] || shift
@@ -91,7 +91,7 @@ func (p *page) read(t *testing.T, file string) {
 			d := p.desk
 			out, err := d.try("env", "PATH="+d.dir+"/bin:/usr/sbin:/usr/bin:/sbin:/bin", "CONTAINERD_SNAPSHOTTER=native",
 				"CONTAINERD_ADDRESS="+d.dir+"/exec/containerd/containerd.sock", "CONTAINERD_NAMESPACE=test",
-				"sh", "-ec", "cd "+d.dir+"/home/work\n"+code)
+				"sh", "-ec", "cd "+d.dir+"/home/here\n"+code)
 			if err != nil {
 				t.Fatalf("%s:\n%s%v\n%s\n%s", file, code, err, out, d.daemonLog())
 			}
@@ -124,7 +124,7 @@ func TestPageOfClientCertificates(t *testing.T) {
 func TestPageOfCompanyCA(t *testing.T) {
 	s := boot(t)
 	p := s.page(t)
-	work := p.desk.dir + "/home/work"
+	work := p.desk.dir + "/home/here"
 	ca := p.companyCA(t)
 	p.replace = strings.NewReplacer("subjectAltName=DNS:registry.example.com", "subjectAltName=DNS:registry.example.com,IP:"+machine.Address)
 	p.before["scp tls.crt"] = func() {
@@ -157,7 +157,7 @@ func TestPageOfAddress(t *testing.T) {
 	p.replace = strings.NewReplacer("203.0.113.10", machine.Address, pageHash, s.aliceHash)
 	s.configure("aliases.yaml", "aliases: []\n") // one of them is the address
 	p.desk.run(t, "docker", "load", "--quiet", "--input", p.desk.archive(t, machine.Address+"/team/app:1"))
-	if err := os.WriteFile(p.desk.dir+"/home/work/password", []byte(alicePassword), 0o600); err != nil {
+	if err := os.WriteFile(p.desk.dir+"/home/here/password", []byte(alicePassword), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	p.read(t, "ip-address.md")
