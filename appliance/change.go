@@ -176,9 +176,13 @@ func (m *Machine) act(ctx context.Context, p plan.Plan) error {
 			return err
 		}
 	}
-	if len(start) > 0 {
-		if err := m.Units.Start(ctx, start...); err != nil {
+	for _, unit := range start {
+		err := m.Units.Start(ctx, unit)
+		if err != nil && unit != units.Redis {
 			return err
+		}
+		if err != nil { // it costs time and no image, and systemd goes on trying
+			fmt.Fprintf(m.Out, "warning: the registry serves without its cache: %v\n", err)
 		}
 	}
 	states, err := m.Units.States(ctx, units.Registry)

@@ -58,17 +58,18 @@ func TestMain(m *testing.M) {
 // registry stands for systemd and the registry: it records what it is asked,
 // and answers on port 443 as the files in root say, with the certificate there.
 type registry struct {
-	t      *testing.T
-	root   string
-	mu     sync.Mutex
-	calls  []string
-	runs   map[string]bool
-	server *http.Server
-	status string // what the registry says of its last reload
-	read   string // what registry.yml was when it was last read
-	failed bool   // the apply at boot has failed
-	noData bool   // the data partition is not mounted
-	crash  bool   // panic instead of acting, as a power cut does
+	t       *testing.T
+	root    string
+	mu      sync.Mutex
+	calls   []string
+	runs    map[string]bool
+	server  *http.Server
+	status  string // what the registry says of its last reload
+	read    string // what registry.yml was when it was last read
+	failed  bool   // the apply at boot has failed
+	noCache bool   // Redis does not start
+	noData  bool   // the data partition is not mounted
+	crash   bool   // panic instead of acting, as a power cut does
 }
 
 func (r *registry) Run(_ context.Context, reload bool, actions []tree.Reader) error {
@@ -87,6 +88,9 @@ func (r *registry) Run(_ context.Context, reload bool, actions []tree.Reader) er
 
 func (r *registry) Start(_ context.Context, names ...string) error {
 	for _, n := range names {
+		if r.noCache && n == units.Redis {
+			return &systemd.JobError{Verb: "start", Unit: n, Job: "timeout"}
+		}
 		r.calls = append(r.calls, "start "+n)
 		r.load(n)
 	}
@@ -697,6 +701,21 @@ var errBus = errors.New("no bus")
 type brokenUnits struct{ *registry }
 
 func (brokenUnits) States(context.Context, ...string) ([]systemd.State, error) { return nil, errBus }
+
+func TestRedisThatDoesNotStartTakesNothingAway(t *testing.T) {
+	b := newBox(t)
+	b.userData(good)
+	b.registry.noCache = true
+	if err := b.machine().Apply(t.Context(), appliance.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if !b.exists("run/redoubt/registry.yml") || b.exists("run/redoubt/maintenance.json") {
+		t.Error("the machine does not serve")
+	}
+	if !strings.Contains(b.out.String(), "warning: the registry serves without its cache") {
+		t.Errorf("out:\n%s", &b.out)
+	}
+}
 
 func TestWithoutTheDataPartitionNothingIsWrittenOnIt(t *testing.T) {
 	b := newBox(t)
