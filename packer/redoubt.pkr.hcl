@@ -106,7 +106,7 @@ source "redoubt-debian" "root" {
   ]
   # After a panic the machine starts again; both consoles tell what happens; a
   # slow disk is waited for.
-  kernel_options  = "rw console=tty0 console=ttyS0,115200 panic=10 rootdelay=120 quiet"
+  kernel_options  = "rw console=tty0 console=ttyS0,115200 panic=10 quiet"
   partitions      = "${path.root}/repart.d"
   disk_size       = 10
   cache_directory = var.cache
