@@ -104,8 +104,7 @@ source "redoubt-debian" "root" {
     "virtio_pci", "virtio_blk", "virtio_scsi", "nvme", "ahci", "ata_piix", "sd_mod", "sr_mod", "isofs",
     "vmw_pvscsi", "hv_vmbus", "hv_storvsc", "xen_blkfront",
   ]
-  # After a panic the machine starts again; both consoles tell what happens; a
-  # slow disk is waited for.
+  # After a panic the machine starts again; both consoles tell what happens.
   kernel_options  = "rw console=tty0 console=ttyS0,115200 panic=10 quiet"
   partitions      = "${path.root}/repart.d"
   disk_size       = 10
