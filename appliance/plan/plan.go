@@ -119,15 +119,7 @@ func order(readers []tree.Reader) []tree.Reader {
 	for unit, verb := range verbs {
 		actions = append(actions, tree.Reader{Unit: unit, Verb: verb})
 	}
-	slices.SortFunc(actions, func(a, b tree.Reader) int {
-		if isSocket(a.Unit) != isSocket(b.Unit) {
-			if isSocket(a.Unit) {
-				return -1
-			}
-			return 1
-		}
-		return cmp.Compare(a.Unit, b.Unit)
-	})
+	slices.SortFunc(actions, tree.CompareReaders)
 	return actions
 }
 

@@ -204,15 +204,7 @@ func order(actions []tree.Reader) []tree.Reader {
 	for unit, verb := range verbs {
 		merged = append(merged, tree.Reader{Unit: unit, Verb: verb})
 	}
-	slices.SortFunc(merged, func(a, b tree.Reader) int {
-		if isSocket(a.Unit) != isSocket(b.Unit) {
-			if isSocket(a.Unit) {
-				return -1
-			}
-			return 1
-		}
-		return strings.Compare(a.Unit, b.Unit)
-	})
+	slices.SortFunc(merged, tree.CompareReaders)
 	return merged
 }
 

@@ -63,6 +63,18 @@ type Reader struct {
 	Verb Verb   `json:"verb"`
 }
 
+// CompareReaders orders units as they must act: sockets first, since a service
+// must not come up on a socket that is about to go, then by name.
+func CompareReaders(a, b Reader) int {
+	socket := func(r Reader) int {
+		if strings.HasSuffix(r.Unit, ".socket") {
+			return 0
+		}
+		return 1
+	}
+	return cmp.Or(cmp.Compare(socket(a), socket(b)), cmp.Compare(a.Unit, b.Unit))
+}
+
 // File is one thing at one path. Its kind is in Mode: a regular file, a
 // directory (fs.ModeDir, no Data) or a symbolic link (fs.ModeSymlink, Data is
 // the target).
