@@ -13,8 +13,8 @@ type Secret string
 type Config struct {
 	Hostname      string         `yaml:"hostname" jsonschema:"required,minLength=1,maxLength=253" jsonschema_description:"The name or the IP address that clients use. The only required key."`
 	Aliases       []string       `yaml:"aliases" jsonschema_description:"Further names and IP addresses of this machine; the certificate has them too."`
-	Nodes         int            `yaml:"nodes" jsonschema:"minimum=1" jsonschema_description:"How many machines serve the same storage."`
-	HTTPSecret    Secret         `yaml:"httpSecret" jsonschema_description:"Signs the state of uploads. Made and kept by the machine when empty."`
+	Nodes         int            `yaml:"nodes" jsonschema:"minimum=1" jsonschema_description:"How many machines serve the same storage. More than one need a bucket, the same httpSecret, and a certificate that they share."`
+	HTTPSecret    Secret         `yaml:"httpSecret" jsonschema_description:"Signs the state of uploads. Made and kept by the machine when empty; several machines need the same."`
 	Listen        Listen         `yaml:"listen" jsonschema_description:"What the registry answers on."`
 	TLS           TLS            `yaml:"tls" jsonschema_description:"Where the server's certificate comes from."`
 	Auth          Auth           `yaml:"auth" jsonschema_description:"Who may use the registry."`
@@ -130,7 +130,7 @@ type Rule struct {
 // Storage is where images live: exactly one of its fields is set.
 type Storage struct {
 	Filesystem *Filesystem `yaml:"filesystem" jsonschema_description:"A directory of this machine."`
-	S3         *S3         `yaml:"s3" jsonschema_description:"Not supported yet: a bucket."`
+	S3         *S3         `yaml:"s3" jsonschema_description:"A bucket of an S3-compatible service."`
 }
 
 // Filesystem keeps images in a directory.
@@ -138,30 +138,35 @@ type Filesystem struct {
 	Root string `yaml:"root" jsonschema:"minLength=2" jsonschema_description:"The directory, an absolute path."`
 }
 
-// S3 keeps images in a bucket.
+// S3 keeps images in a bucket. Either both keys are set or IAMRole is.
 type S3 struct {
-	Bucket    string `yaml:"bucket" jsonschema_description:"The bucket's name."`
-	Region    string `yaml:"region" jsonschema_description:"The bucket's region."`
-	Endpoint  string `yaml:"endpoint" jsonschema_description:"URL of a service other than AWS."`
-	AccessKey Secret `yaml:"accessKey" jsonschema_description:"Access key ID."`
-	SecretKey Secret `yaml:"secretKey" jsonschema_description:"Secret access key."`
-	IAMRole   bool   `yaml:"iamRole" jsonschema_description:"Whether the machine's own role is used instead of keys."`
-	Root      string `yaml:"root" jsonschema_description:"Prefix of all objects."`
-	Redirect  bool   `yaml:"redirect" jsonschema_description:"Whether clients fetch blobs from the bucket itself."`
-	Encrypt   bool   `yaml:"encrypt" jsonschema_description:"Whether objects are encrypted at rest."`
-	KMSKeyID  string `yaml:"kmsKeyID" jsonschema_description:"The key they are encrypted with."`
+	Bucket    string `yaml:"bucket" jsonschema_description:"The bucket's name. Required."`
+	Region    string `yaml:"region" jsonschema_description:"The bucket's region, such as eu-central-1. Required without endpoint."`
+	Endpoint  string `yaml:"endpoint" jsonschema_description:"URL of a service other than AWS, without the bucket's name, such as https://sos-ch-dk-2.example.com. The bucket's name is then a part of the path of its URLs."`
+	AccessKey Secret `yaml:"accessKey" jsonschema_description:"The access key's ID, or file:PATH or cred:NAME."`
+	SecretKey Secret `yaml:"secretKey" jsonschema_description:"The secret access key, or file:PATH or cred:NAME."`
+	IAMRole   bool   `yaml:"iamRole" jsonschema_description:"Whether the role of the machine is used instead of keys. Only root reaches the cloud's metadata service."`
+	Root      string `yaml:"root" jsonschema_description:"Prefix of all objects in the bucket, such as registry. Empty is the bucket's top."`
+	Redirect  bool   `yaml:"redirect" jsonschema_description:"Whether clients are sent to the bucket itself for blobs. They must be able to reach it."`
+	Encrypt   bool   `yaml:"encrypt" jsonschema_description:"Whether the service is asked to encrypt what it stores."`
+	KMSKeyID  string `yaml:"kmsKeyID" jsonschema_description:"The KMS key to encrypt with, for encrypt. Empty: the service's own."`
+	CABundle  string `yaml:"caBundle" jsonschema_description:"The CAs that the service's certificate is checked with beside those of the system, in PEM, or file:PATH."`
 }
 
 // Cache is the blob-descriptor cache.
 type Cache struct {
-	Type  string `yaml:"type" jsonschema:"enum=redis,enum=memory,enum=none" jsonschema_description:"redis: the machine's own Redis. memory: inside the registry."`
+	Type  string `yaml:"type" jsonschema:"enum=redis,enum=memory,enum=none" jsonschema_description:"redis: the machine's own Redis, or the one at redis.address. memory: inside the registry."`
 	Size  int    `yaml:"size" jsonschema:"minimum=100,maximum=10000000" jsonschema_description:"How many descriptors the memory cache holds."`
-	Redis Redis  `yaml:"redis" jsonschema_description:"Settings of the redis cache."`
+	Redis Redis  `yaml:"redis" jsonschema_description:"A Redis elsewhere, for type redis. Several machines can share one."`
 }
 
 // Redis is where the redis cache is.
 type Redis struct {
-	Address string `yaml:"address" jsonschema_description:"Not supported yet: host:port of a Redis elsewhere. Empty is the machine's own."`
+	Address  string `yaml:"address" jsonschema_description:"Its host:port. Empty is the machine's own."`
+	Username string `yaml:"username" jsonschema_description:"The user to log in as. Empty is Redis's default user."`
+	Password Secret `yaml:"password" jsonschema_description:"The password to log in with, or file:PATH or cred:NAME."`
+	TLS      bool   `yaml:"tls" jsonschema_description:"Whether the connection is TLS."`
+	CABundle string `yaml:"caBundle" jsonschema_description:"The CAs that its certificate is checked with instead of those of the system, in PEM, or file:PATH; for tls."`
 }
 
 // Mirror is a registry that this one is a pull-through cache of.
@@ -182,7 +187,7 @@ type Health struct {
 // StorageHealth is the check of the storage.
 type StorageHealth struct {
 	Interval  time.Duration `yaml:"interval" jsonschema_description:"Time between two checks: 1s to 1h."`
-	Threshold int           `yaml:"threshold" jsonschema:"minimum=1,maximum=100" jsonschema_description:"Failures in a row until the registry answers 503."`
+	Threshold int           `yaml:"threshold" jsonschema:"minimum=1,maximum=100" jsonschema_description:"Results in a row until the registry believes a change."`
 }
 
 // GC is garbage collection.
@@ -229,7 +234,7 @@ type Alerts struct {
 
 // Firewall is what local processes may reach.
 type Firewall struct {
-	Metadata string `yaml:"metadata" jsonschema_description:"Not supported yet: who may read the metadata service of the cloud. The registry cannot in any case."`
+	Metadata string `yaml:"metadata" jsonschema:"enum=root-only,enum=open" jsonschema_description:"Who may reach the metadata service of the cloud, which gives the user-data and the credentials of the machine's role to whoever asks. The registry cannot in any case."`
 }
 
 // Variable is one REGISTRY_* setting in the stock registry's own words.

@@ -7,9 +7,8 @@ import (
 
 // later are the keys whose work is not built yet. They are checked like all
 // others, and refused unless they have their default.
-var later = regexp.MustCompile(`^(nodes|` +
-	`auth\.anonymous|auth\.acl|auth\.(users|clientCertificates)\[\d+\]\.groups|storage\.s3|cache\.redis\.address|` +
-	`mirrors|gc|retention|notifications|firewall)(\.|$)`)
+var later = regexp.MustCompile(`^(auth\.anonymous|auth\.acl|` +
+	`auth\.(users|clientCertificates)\[\d+\]\.groups|mirrors|gc|retention|notifications)(\.|$)`)
 
 // unsupported refuses what a later version does, at its line.
 func unsupported(base, merged *value, report *Report) {
@@ -18,20 +17,15 @@ func unsupported(base, merged *value, report *Report) {
 		wrong[e.Path] = !e.Warning
 	}
 	base.walk("", func(path string, v *value) { known[path] = v.plain() })
-	refuse := func(path, key string, v *value) {
-		*report = append(*report, Entry{File: v.at.File, Line: v.at.Line, Column: v.at.Column,
-			Path: path, Message: "not supported yet: " + key})
-	}
 	merged.walk("", func(path string, v *value) {
 		switch {
 		case v.kind == bad || v.kind == unset || wrong[path] && v.kind == scalar:
-		case path == "storage.s3":
-			refuse(path, path, v)
-		case v.kind == group || !later.MatchString(path) || parent(path) == "storage.s3":
+		case v.kind == group || !later.MatchString(path):
 		case v.kind == list && len(v.items) == 0:
 		case inList.MatchString(path) && !groups.MatchString(path):
 		case !reflect.DeepEqual(v.plain(), known[path]):
-			refuse(path, path, v)
+			*report = append(*report, Entry{File: v.at.File, Line: v.at.Line, Column: v.at.Column,
+				Path: path, Message: "not supported yet: " + path})
 		}
 	})
 }
