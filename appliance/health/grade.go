@@ -1,0 +1,185 @@
+package health
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+)
+
+// Grade is what a storage is good for.
+type Grade string
+
+// The grades, from good to bad.
+const (
+	OK       Grade = "ok"
+	Degraded Grade = "degraded" // it can be read: pulls go on, pushes are refused
+	Down     Grade = "down"     // nothing is served from it
+)
+
+// Grades lists all of them, from good to bad.
+func Grades() []Grade { return []Grade{OK, Degraded, Down} }
+
+// Worse says whether g is worse than other.
+func (g Grade) Worse(other Grade) bool {
+	return slices.Index(Grades(), g) > slices.Index(Grades(), other)
+}
+
+// Operation is what came of one kind of access to a storage.
+type Operation struct {
+	Name    string    `json:"name"`
+	Seconds float64   `json:"seconds"`
+	At      time.Time `json:"at"`              // when it was last tried
+	Error   string    `json:"error,omitempty"` // for who runs the machine
+	Key     string    `json:"key,omitempty"`   // of the configuration, to mend it
+	Reason  string    `json:"reason,omitempty"`
+	// Without is what the storage is while this fails.
+	Without Grade `json:"without"`
+	// Sure: the same comes of it the next time, so one look is enough.
+	Sure bool `json:"sure,omitempty"`
+}
+
+// Look is one look at a storage, by all its operations.
+type Look struct {
+	Storage    string // what was looked at
+	At         time.Time
+	Operations []Operation
+}
+
+// Grade is what this look alone says, and Operation that says so; nil for OK.
+func (l Look) Grade() (Grade, *Operation) {
+	grade, cause := OK, (*Operation)(nil)
+	for i, o := range l.Operations {
+		if o.Error != "" && o.Without.Worse(grade) {
+			grade, cause = o.Without, &l.Operations[i]
+		}
+	}
+	return grade, cause
+}
+
+// Slowest is the operation that took longest; nil without any.
+func (l Look) Slowest() *Operation {
+	var slowest *Operation
+	for i, o := range l.Operations {
+		if slowest == nil || o.Seconds > slowest.Seconds {
+			slowest = &l.Operations[i]
+		}
+	}
+	return slowest
+}
+
+// State is what all the looks at a storage have come to. It is kept in a file,
+// which one process writes and others read.
+type State struct {
+	Grade      Grade         `json:"grade"`
+	Since      time.Time     `json:"since"`   // of the grade
+	Checked    time.Time     `json:"checked"` // the last look
+	Interval   time.Duration `json:"intervalNanoseconds"`
+	Storage    string        `json:"storage"`
+	Reason     string        `json:"reason,omitempty"` // a few words, for clients
+	Error      string        `json:"error,omitempty"`  // what the last look found, for who runs the machine
+	Key        string        `json:"key,omitempty"`    // of the configuration
+	Failures   int           `json:"failures"`         // looks in a row that found something
+	Looks      []Grade       `json:"looks"`            // the last ones, the newest last
+	Told       time.Time     `json:"told,omitzero"`    // when people were last told of the grade
+	Operations []Operation   `json:"operations"`
+}
+
+const (
+	// StatePath is where the state of the machine's storage is.
+	StatePath = "/run/redoubt-health/storage.json"
+	// better is how many good looks in a row are believed, at most: while one
+	// waits for them, clients are refused.
+	better = 2
+	// reminder is how long people are not told of the same grade again.
+	reminder = 24 * time.Hour
+)
+
+// Next is the state after one more look. The grade gets worse when threshold looks
+// in a row were at least as bad, or when one is sure; it gets better when so many in
+// a row were at least as good, or two if that is less. tell is true when people are
+// to be told: the grade has got worse, or has been bad for another day.
+func (s State) Next(look Look, interval time.Duration, threshold int) (next State, tell bool) {
+	grade, cause := look.Grade()
+	if s.Storage != look.Storage || s.Grade == "" {
+		s = State{Grade: OK, Since: look.At}
+	} else if s.Stale(look.At) {
+		s.Looks = nil // they are of another time
+	}
+	next = State{Grade: s.Grade, Since: s.Since, Checked: look.At, Interval: interval, Storage: look.Storage,
+		Reason: s.Reason, Told: s.Told, Operations: look.Operations}
+	next.Looks = append(slices.Clone(s.Looks), grade)
+	if old := len(next.Looks) - max(threshold, better); old > 0 {
+		next.Looks = next.Looks[old:]
+	}
+	if cause != nil {
+		next.Failures, next.Error, next.Key = s.Failures+1, cause.Error, cause.Key
+	}
+	next.Grade = judge(s.Grade, next.Looks, threshold, cause)
+	if next.Grade != s.Grade {
+		next.Since = look.At
+	}
+	switch {
+	case next.Grade == OK:
+		next.Reason, next.Told = "", time.Time{}
+	case cause != nil:
+		next.Reason = cause.Reason
+	}
+	tell = next.Grade.Worse(s.Grade) || next.Grade != OK && look.At.Sub(next.Told) >= reminder
+	if tell {
+		next.Told = look.At
+	}
+	return next, tell
+}
+
+// judge is the grade that follows grade by the looks, the newest last.
+func judge(grade Grade, looks []Grade, threshold int, cause *Operation) Grade {
+	last := looks[len(looks)-1]
+	if cause != nil && cause.Sure && last.Worse(grade) {
+		return last
+	}
+	mildest, harshest := last, last
+	for _, g := range lastOf(looks, threshold) {
+		if mildest.Worse(g) {
+			mildest = g
+		}
+	}
+	enough := min(threshold, better)
+	for _, g := range lastOf(looks, enough) {
+		if g.Worse(harshest) {
+			harshest = g
+		}
+	}
+	switch {
+	case len(looks) >= threshold && mildest.Worse(grade):
+		return mildest
+	case len(looks) >= enough && grade.Worse(harshest):
+		return harshest
+	}
+	return grade
+}
+
+func lastOf(looks []Grade, n int) []Grade { return looks[max(0, len(looks)-n):] }
+
+// Stale says whether nobody has looked for so long that the state says nothing.
+func (s State) Stale(now time.Time) bool {
+	age := now.Sub(s.Checked)
+	return age > 5*s.Interval+time.Minute || age < -time.Minute
+}
+
+// Look is the last look of the state.
+func (s State) Look() Look { return Look{Storage: s.Storage, At: s.Checked, Operations: s.Operations} }
+
+// ReadState reads what is kept in path. It does not ask whether it is stale.
+func ReadState(path string) (State, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return State{}, fmt.Errorf("cannot read the state of the storage: %w", err)
+	}
+	var s State
+	if err := json.Unmarshal(data, &s); err != nil || !slices.Contains(Grades(), s.Grade) {
+		return State{}, fmt.Errorf("cannot read the state of the storage: %s is damaged", path)
+	}
+	return s, nil
+}
