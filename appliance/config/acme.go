@@ -4,8 +4,6 @@ import (
 	"encoding/base64"
 	"net/url"
 	"regexp"
-
-	"github.com/redoubt-registry/redoubt/appliance/cert"
 )
 
 var (
@@ -47,13 +45,7 @@ func (a ACME) validate(s spot) {
 	if a.Profile != "" && !profile.MatchString(a.Profile) {
 		s.at("profile").fail("must be the name of a profile: letters, digits and . _ -")
 	}
-	if a.CABundle != "" {
-		if data, ok := validatePEM(Secret(a.CABundle), s.at("caBundle")); ok {
-			if _, err := cert.CheckCAs(data, noClock); err != nil {
-				s.at("caBundle").fail("%s", err)
-			}
-		}
-	}
+	validateCAs(a.CABundle, s.at("caBundle"))
 	s.at("fallback").oneOf(a.Fallback, "internal-ca")
 	a.EAB.validate(s.at("eab"))
 }

@@ -63,7 +63,7 @@ func TestTenMistakes(t *testing.T) {
 	_, _, report := Parse([]Layer{{Name: "user-data", Data: document}})
 	want := map[string]int{"hostname": 3, "aliases[1]": 4, "nodes": 5, "listen.httpsPort": 7, "listen.drainTimeout": 8, "tls.mod": 10,
 		"tls.minVersion": 11, "auth.users[0].name": 14, "auth.users[0].passwordHash": 15, "auth.users[1].name": 16,
-		"storage.s3": 18, "storage.s3.buket": 18, "log.level": 19}
+		"storage.s3": 18, "storage.s3.buket": 18, "storage.s3.region": 18, "log.level": 19}
 	for _, e := range report.Errors() {
 		if want[e.Path] != e.Line {
 			t.Errorf("%s: want line %d", e, want[e.Path])
@@ -78,7 +78,7 @@ func TestTenMistakes(t *testing.T) {
 // TestNoSecretIsShown parses every case, whose secrets have secretvalue in
 // them or are hashes, and looks for one in the messages and what Show prints.
 func TestNoSecretIsShown(t *testing.T) {
-	secret := regexp.MustCompile(`secretvalue|s3cretvalue|\$2[a-z]\$[0-9]|p@ss`)
+	secret := regexp.MustCompile(`(?i)secretvalue|s3cretvalue|\$2[a-z]\$[0-9]|p@ss`)
 	tried := 0
 	everyCase(t, func(name string, c testCase) {
 		var text string
@@ -142,7 +142,11 @@ func TestOverlayIsDistributions(t *testing.T) {
 			return
 		}
 		tried++
-		base := map[string]any{"version": "0.1", "storage": map[string]any{"filesystem": map[string]any{"rootdirectory": "/tmp"}}}
+		driver := map[string]any{"filesystem": map[string]any{"rootdirectory": "/tmp"}}
+		if cfg.Storage.S3 != nil {
+			driver = map[string]any{"s3": map[string]any{"bucket": cfg.Storage.S3.Bucket}}
+		}
+		base := map[string]any{"version": "0.1", "storage": driver}
 		data, err := yamlv2.Marshal(MergePatch(base, cfg.Overlay()))
 		if err != nil {
 			t.Fatal(err)

@@ -15,7 +15,7 @@ import (
 func (c Config) Overlay() map[string]any {
 	var report Report
 	env, _ := translate(c.Environment, spot{report: &report}).patch().(map[string]any)
-	return compose(env, c.Registry)
+	return withoutLifted(compose(env, c.Registry))
 }
 
 // MergePatch lays patch on base as RFC 7386 has it: maps are merged, all else

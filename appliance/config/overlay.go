@@ -10,7 +10,7 @@ import (
 
 // storageOptions are the storage options that distribution v3.1.2 reads and
 // the appliance can serve with (registry/handlers/app.go, NewApp;
-// registry/storage/driver/filesystem). Its own type takes any.
+// registry/storage/driver/filesystem and s3-aws). Its own type takes any.
 type storageOptions struct {
 	Filesystem struct {
 		RootDirectory string
@@ -34,10 +34,38 @@ type storageOptions struct {
 		}
 		ReadOnly struct{ Enabled bool }
 	}
-	S3       any
+	S3       s3Options
 	Azure    any
 	GCS      any
 	InMemory any
+}
+
+// s3Options are the options of distribution's driver s3, all of them.
+type s3Options struct {
+	AccessKey                   string
+	SecretKey                   string
+	Bucket                      string
+	Region                      string
+	RegionEndpoint              string
+	ForcePathStyle              bool
+	Encrypt                     bool
+	KeyID                       string
+	Secure                      bool
+	SkipVerify                  bool
+	V4Auth                      bool
+	ChunkSize                   int
+	MultipartCopyChunkSize      int
+	MultipartCopyMaxConcurrency int
+	MultipartCopyThresholdSize  int
+	RootDirectory               string
+	StorageClass                string
+	UserAgent                   string
+	ObjectACL                   string
+	UseDualStack                bool
+	Accelerate                  bool
+	UseFIPSEndpoint             bool
+	LogLevel                    string
+	RedirectEndpoint            string
 }
 
 // words are the values that distribution takes for its types of text.
@@ -47,8 +75,19 @@ func words(t reflect.Type, path string) []string {
 		return []string{"error", "warn", "info", "debug"}
 	case t == reflect.TypeFor[configuration.Platforms]():
 		return []string{"all", "none", "list"}
-	case path == "registry.log.formatter" || path == "environment.log.formatter":
+	}
+	switch _, path, _ = strings.Cut(path, "."); path {
+	case "log.formatter":
 		return []string{"text", "json", "logstash"}
+	case "storage.s3.storageclass":
+		return []string{"NONE", "STANDARD", "REDUCED_REDUNDANCY", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING",
+			"OUTPOSTS", "GLACIER_IR", "EXPRESS_ONEZONE"}
+	case "storage.s3.objectacl":
+		return []string{"private", "public-read", "public-read-write", "authenticated-read", "aws-exec-read",
+			"bucket-owner-read", "bucket-owner-full-control"}
+	case "storage.s3.loglevel":
+		return []string{"off", "debug", "debugwithsigning", "debugwithhttpbody", "debugwithrequestretries",
+			"debugwithrequesterrors", "debugwitheventstreambody"}
 	}
 	return nil
 }
@@ -79,14 +118,12 @@ func owned(path string) string {
 		return "use metrics.listen"
 	case "storage.filesystem.rootdirectory":
 		return "use storage.filesystem.root: the registry may write nowhere else"
-	case "storage.s3":
-		return "not supported yet: storage.s3"
 	case "storage.inmemory":
 		return "every restart would lose all images; use storage.filesystem"
 	case "storage.cache.blobdescriptor", "storage.cache.layerinfo":
 		return "use cache.type"
 	case "redis":
-		return "use cache: the appliance runs its own Redis"
+		return "use cache.redis"
 	case "proxy":
 		return "not supported yet: mirrors"
 	}
@@ -95,23 +132,53 @@ func owned(path string) string {
 
 // holdsOwned are the groups that hold an owned setting: null would take it
 // away with them.
-const holdsOwned = " http storage storage.cache storage.filesystem "
+const holdsOwned = " http storage storage.cache storage.filesystem storage.s3 "
 
-// overlay refuses what an overlay may not set.
-func overlay(v *value, key string, report *Report) {
+// overlay refuses what an overlay may not set. s3 tells that a bucket is the
+// storage.
+func overlay(v *value, key string, s3 bool, report *Report) {
 	if v == nil {
 		return
 	}
 	refuse := func(path, message string, v *value) {
-		*report = append(*report, Entry{File: v.at.File, Line: v.at.Line, Column: v.at.Column, Path: path, Message: message})
+		*report = append(*report, Entry{File: v.at.File, Line: v.at.Line, Column: v.at.Column, Path: key + "." + path, Message: message})
 	}
 	v.walk("", func(path string, v *value) {
 		if reason := owned(path); reason != "" {
-			refuse(key+"."+path, reason, v)
+			refuse(path, reason, v)
 		} else if v.kind == unset && strings.Contains(holdsOwned, " "+path+" ") {
-			refuse(key+"."+path, "null would take away what the appliance sets here", v)
+			refuse(path, "null would take away what the appliance sets here", v)
+		} else if s3 && path == "storage.filesystem" {
+			refuse(path, "the storage is storage.s3: leave this out", v)
+		} else if reason := outOfRange(path, v.scalar); reason != "" && v.kind == scalar {
+			refuse(path, reason, v)
 		}
 	})
+}
+
+// outOfRange says why the S3 driver cannot work with a number or a switch.
+func outOfRange(path string, scalar any) string {
+	const mebibyte = 1 << 20
+	number, _ := scalar.(int)
+	switch path {
+	case "storage.s3.chunksize":
+		if number < 5*mebibyte || number > 1024*mebibyte {
+			return "must be from 5242880 to 1073741824 bytes: 5 MiB to 1 GiB"
+		}
+	case "storage.s3.multipartcopychunksize", "storage.s3.multipartcopythresholdsize":
+		if number < 5*mebibyte || number > 5120*mebibyte {
+			return "must be from 5242880 to 5368709120 bytes: 5 MiB to 5 GiB"
+		}
+	case "storage.s3.multipartcopymaxconcurrency":
+		if number < 1 || number > 1000 {
+			return "must be from 1 to 1000"
+		}
+	case "storage.s3.v4auth":
+		if scalar == false {
+			return "must be true: requests are signed with version 4 alone"
+		}
+	}
+	return ""
 }
 
 // patch is the value as plain maps, for YAML that distribution reads: with

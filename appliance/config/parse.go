@@ -32,11 +32,17 @@ func Parse(layers []Layer) (Config, Origins, Report) {
 			merged = merge(merged, v, false)
 		}
 	}
+	merged = liftS3(merged)
 	merged.walk("", func(path string, v *value) {
 		if v.kind == bad {
 			wanting[path] = true
 		}
 	})
+	for stock, ours := range lifted {
+		if wanting["registry.storage.s3."+stock] {
+			wanting["storage.s3."+ours] = true
+		}
+	}
 	origins := originsOf(merged)
 	if !found {
 		if whole {
@@ -54,8 +60,9 @@ func Parse(layers []Layer) (Config, Origins, Report) {
 		top := spot{origins: origins, wanting: wanting, report: &report}
 		cfg.validate(top)
 		unsupported(base, merged, &report)
-		overlay(merged.get("registry"), "registry", &report)
-		overlay(translate(cfg.Environment, top), "environment", &report)
+		s3 := cfg.Storage.S3 != nil
+		overlay(merged.get("registry"), "registry", s3, &report)
+		overlay(translate(cfg.Environment, top), "environment", s3, &report)
 	}
 	return cfg, origins, report.Sort()
 }

@@ -10,7 +10,6 @@ import (
 
 func (c Config) validate(s spot) {
 	c.validateNames(s)
-	s.at("nodes").between(c.Nodes, 1, 100)
 	c.HTTPSecret.validate(s.at("httpSecret"))
 	if literal, ok := c.HTTPSecret.literal(); ok && literal != "" && len(literal) < 16 {
 		s.at("httpSecret").fail("too short: at least 16 characters, such as openssl rand -hex 32 prints")
@@ -21,7 +20,9 @@ func (c Config) validate(s spot) {
 	c.Auth.validate(s.at("auth"), c.TLS.ClientAuth.Mode)
 	c.Alerts.validate(s.at("alerts"))
 	c.Storage.validate(s.at("storage"))
+	c.validateNodes(s)
 	c.Cache.validate(s.at("cache"))
+	c.validateFirewall(s.at("firewall").at("metadata"))
 	c.Health.Storage.validate(s.at("health").at("storage"))
 	c.Log.validate(s.at("log"))
 	c.Metrics.validate(s.at("metrics"), c.Listen)
@@ -196,39 +197,6 @@ func (t TLS) validate(s spot, names []string) {
 			break
 		}
 	}
-}
-
-var systemDirs = regexp.MustCompile(`^/(bin|boot|dev|efi|etc|home|lib|lib32|lib64|libx32|lost\+found|proc|root|run|sbin|sys|tmp|usr)(/|$)` +
-	`|^/(var|mnt|media|opt|srv)$|^/var/(lib|tmp|log|cache|run|lock|spool|backups|mail)$` +
-	`|^/var/(log|cache|run|lock|spool|backups|mail|tmp)/` +
-	`|^/var/lib/(cloud|dpkg|systemd|dbus|apt|private)(/|$)` +
-	`|^/var/lib/redoubt($|/(acme|ca|certificates|challenges|config|generations|secrets)(/|$))`)
-
-func (st Storage) validate(s spot) {
-	switch {
-	case st.Filesystem != nil && st.S3 != nil:
-		s.fail("exactly one of filesystem and s3; leave the other out")
-	case st.Filesystem != nil:
-		st.Filesystem.validate(s.at("filesystem"))
-	}
-}
-
-func (f Filesystem) validate(s spot) {
-	switch at := s.at("root"); {
-	case !path.IsAbs(f.Root):
-		at.fail("must be an absolute path")
-	case path.Clean(f.Root) != f.Root:
-		at.fail("must be a plain path, without .. or // or a / at its end")
-	case f.Root == "/" || systemDirs.MatchString(f.Root):
-		at.fail("belongs to the system: choose a directory of its own, such as /var/lib/redoubt/registry")
-	case !safePath.MatchString(f.Root):
-		at.fail("only letters, digits and . _ - + @ between the slashes")
-	}
-}
-
-func (c Cache) validate(s spot) {
-	s.at("type").oneOf(c.Type, "redis", "memory", "none")
-	s.at("size").between(c.Size, 100, 10_000_000)
 }
 
 func (h StorageHealth) validate(s spot) {

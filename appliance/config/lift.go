@@ -1,0 +1,118 @@
+package config
+
+import "strings"
+
+// lifted are the options of distribution's driver s3 for which there is a key
+// of ours.
+var lifted = map[string]string{
+	"bucket":         "bucket",
+	"region":         "region",
+	"regionendpoint": "endpoint",
+	"accesskey":      "accessKey",
+	"secretkey":      "secretKey",
+	"rootdirectory":  "root",
+	"encrypt":        "encrypt",
+	"keyid":          "kmsKeyID",
+}
+
+// liftS3 returns v with what its overlays say of a bucket in our own keys:
+// whoever brings the settings of a stock registry has them checked, probed and
+// kept secret as any others. Their places stay those of the overlay.
+func liftS3(v *value) *value {
+	quiet := spot{origins: originsOf(v), wanting: map[string]bool{}, report: &Report{}}
+	env := translate(variables(v.get("environment")), quiet)
+	over := env.get("storage")
+	if registry := v.get("registry", "storage"); registry != nil && registry.kind == group {
+		over = merge(over, registry, true)
+	}
+	bucket, have := over.get("s3"), v.get("storage", "s3")
+	if bucket == nil {
+		bucket = have
+	}
+	if bucket == nil || bucket.kind != group {
+		return v
+	}
+	s3 := newGroup(bucket.at)
+	if bucket != have {
+		for _, key := range bucket.keys {
+			if ours, ok := lifted[key]; ok {
+				s3.set(ours, asOurs(ours, bucket.fields[key], bucket.get("secure")))
+			}
+		}
+	}
+	if off := over.get("redirect", "disable"); off != nil {
+		if disable, ok := off.scalar.(bool); ok {
+			s3.set("redirect", &value{at: off.at, scalar: !disable})
+		}
+	}
+	storage := newGroup(bucket.at)
+	if below := v.get("storage"); below != nil {
+		storage.at = below.at
+	}
+	if have != nil {
+		s3.at = have.at
+	}
+	storage.set("s3", s3)
+	patch := newGroup(v.at)
+	patch.set("storage", storage)
+	return merge(v, patch, false)
+}
+
+// asOurs is an option in the form of our key: stock takes slashes around the
+// prefix, and an endpoint without a scheme.
+func asOurs(key string, v, secure *value) *value {
+	text, ok := v.scalar.(string)
+	if !ok {
+		return v
+	}
+	switch {
+	case key == "root":
+		text = strings.Trim(text, "/")
+	case key == "endpoint" && text != "" && !strings.Contains(text, "://"):
+		scheme := "https://"
+		if secure != nil && secure.scalar == false {
+			scheme = "http://"
+		}
+		text = scheme + text
+	}
+	return &value{at: v.at, scalar: text}
+}
+
+// variables reads environment: before it is decoded.
+func variables(v *value) []Variable {
+	if v == nil {
+		return nil
+	}
+	var vars []Variable
+	for _, item := range v.items {
+		var one Variable
+		if name := item.get("name"); name != nil {
+			one.Name, _ = name.scalar.(string)
+		}
+		if text := item.get("value"); text != nil {
+			one.Value, _ = text.scalar.(string)
+		}
+		vars = append(vars, one)
+	}
+	return vars
+}
+
+// withoutLifted takes out of an overlay, which is the caller's own, what
+// liftS3 makes keys of ours.
+func withoutLifted(overlay map[string]any) map[string]any {
+	storage, _ := overlay["storage"].(map[string]any)
+	s3, ok := storage["s3"].(map[string]any)
+	if !ok {
+		return overlay
+	}
+	for key := range lifted {
+		delete(s3, key)
+	}
+	if len(s3) == 0 {
+		delete(storage, "s3")
+	}
+	if len(storage) == 0 {
+		delete(overlay, "storage")
+	}
+	return overlay
+}
