@@ -1,0 +1,114 @@
+package bucket
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	attempts = 12
+	// lastStart is how long after the first attempt another one may begin; each
+	// ends by itself within answerTimeout or stallTimeout.
+	lastStart  = 13 * time.Second
+	callLimit  = 25 * time.Second // of a call without a large body
+	firstPause = 30 * time.Millisecond
+	mostPause  = 2 * time.Second
+
+	// While the store has just been found not to answer, a call waits less: one
+	// request of a client is several calls.
+	downFor       = 10 * time.Second
+	downLastStart = 1 * time.Second
+	downCallLimit = 4 * time.Second
+)
+
+// patience knows whether the store answered last time.
+type patience struct{ down atomic.Int64 } // until when, unix nanoseconds
+
+func (p *patience) impatient() bool { return time.Now().UnixNano() < p.down.Load() }
+
+func (p *patience) note(err error) {
+	switch {
+	case err == nil:
+		p.down.Store(0)
+	case kindOf(err) == ErrUnavailable:
+		p.down.Store(time.Now().Add(downFor).UnixNano())
+	}
+}
+
+// do calls f until it succeeds, fails for good or the time is up. f is told
+// how many attempts there were before, to know its own lost answers.
+func (b *Bucket) do(ctx context.Context, op, key string, f func(ctx context.Context, before int) error) error {
+	limit := callLimit
+	if b.patience.impatient() {
+		limit = downCallLimit
+	}
+	bounded, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	return b.doOpen(bounded, ctx, op, key, f)
+}
+
+// doOpen is do without a limit on one attempt, for bodies that take their time:
+// those are cut when they stall. given is the caller's context, whose end is
+// nothing that the store is blamed for.
+func (b *Bucket) doOpen(ctx, given context.Context, op, key string, f func(ctx context.Context, before int) error) error {
+	until := time.Now().Add(lastStart)
+	if b.patience.impatient() {
+		until = time.Now().Add(downLastStart)
+	}
+	var err error
+	for before := range attempts {
+		if err = f(ctx, before); err == nil {
+			break
+		}
+		if given.Err() != nil {
+			return &Error{Op: op, Key: key, Err: given.Err()}
+		}
+		if !again(err) {
+			break
+		}
+		wait := pause(before)
+		if time.Now().Add(wait).After(until) || !sleep(ctx, wait) {
+			break
+		}
+	}
+	if err == nil {
+		b.patience.note(nil)
+		return nil
+	}
+	b.patience.note(err)
+	var have *Error
+	if errors.As(err, &have) {
+		return err
+	}
+	return &Error{Op: op, Key: key, Err: err, kind: kindOf(err)}
+}
+
+// again tells whether another attempt may help.
+func again(err error) bool {
+	switch code(err) {
+	case "ConditionalRequestConflict": // 409: two writers at the same moment
+		return true
+	case "ExpiredToken", "RequestTimeTooSkewed": // the credentials and the clock's offset are looked at anew
+		return true
+	}
+	return kindOf(err) == ErrUnavailable
+}
+
+func pause(before int) time.Duration {
+	most := min(firstPause<<min(before, 10), mostPause)
+	return most/2 + rand.N(most/2+1)
+}
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,131 @@
+package bucket
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+)
+
+const (
+	roleTimeout = 8 * time.Second
+	// renewBefore is how long before their end credentials are asked for again.
+	renewBefore = 5 * time.Minute
+	// renewPause is between two questions while the old ones are still good.
+	renewPause = 15 * time.Second
+)
+
+// errRole: the helper has no credentials to give.
+var errRole = errors.New("cannot get the credentials of the instance's role")
+
+// role asks a socket for the credentials of the instance's role, and again
+// before their end. While they are good nobody waits for newer ones.
+type role struct {
+	client *http.Client
+	now    func() time.Time
+
+	fetching sync.Mutex // held while the helper is asked
+
+	mu    sync.Mutex
+	have  aws.Credentials
+	asked time.Time
+}
+
+func newRole(socket string) *role {
+	return &role{now: time.Now, client: &http.Client{
+		Timeout: roleTimeout,
+		Transport: &http.Transport{
+			DisableKeepAlives: true, // minutes lie between two questions
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+			},
+		},
+	}}
+}
+
+// Retrieve implements aws.CredentialsProvider.
+func (r *role) Retrieve(ctx context.Context) (aws.Credentials, error) {
+	r.mu.Lock()
+	have, asked := r.have, r.asked
+	r.mu.Unlock()
+	now := r.now()
+	good := have.HasKeys() && (!have.CanExpire || now.Before(have.Expires))
+	if good && (!have.CanExpire || now.Before(have.Expires.Add(-renewBefore)) || now.Sub(asked) < renewPause) {
+		return have, nil
+	}
+	if !good {
+		return r.fetch(ctx, now)
+	}
+	if r.fetching.TryLock() {
+		go func() {
+			defer r.fetching.Unlock()
+			_, _ = r.ask(context.WithoutCancel(ctx)) // the old ones are still good
+		}()
+	}
+	return have, nil
+}
+
+// fetch asks once for all who wait.
+func (r *role) fetch(ctx context.Context, since time.Time) (aws.Credentials, error) {
+	r.fetching.Lock()
+	defer r.fetching.Unlock()
+	r.mu.Lock()
+	have, asked := r.have, r.asked
+	r.mu.Unlock()
+	if have.HasKeys() && asked.After(since) && (!have.CanExpire || r.now().Before(have.Expires)) {
+		return have, nil
+	}
+	return r.ask(ctx)
+}
+
+func (r *role) ask(ctx context.Context) (aws.Credentials, error) {
+	c, err := r.request(ctx)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.asked = r.now()
+	if err != nil {
+		return aws.Credentials{}, fmt.Errorf("%w: %w", errRole, err)
+	}
+	r.have = c
+	return c, nil
+}
+
+func (r *role) request(ctx context.Context) (aws.Credentials, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://role/credentials", nil)
+	if err != nil {
+		return aws.Credentials{}, err
+	}
+	answer, err := r.client.Do(req)
+	if err != nil {
+		return aws.Credentials{}, err
+	}
+	defer answer.Body.Close()
+	data, err := io.ReadAll(io.LimitReader(answer.Body, 1<<16))
+	if err != nil {
+		return aws.Credentials{}, err
+	}
+	if answer.StatusCode != http.StatusOK {
+		return aws.Credentials{}, fmt.Errorf("the helper answered %s", answer.Status)
+	}
+	var c struct {
+		AccessKeyID     string `json:"AccessKeyId"`
+		SecretAccessKey string
+		Token           string
+		Expiration      *time.Time
+	}
+	if json.Unmarshal(data, &c) != nil || c.AccessKeyID == "" || c.SecretAccessKey == "" {
+		return aws.Credentials{}, errors.New("the helper's answer has none")
+	}
+	out := aws.Credentials{AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, SessionToken: c.Token, Source: "role"}
+	if c.Expiration != nil {
+		out.CanExpire, out.Expires = true, *c.Expiration
+	}
+	return out, nil
+}
