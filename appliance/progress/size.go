@@ -1,0 +1,48 @@
+package progress
+
+import (
+	"fmt"
+	"math"
+	"regexp"
+	"strconv"
+)
+
+// Size is a number of bytes as a person reads it.
+func Size(n int64) string {
+	if n < 1000 {
+		return fmt.Sprintf("%d B", n)
+	}
+	value, unit := float64(n)/1000, 0
+	for value >= 999.95 && unit < 4 {
+		value /= 1000
+		unit++
+	}
+	return fmt.Sprintf("%.1f %cB", value, "kMGTP"[unit])
+}
+
+var rateForm = regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)?)([kKMGT]i?)?B(?:/s)?$`)
+
+// ParseRate reads a rate such as 20MB/s, 500kB/s or 64MiB/s, in bytes a second.
+// 0 is no bound.
+func ParseRate(text string) (int64, error) {
+	if text == "0" {
+		return 0, nil
+	}
+	m := rateForm.FindStringSubmatch(text)
+	if m == nil {
+		return 0, fmt.Errorf("%q is no rate: write one such as 20MB/s, or 0 for no bound", text)
+	}
+	value, err := strconv.ParseFloat(m[1], 64)
+	base, power := 1000.0, 0
+	if len(m[2]) > 0 {
+		power = map[byte]int{'k': 1, 'K': 1, 'M': 2, 'G': 3, 'T': 4}[m[2][0]]
+		if len(m[2]) == 2 {
+			base = 1024
+		}
+	}
+	value *= math.Pow(base, float64(power))
+	if err != nil || value < 1000 || value > 1e15 {
+		return 0, fmt.Errorf("cannot use a rate of %s: it must be at least 1kB/s, or 0 for no bound", text)
+	}
+	return int64(value), nil
+}
