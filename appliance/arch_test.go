@@ -71,11 +71,11 @@ var below = map[string][]string{
 	"appliance/generations": {"disk", "plan", "tree"},
 	"appliance/status":      {"health", "renewal"},
 	"appliance/bucket":      {},
-	"appliance/state":       {},
+	"appliance/state":       {"bucket"},
 	"appliance/renewal":     {},
 	"appliance/acme":        {"cert", "renewal", "state"},
-	"appliance/registry":    {"cert", "registry/", "renewal", "state"},
-	"appliance": {"acme", "cert", "clientca", "config", "disk", "generations", "health", "plan", "render",
+	"appliance/registry":    {"bucket", "cert", "registry/", "renewal", "state"},
+	"appliance": {"acme", "bucket", "cert", "clientca", "config", "disk", "generations", "health", "plan", "render",
 		"renewal", "secrets", "state", "status", "systemd", "tree", "units", "userdata"},
 }
 

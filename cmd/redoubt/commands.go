@@ -15,5 +15,6 @@ func commands() []*cobra.Command {
 		statusCommand(),
 		caCommand(),
 		alertCommand(),
+		credentialsCommand(),
 	}
 }

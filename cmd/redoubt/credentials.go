@@ -1,0 +1,35 @@
+package main
+
+import (
+	"log"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/redoubt-registry/redoubt/appliance/credentials"
+)
+
+func credentialsCommand() *cobra.Command {
+	o := credentials.Options{User: "redoubt-registry"}
+	cmd := &cobra.Command{
+		Use:   "credentials",
+		Short: "Give the credentials of the instance's role to the registry (for redoubt-credentials.service)",
+		Long: `Give the credentials of the instance's role to the registry, on the unix socket
+that redoubt-credentials.socket holds. It asks the metadata service of the cloud by
+IMDSv2 and nothing older, gets new credentials ahead of the end of those it has, and
+goes on with those while the metadata service is away.
+
+Root gets them, and the registry while storage.s3.iamRole is set:
+
+  curl --unix-socket /run/redoubt-credentials/socket http://localhost/credentials`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return credentials.Serve(cmd.Context(), o, log.New(cmd.ErrOrStderr(), "", 0))
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&o.Metadata, "metadata", "", "URL of the metadata service, in place of its usual addresses")
+	flags.StringVar(&o.Grant, "grant", "/run/redoubt/credentials/redoubt.s3", "the file that says whether the registry works by the role")
+	flags.DurationVar(&o.Idle, "idle", time.Hour, "end after this long without a request")
+	return cmd
+}
