@@ -162,16 +162,20 @@ func outOfRange(path string, scalar any) string {
 	number, _ := scalar.(int)
 	switch path {
 	case "storage.s3.chunksize":
-		if number < 5*mebibyte || number > 1024*mebibyte {
-			return "must be from 5242880 to 1073741824 bytes: 5 MiB to 1 GiB"
+		if number < 5*mebibyte || number > 64*mebibyte {
+			return "must be from 5242880 to 67108864 bytes: 5 MiB to 64 MiB"
 		}
-	case "storage.s3.multipartcopychunksize", "storage.s3.multipartcopythresholdsize":
+	case "storage.s3.multipartcopythresholdsize":
+		if number < 0 || number > 5120*mebibyte {
+			return "must be from 0 to 5368709120 bytes: up to 5 GiB"
+		}
+	case "storage.s3.multipartcopychunksize":
 		if number < 5*mebibyte || number > 5120*mebibyte {
 			return "must be from 5242880 to 5368709120 bytes: 5 MiB to 5 GiB"
 		}
 	case "storage.s3.multipartcopymaxconcurrency":
-		if number < 1 || number > 1000 {
-			return "must be from 1 to 1000"
+		if number < 1 {
+			return "must be at least 1"
 		}
 	case "storage.s3.v4auth":
 		if scalar == false {

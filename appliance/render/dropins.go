@@ -15,6 +15,15 @@ const (
 	unitHTTPPort    = 80
 	unitStopTimeout = 75 * time.Second // of redoubt-registry.service
 	stopMargin      = 15 * time.Second // for what follows draining
+	unitInterval    = 10 * time.Second // of redoubt-health.timer
+)
+
+// Units of which this package needs no more than the names.
+const (
+	healthUnit        = "redoubt-health.service"
+	healthTimer       = "redoubt-health.timer"
+	credentialsSocket = "redoubt-credentials.socket"
+	firewallUnit      = "redoubt-firewall.service"
 )
 
 // socketDropIn sets the ports where they are not the unit's own. Without TLS
@@ -38,26 +47,100 @@ func socketDropIn(cfg config.Config) string {
 // registryDropIn gives the registry its storage where that is not the unit's
 // own, and the time to drain.
 func registryDropIn(cfg config.Config) string {
-	var unit, service strings.Builder
+	var d dropInText
 	if fs := cfg.Storage.Filesystem; fs != nil && fs.Root != StorageRoot {
 		root := fs.Root // of plain characters: nothing here needs quotes
-		fmt.Fprintf(&unit, "RequiresMountsFor=%s\n", root)
+		d.unit("RequiresMountsFor=" + root)
 		// A new disk belongs to root. The plus sign: the sandbox could not
 		// make the directory that it is about to let the registry into.
-		fmt.Fprintf(&service, "ExecStartPre=+/usr/bin/install -d -o %s -g %s -m 0750 %s\n", group, group, root)
-		fmt.Fprintf(&service, "ReadWritePaths=-%s\n", root)
+		d.service(fmt.Sprintf("ExecStartPre=+/usr/bin/install -d -o %s -g %s -m 0750 %s", group, group, root))
+		d.service("ReadWritePaths=-" + root)
 	}
+	if s3 := cfg.Storage.S3; s3 != nil {
+		// Another bucket changes this line, and so restarts the registry: in a
+		// reload what is in flight would go on with the old one.
+		d.comment("Images are in " + place(s3))
+	}
+	d.loadBucket(cfg)
+	d.loadRedis(cfg)
 	if stop := cfg.Listen.DrainTimeout + stopMargin; stop > unitStopTimeout {
-		fmt.Fprintf(&service, "TimeoutStopSec=%d\n", int(stop.Seconds()))
+		d.service(fmt.Sprintf("TimeoutStopSec=%d", int(stop.Seconds())))
 	}
-	var b strings.Builder
-	if unit.Len() > 0 {
-		b.WriteString("[Unit]\n" + unit.String())
+	return d.String()
+}
+
+// healthDropIn lets the check of the storage reach it.
+func healthDropIn(cfg config.Config) string {
+	var d dropInText
+	if fs := cfg.Storage.Filesystem; fs != nil && fs.Root != StorageRoot {
+		d.service("ReadWritePaths=-" + fs.Root)
 	}
-	if service.Len() > 0 {
-		b.WriteString("[Service]\n" + service.String())
+	d.loadBucket(cfg)
+	return d.String()
+}
+
+// timerDropIn sets the time between two checks of the storage where it is not
+// the unit's own. The empty line takes all of the unit's times away.
+func timerDropIn(cfg config.Config) string {
+	interval := cfg.Health.Storage.Interval
+	if interval == unitInterval {
+		return ""
 	}
-	return b.String()
+	return fmt.Sprintf("[Timer]\nOnUnitInactiveSec=\nOnActiveSec=1s\nOnUnitInactiveSec=%gs\n", interval.Seconds())
+}
+
+// place names a bucket in one line.
+func place(s3 *config.S3) string {
+	at := "AWS"
+	if s3.Endpoint != "" {
+		at = s3.Endpoint
+	}
+	return strings.Join(strings.Fields(fmt.Sprintf("bucket %s %s at %s %s", s3.Bucket, s3.Root, at, s3.Region)), " ")
+}
+
+// dropInText is a drop-in while it is put together.
+type dropInText struct{ comments, units, services []string }
+
+func (d *dropInText) comment(line string) { d.comments = append(d.comments, "# "+line) }
+func (d *dropInText) unit(line string)    { d.units = append(d.units, line) }
+func (d *dropInText) service(line string) { d.services = append(d.services, line) }
+
+// loadBucket hands the unit the credentials of the bucket.
+func (d *dropInText) loadBucket(cfg config.Config) {
+	s3 := cfg.Storage.S3
+	if s3 == nil {
+		return
+	}
+	if s3.IAMRole {
+		d.unit("Wants=" + credentialsSocket)
+		d.unit("After=" + credentialsSocket)
+	}
+	d.load(S3Credential)
+}
+
+// loadRedis hands the unit the password of a Redis elsewhere.
+func (d *dropInText) loadRedis(cfg config.Config) {
+	if hasRedisPassword(cfg) {
+		d.load(RedisCredential)
+	}
+}
+
+func (d *dropInText) load(name string) {
+	d.service("LoadCredential=" + name + ":" + credentialPath(name))
+}
+
+func (d *dropInText) String() string {
+	lines := d.comments
+	if len(d.units) > 0 {
+		lines = append(append(lines, "[Unit]"), d.units...)
+	}
+	if len(d.services) > 0 {
+		lines = append(append(lines, "[Service]"), d.services...)
+	}
+	if len(lines) == 0 {
+		return ""
+	}
+	return strings.Join(lines, "\n") + "\n"
 }
 
 // watchDropIn names the files that are watched: a change of one is taken up at

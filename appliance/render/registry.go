@@ -1,11 +1,13 @@
 package render
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
 	"regexp"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/distribution/distribution/v3/configuration"
@@ -68,21 +70,47 @@ func registryConfig(cfg config.Config, facts Facts) configuration.Configuration 
 		Threshold: cfg.Health.Storage.Threshold,
 	}
 	if cfg.Cache.Type == "redis" {
-		c.Redis.Options = configuration.RedisOptions{
-			Addrs:        []string{RedisSocket},
-			MaxRetries:   -1, // none
-			DialTimeout:  redisDial,
-			ReadTimeout:  redisWait,
-			WriteTimeout: redisWait,
-		}
+		c.Redis = redis(cfg.Cache.Redis)
 	}
 	return c
 }
+
+// redis is the machine's own Redis, or the one elsewhere. What logs in to that
+// is a credential and not here.
+func redis(r config.Redis) configuration.Redis {
+	out := configuration.Redis{Options: configuration.RedisOptions{
+		Addrs:        []string{RedisSocket},
+		MaxRetries:   -1, // none
+		DialTimeout:  redisDial,
+		ReadTimeout:  redisWait,
+		WriteTimeout: redisWait,
+	}}
+	if r.Address == "" {
+		return out
+	}
+	out.Options.Addrs = []string{r.Address}
+	switch {
+	case r.TLS && r.CABundle != "":
+		out.TLS.RootCAs = []string{RedisCAPath}
+	case r.TLS: // which distribution turns on by naming a file
+		out.TLS.RootCAs = []string{systemCAs}
+	}
+	return out
+}
+
+// systemCAs is the bundle of the system, in Debian's place.
+const systemCAs = "/etc/ssl/certs/ca-certificates.crt"
 
 func storage(cfg config.Config) configuration.Storage {
 	s := configuration.Storage{"delete": {"enabled": true}}
 	if cfg.Storage.Filesystem != nil {
 		s["filesystem"] = configuration.Parameters{"rootdirectory": cfg.Storage.Filesystem.Root}
+	}
+	if s3 := cfg.Storage.S3; s3 != nil {
+		s["s3"] = bucket(s3)
+		if !s3.Redirect {
+			s["redirect"] = configuration.Parameters{"disable": true}
+		}
 	}
 	switch cfg.Cache.Type {
 	case "redis":
@@ -92,6 +120,35 @@ func storage(cfg config.Config) configuration.Storage {
 	}
 	return s
 }
+
+// bucket is a bucket in the words of distribution's driver s3, and with
+// cabundle, which is ours. The keys are a credential and not here.
+func bucket(s3 *config.S3) configuration.Parameters {
+	p := configuration.Parameters{"bucket": s3.Bucket, "region": cmp.Or(s3.Region, anyRegion)}
+	if s3.Endpoint != "" {
+		p["regionendpoint"] = strings.TrimRight(s3.Endpoint, "/")
+		p["forcepathstyle"] = !amazon.MatchString(s3.Endpoint)
+	}
+	if s3.Root != "" {
+		p["rootdirectory"] = s3.Root
+	}
+	if s3.Encrypt {
+		p["encrypt"] = true
+	}
+	if s3.KMSKeyID != "" {
+		p["keyid"] = s3.KMSKeyID
+	}
+	if s3.CABundle != "" {
+		p["cabundle"] = S3CAPath
+	}
+	return p
+}
+
+// anyRegion is what a service without regions expects in a signature.
+const anyRegion = "us-east-1"
+
+// amazon is an endpoint of AWS, where a bucket's name belongs to the host.
+var amazon = regexp.MustCompile(`^https?://([^/]+\.)?amazonaws\.com(\.cn)?(:[0-9]+)?/?$`)
 
 func http(cfg config.Config, facts Facts) configuration.HTTP {
 	h := configuration.HTTP{

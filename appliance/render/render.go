@@ -33,6 +33,16 @@ const (
 	ClientCRLPath  = "/var/lib/redoubt/client-ca/crl.pem"
 	ClientCAsPath  = Dir + "/client-cas.pem"
 	ClientCRLsPath = Dir + "/client-crls.pem"
+	// CredentialsDir has what systemd hands to the units that use a bucket or a
+	// Redis elsewhere, under the names of the credentials; root alone reads it.
+	CredentialsDir  = Dir + "/credentials"
+	S3Credential    = "redoubt.s3"
+	RedisCredential = "redoubt.redis"
+	// The CAs that a bucket's service and a Redis elsewhere are checked with.
+	S3CAPath    = Dir + "/s3-ca.pem"
+	RedisCAPath = Dir + "/redis-ca.pem"
+	// FirewallOpenPath is there when any process may reach the metadata service.
+	FirewallOpenPath = Dir + "/firewall-open"
 	// StorageRoot is where images lie unless the configuration says otherwise.
 	// The registry's unit may write there without a drop-in.
 	StorageRoot = "/var/lib/redoubt/registry"
@@ -47,7 +57,14 @@ type Facts struct {
 	PasswordHashes map[string]string // bcrypt, by user name
 	ClientCAs      []byte            // PEM, of tls.clientAuth.cas
 	ClientCRLs     []byte            // PEM, of tls.clientAuth.crls
+	S3             Keys              // of storage.s3
+	S3CAs          []byte            // PEM, of storage.s3.caBundle
+	RedisPassword  string            // of cache.redis
+	RedisCAs       []byte            // PEM, of cache.redis.caBundle
 }
+
+// Keys are the credentials of a bucket.
+type Keys struct{ Access, Secret string }
 
 // Paths is every file that this package may ever render: what an earlier apply
 // left at one of them goes when the configuration no longer asks for it.
@@ -55,7 +72,10 @@ func Paths() []string {
 	return []string{
 		RegistryPath, HtpasswdPath, RedisPath, MaintenancePath, IssuePath, MOTDPath,
 		ClientCAsPath, ClientCRLsPath,
+		CredentialsDir, credentialPath(S3Credential), credentialPath(RedisCredential),
+		S3CAPath, RedisCAPath, FirewallOpenPath,
 		dropInPath(units.RegistrySocket), dropInPath(units.Registry), dropInPath(units.CertificateFiles),
+		dropInPath(healthUnit), dropInPath(healthTimer),
 	}
 }
 
@@ -78,13 +98,22 @@ func Tree(cfg config.Config, facts Facts) (tree.Tree, error) {
 		Registry(registry),
 		private(HtpasswdPath, htpasswd), // the registry reads it again by itself
 	}
-	if cfg.Cache.Type == "redis" {
+	if cfg.Cache.Type == "redis" && cfg.Cache.Redis.Address == "" {
 		files = append(files, private(RedisPath, []byte(redisConf), tree.Reader{Unit: units.Redis, Verb: tree.Restart}))
 	}
 	files = append(files, ClientTrust(cfg, facts)...)
+	handed, err := credentials(cfg, facts)
+	if err != nil {
+		return nil, err
+	}
+	files = append(files, handed...)
+	files = append(files, trust(cfg, facts)...)
+	files = append(files, firewall(cfg)...)
 	files = append(files, dropIn(units.CertificateFiles, watchDropIn(cfg))...)
 	files = append(files, dropIn(units.RegistrySocket, socketDropIn(cfg))...)
 	files = append(files, dropIn(units.Registry, registryDropIn(cfg))...)
+	files = append(files, dropIn(healthTimer, timerDropIn(cfg))...)
+	files = append(files, unread(dropIn(healthUnit, healthDropIn(cfg)))...)
 	return tree.New(files...)
 }
 

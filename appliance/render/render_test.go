@@ -3,7 +3,9 @@ package render_test
 import (
 	"bytes"
 	"flag"
+	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -33,6 +35,11 @@ func facts(cfg config.Config) render.Facts {
 	for range cfg.TLS.ClientAuth.CRLs {
 		f.ClientCRLs = append(f.ClientCRLs, "a list\n"...)
 	}
+	if s3 := cfg.Storage.S3; s3 != nil {
+		f.S3 = render.Keys{Access: "the-access-key", Secret: "the-secret-key"}
+		f.S3CAs = []byte("a CA\n")
+	}
+	f.RedisPassword, f.RedisCAs = "the-password", []byte("a CA\n")
 	return f
 }
 
@@ -101,8 +108,24 @@ func check(t *testing.T, files tree.Tree) {
 				t.Errorf("distribution cannot read it: %v", err)
 			}
 		}
-		if strings.HasPrefix(f.Path, render.Dir) && f.Mode != 0o640 {
+		mode := fs.FileMode(0o640)
+		switch {
+		case f.Path == render.CredentialsDir:
+			mode = fs.ModeDir | 0o700
+		case path.Dir(f.Path) == render.CredentialsDir:
+			mode = 0o600
+		case f.Path == render.FirewallOpenPath:
+			mode = 0o644
+		case !strings.HasPrefix(f.Path, render.Dir):
+			mode = f.Mode
+		}
+		if f.Mode != mode {
 			t.Errorf("%s has mode %v", f.Path, f.Mode)
+		}
+		for _, secret := range []string{"the-access-key", "the-secret-key", "the-password"} {
+			if mode != 0o600 && bytes.Contains(f.Data, []byte(secret)) {
+				t.Errorf("%s has a secret that is a credential", f.Path)
+			}
 		}
 		if !f.Mode.IsDir() && !slices.Contains(render.Paths(), f.Path) {
 			t.Errorf("%s is not among Paths", f.Path)
@@ -153,7 +176,7 @@ func TestAnOverlayThatDoesNotFit(t *testing.T) {
 	for _, overlay := range []map[string]any{
 		{"version": "0.9"},
 		{"storage": nil},
-		{"storage": map[string]any{"s3": map[string]any{}}},
+		{"storage": map[string]any{"s3": map[string]any{"chunksize": 1}}},
 		{"http": map[string]any{"draintimeout": "hunter2"}},
 		{"htpp": map[string]any{}},
 		{"tags": map[string]any{"maxtags": -1}},

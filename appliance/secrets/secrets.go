@@ -154,6 +154,8 @@ func (r Resolver) Facts(cfg config.Config, kept Kept) (render.Facts, Kept, error
 		facts.PasswordHashes[u.Name], next.Hashes[u.Name] = hash, hash
 	}
 	r.clientTrust(cfg, &facts, &errs)
+	r.bucket(cfg, &facts, &errs)
+	r.redis(cfg, &facts, &errs)
 	return facts, next, errors.Join(errs...)
 }
 

@@ -119,3 +119,44 @@ auth.users[1].password: too long: bcrypt takes at most 72 bytes`
 		t.Errorf("got:\n%v\nwant:\n%s", err, want)
 	}
 }
+
+// What a bucket and a Redis elsewhere need is read from where it is kept, and
+// each mistake names its key and no value.
+func TestBucketAndRedis(t *testing.T) {
+	root := t.TempDir()
+	write := func(name, text string) {
+		if err := os.WriteFile(filepath.Join(root, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("id", "AKIAEXAMPLE\n")
+	write("key", "a secret hunter2\n")
+	write("ca", "hunter2")
+	cfg := users()
+	cfg.Storage.S3 = &config.S3{AccessKey: "file:/id", SecretKey: "literal"}
+	cfg.Cache.Type, cfg.Cache.Redis = "redis", config.Redis{Address: "10.0.0.7:6379", Password: "cred:redis"}
+	r := secrets.Resolver{Root: root, Credentials: root}
+	write("redis", "two words")
+	facts, _, err := r.Facts(cfg, secrets.Kept{})
+	if err != nil || facts.S3.Access != "AKIAEXAMPLE" || facts.S3.Secret != "literal" || facts.RedisPassword != "two words" {
+		t.Errorf("got %+v, %v", facts, err)
+	}
+
+	cfg.Storage.S3 = &config.S3{AccessKey: "file:/missing", SecretKey: "file:/key", CABundle: "file:/ca"}
+	cfg.Cache.Redis = config.Redis{Address: "10.0.0.7:6379", Password: "cred:missing", TLS: true, CABundle: "file:/ca"}
+	_, _, err = r.Facts(cfg, secrets.Kept{})
+	want := `storage.s3.accessKey: cannot read /missing: no such file or directory
+storage.s3.secretKey: must be the key alone, without a space or a line break
+storage.s3.caBundle: it holds no PEM certificate
+cache.redis.password: cannot read credential missing: no such file or directory
+cache.redis.caBundle: it holds no PEM certificate`
+	if err == nil || err.Error() != want {
+		t.Errorf("got:\n%v\nwant:\n%s", err, want)
+	}
+
+	cfg.Storage.S3 = &config.S3{IAMRole: true}
+	cfg.Cache = config.Cache{Type: "memory", Redis: cfg.Cache.Redis}
+	if facts, _, err := r.Facts(cfg, secrets.Kept{}); err != nil || facts.S3.Access != "" || facts.RedisPassword != "" {
+		t.Errorf("got %+v, %v", facts, err)
+	}
+}
