@@ -1,12 +1,14 @@
 package stores
 
 import (
+	"bytes"
 	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -98,7 +100,36 @@ func environment() []string {
 
 // Freeze stops the store where it stands: its connections stay open and new ones
 // are taken by the kernel, but nothing is answered until Thaw.
-func (s *Store) Freeze() { s.signal(syscall.SIGSTOP) }
+func (s *Store) Freeze() {
+	s.t.Helper()
+	s.signal(syscall.SIGSTOP)
+	// A signal is only on its way: each thread stops when it comes to it.
+	for deadline := time.Now().Add(startWait); !s.frozen(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			s.t.Fatalf("cannot freeze %s: it goes on", s.Name)
+		}
+	}
+}
+
+// frozen says whether all of its threads stand still.
+func (s *Store) frozen() bool {
+	s.t.Helper()
+	threads, err := filepath.Glob("/proc/" + strconv.Itoa(s.PID()) + "/task/*/stat")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, path := range threads {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			continue // it has ended
+		}
+		// proc_pid_stat(5): the state follows the name, which stands in brackets.
+		if state := text[bytes.LastIndexByte(text, ')')+2]; state != 'T' {
+			return false
+		}
+	}
+	return true
+}
 
 // Thaw lets it go on.
 func (s *Store) Thaw() { s.signal(syscall.SIGCONT) }
