@@ -20,11 +20,14 @@ import (
 const (
 	LeaseTime = 6 * time.Minute
 	tickTime  = 5 * time.Minute
+	// challengeAge is more than any challenge takes.
+	challengeAge = 24 * time.Hour
 )
 
-// Renewer obtains and renews the certificate. All fields must be set.
+// Renewer obtains and renews the certificate. All fields must be set, but for Local.
 type Renewer struct {
 	Store      state.Store // the certificate and the lease
+	Local      state.Store // where this machine keeps a copy of a Store that is elsewhere; nil where it is not
 	Challenges state.Store // answers to challenges, by token, which the registry reads
 	Want       Want
 	Owner      string // who takes the lease
@@ -40,7 +43,15 @@ type Renewer struct {
 func (r *Renewer) Tick(ctx context.Context) (*Memory, error) {
 	ctx, cancel := context.WithTimeout(ctx, tickTime)
 	defer cancel()
-	m, _, err := Load(ctx, r.Store)
+	m, err := r.look(ctx)
+	if m == nil || r.Local == nil {
+		return m, err
+	}
+	return m, errors.Join(err, keepCopy(ctx, r.Local, m))
+}
+
+func (r *Renewer) look(ctx context.Context) (*Memory, error) {
+	m, err := r.load(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -119,6 +130,9 @@ func (r *Renewer) work(ctx context.Context, lease *state.Lease) (*Memory, error)
 	m, version, err := Load(ctx, r.Store)
 	if err != nil {
 		return nil, err
+	}
+	if err := r.Challenges.Sweep(ctx, challengeAge); err != nil {
+		r.logf("warning: old answers to challenges stay: %v", err)
 	}
 	t := &tick{Renewer: r, now: r.Now(), memory: m, version: version, lease: lease}
 	if t.ca, err = newCA(r.Want, r.UserAgent); err != nil {

@@ -46,7 +46,7 @@ func (s *server) serveRedirect(w http.ResponseWriter, r *http.Request) {
 	g := s.acquire()
 	defer g.release()
 	s.observe(g, w, r, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !s.serveChallenge(w, r) {
+		if !s.serveChallenge(g, w, r) {
 			g.redirect(w, r)
 		}
 	}))

@@ -46,7 +46,8 @@ type generation struct {
 	tablePath   string
 	cache       *descriptor.Cache // nil: none, or upstream's in memory
 	cacheKey    string
-	root        string // of a filesystem store
+	root        string   // of a filesystem store
+	answers     *answers // nil: the answers to challenges are this machine's own
 	health      *health.Registry
 	app         *handlers.App
 	cancel      context.CancelFunc
@@ -71,6 +72,11 @@ func (s *server) build(old *generation) (*generation, error) {
 		g.accessLog = g.settings.NewAccess(s.log.Out)
 	}
 	g.undoLog = g.settings.Apply(s.log)
+	// Also in maintenance, which may end with a certificate.
+	if err := g.openAnswers(s); err != nil && g.maintenance == nil {
+		g.refuse(old)
+		return nil, err
+	}
 	if g.maintenance != nil {
 		g.handler = g.maintenance
 		g.health = health.NewRegistry()

@@ -118,9 +118,8 @@ func (d Dir) Delete(_ context.Context, key string) error {
 	return nil
 }
 
-// Sweep removes the objects that were written more than age ago: what a process
-// left that was killed before it could remove them.
-func (d Dir) Sweep(age time.Duration) error {
+// Sweep removes old files.
+func (d Dir) Sweep(_ context.Context, age time.Duration) error {
 	entries, err := os.ReadDir(d.Path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("cannot list: %w", err)

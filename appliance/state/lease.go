@@ -2,6 +2,7 @@ package state
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,6 +25,9 @@ type Holder struct {
 	Epoch   int64     `json:"epoch"` // one more with each that takes it
 	Granted time.Time `json:"granted"`
 	Until   time.Time `json:"until"` // by the store's clock; the past is free
+	// Nonce tells apart two who are called the same and take it at the same
+	// time: machines made from one image are alike to their process numbers.
+	Nonce string `json:"nonce,omitempty"`
 }
 
 // Held is the error for a lease that another has.
@@ -53,7 +57,7 @@ func Take(ctx context.Context, store Store, key, owner string, ttl time.Duration
 		return nil, &Held{old}
 	}
 	l := &Lease{store: store, key: key, version: version,
-		holder: Holder{Owner: owner, Epoch: old.Epoch + 1, Granted: now, Until: now.Add(ttl)}}
+		holder: Holder{Owner: owner, Epoch: old.Epoch + 1, Granted: now, Until: now.Add(ttl), Nonce: rand.Text()}}
 	if err := l.put(ctx); err != nil {
 		if errors.Is(err, ErrConflict) {
 			return nil, &Held{Holder{Owner: "another", Until: now.Add(ttl)}}

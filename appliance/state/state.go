@@ -1,18 +1,18 @@
 // Package state keeps small objects that machines share: the certificate and
 // what is known of it, the lease of who works on it, the answers to a CA's
 // challenges. A Store replaces an object whole and only if nobody else has
-// since it was read.
+// since it was read. It is a directory of one machine, or a bucket of several.
 package state
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
-// Store holds objects under names. It is a directory of one machine now; a
-// bucket of several has to keep the same promises.
+// Store holds objects under names. Dir and Bucket keep the same promises.
 type Store interface {
 	// Get returns an object and its version. One that does not exist is
 	// ErrNotFound. An object is whole: what one Put wrote.
@@ -29,6 +29,10 @@ type Store interface {
 
 	// Delete removes an object. One that does not exist is no error.
 	Delete(ctx context.Context, key string) error
+
+	// Sweep removes the objects that were written more than age ago: what a
+	// process left that was killed before it could remove them.
+	Sweep(ctx context.Context, age time.Duration) error
 
 	// Time is the store's clock, which leases go by.
 	Time(ctx context.Context) (time.Time, error)
@@ -48,6 +52,10 @@ type Damaged struct {
 }
 
 func (d *Damaged) Error() string {
+	if strings.HasPrefix(d.Where, "s3://") {
+		return fmt.Sprintf("cannot use %s: %s. It is left as it is. Restore it, from an earlier version or from what each machine keeps in /var/lib/redoubt/acme, or move it away: aws s3 mv %s %s.damaged",
+			d.Where, d.Why, d.Where, d.Where)
+	}
 	return fmt.Sprintf("cannot use %s: %s. It is left as it is. Restore it from a backup, or move it away to begin anew: mv %s %s.damaged",
 		d.Where, d.Why, d.Where, d.Where)
 }
