@@ -13,6 +13,7 @@ import (
 	_ "github.com/distribution/distribution/v3/registry/storage/driver/inmemory"   // registers itself
 	"gopkg.in/yaml.v2"
 
+	"github.com/redoubt-registry/redoubt/appliance/redis"
 	"github.com/redoubt-registry/redoubt/appliance/registry/access"
 	"github.com/redoubt-registry/redoubt/appliance/registry/blob"
 	"github.com/redoubt-registry/redoubt/appliance/registry/descriptor"
@@ -93,22 +94,30 @@ func (g *generation) takeCache(s *server, old *generation) error {
 		return nil
 	}
 	delete(g.config.Storage, "cache")
+	redisServer, err := redis.New(section, redis.Directories()...)
+	if err != nil {
+		return err
+	}
+	prefix := ""
+	if redisServer.Shared() {
+		prefix = descriptor.Prefix(g.config.Storage)
+	}
 	key, err := yaml.Marshal(section)
 	if err != nil {
 		return fmt.Errorf("cannot use redis: %w", err)
 	}
-	if old != nil && old.cache != nil && old.cacheKey == string(key) {
+	g.cacheKey = prefix + string(key)
+	if old != nil && old.cache != nil && old.cacheKey == g.cacheKey {
 		g.cache = old.cache
 	} else {
-		client, err := descriptor.Client(section)
-		if err != nil {
-			return err
-		}
-		g.cache = descriptor.New(client, func(text string, err error) {
+		g.cache = descriptor.New(redisServer, prefix, func(text string, err error) {
+			if err == nil {
+				s.log.Info(text)
+				return
+			}
 			s.log.WithError(err).Warn(text)
 		})
 	}
-	g.cacheKey = string(key)
 	g.addMiddleware("registry", descriptor.Name, descriptor.CacheOption, g.cache)
 	return nil
 }
@@ -164,6 +173,9 @@ func (g *generation) route(app, rest http.Handler, headers http.Header) http.Han
 		if g.table != nil && !g.table.Ready() {
 			page.Unavailable(w, "the registry's table of users cannot be read")
 			return
+		}
+		if g.cache != nil {
+			r = r.WithContext(g.cache.Request(r.Context()))
 		}
 		app.ServeHTTP(w, r)
 	})

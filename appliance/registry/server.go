@@ -116,7 +116,7 @@ func (s *server) swap() error {
 	}
 	s.put(g)
 	if g.cache != nil {
-		g.cache.Forget() // blobs may have been collected since
+		g.cache.Reloaded()
 	}
 	s.retire(old, g)
 	return nil

@@ -1,12 +1,32 @@
-// Package descriptor caches blob descriptors for distribution: in Redis behind
-// a breaker, so that a dead or hung Redis costs next to nothing, or in memory.
+// Package descriptor caches blob descriptors for distribution in Redis, behind a
+// breaker, so that a Redis that is dead, hung or slow costs next to nothing.
+//
+// What a cache must never do is say that a blob is there when it was deleted: a
+// client would leave out the layer that it was about to push. What the machine's
+// own Redis holds is of one process, and is left behind by a new prefix when a
+// deletion could not be told to Redis. What a shared Redis holds is of all
+// machines on the storage, for an hour, and is believed only if
+//   - it is of the present epoch (see there), which any machine can end;
+//   - it was written in the present run of the server: what a restart brings back
+//     from a disk, or a failover from a replica, may be older than a deletion;
+//   - its form, version and digest are right.
+//
+// A deletion puts a tombstone in the key before and after the storage deletes. It
+// outlives every reader that saw the blob before and is about to cache it. Where
+// Redis does not confirm the tombstone the epoch ends, and where the storage does
+// not confirm that either, the deletion fails, before it has begun.
+//
+// Two things are bounded by time alone. A machine that reaches Redis goes on for
+// five seconds (the lease) after a deletion through one that does not. And who
+// flushes Redis between a deletion and the end of a request that read the blob
+// before it may leave a wrong descriptor for an hour (the lifetime).
 package descriptor
 
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -14,31 +34,35 @@ import (
 	"github.com/distribution/distribution/v3/registry/storage/cache"
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
-	"github.com/redis/go-redis/v9"
+	goredis "github.com/redis/go-redis/v9"
+
+	"github.com/redoubt-registry/redoubt/appliance/redis"
 )
 
 const (
-	// defaultBudget is the most that one request waits for Redis, dialing
-	// included; with the breaker it waits once. The promise is 50 ms.
+	// defaultBudget is the most that one request waits for Redis in all. The
+	// promise is 50 ms.
 	defaultBudget = 40 * time.Millisecond
-	// lifetime bounds what forgotten epochs leave behind in Redis.
-	lifetime = 24 * time.Hour
-	// tombstoneLife covers the time between a deletion's Clear here and its
-	// end in the storage: a reader in between must not cache what is going.
-	tombstoneLife = 30 * time.Second
-	tombstone     = "-"
+	// An exchange that takes longer than this part of the budget is taken from
+	// it. Faster ones save more than they cost, however many a request needs.
+	slowPart = 8
+	// lifetime bounds what forgotten epochs leave behind in Redis, and whatever
+	// nobody thought of.
+	lifetime = time.Hour
+	// tombstoneLife is longer than any request holds on to what it read in the
+	// storage, whose calls are bounded by half a minute.
+	tombstoneLife = 2 * time.Minute
 )
 
 // Cache is a distribution descriptor cache in Redis. One Cache serves all
-// configurations of a process. It never fails a request: what Redis cannot
-// answer is a miss, and what it could not be made to forget is forgotten here,
-// by leaving its keys behind for a new prefix (an epoch). Epochs belong to one
-// process: nothing that another one left behind is believed.
+// configurations of a process. What Redis cannot answer is a miss.
 type Cache struct {
-	client  redis.UniversalClient
+	server  *redis.Server
 	budget  time.Duration
+	pool    *pool
 	breaker *breaker
-	epoch   atomic.Pointer[string]
+	prefix  atomic.Pointer[string]
+	epoch   *epoch // of a shared Redis; nil: the prefix is ours alone
 
 	hits, misses, errors atomic.Uint64
 }
@@ -49,34 +73,56 @@ type Stats struct {
 	Open                                  bool
 }
 
-// New makes a cache on client, which Close closes. The log function is called
-// when Redis is given up and when it is back.
-func New(client redis.UniversalClient, log func(string, error)) *Cache {
-	return newCache(client, defaultBudget, log)
+// New makes a cache in server. prefix is that of the storage, for a shared one.
+// The log function is called when Redis is given up and when it is back.
+func New(server *redis.Server, prefix string, log func(string, error)) *Cache {
+	return newCache(server, prefix, defaultBudget, log)
 }
 
-func newCache(client redis.UniversalClient, budget time.Duration, log func(string, error)) *Cache {
-	c := &Cache{client: client, budget: budget}
-	c.breaker = newBreaker(func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, budget)
-		defer cancel()
-		return client.Ping(ctx).Err()
-	}, log)
-	c.Forget()
+func newCache(server *redis.Server, prefix string, budget time.Duration, log func(string, error)) *Cache {
+	c := &Cache{server: server, budget: budget}
+	c.breaker = newBreaker(c.probe, log)
+	c.pool = newPool(server, c.giveUp)
+	if server.Shared() {
+		c.prefix.Store(&prefix)
+		c.epoch = new(epoch)
+	} else {
+		c.leave()
+	}
+	c.breaker.start()
 	return c
 }
 
-// Forget empties the cache in one step, whether Redis is there or not. It is
-// called after anything that removes blobs behind the registry's back.
-func (c *Cache) Forget() {
-	epoch := "redoubt:" + rand.Text() + ":"
-	c.epoch.Store(&epoch)
+// leave leaves all keys behind, whether Redis is there or not.
+func (c *Cache) leave() {
+	prefix := "redoubt:" + rand.Text() + ":"
+	c.prefix.Store(&prefix)
+}
+
+// Reloaded forgets what only this process has cached: blobs may have been
+// removed behind its back. A shared cache is not emptied by a reload.
+func (c *Cache) Reloaded() {
+	if c.epoch == nil {
+		c.leave()
+	}
+}
+
+// Forget empties the cache in one step for all who share it, whether Redis is
+// there or not. It is called after anything that removes blobs behind the
+// registry's back, and is true for the other machines after the lease.
+func (c *Cache) Forget(ctx context.Context) error {
+	if c.epoch == nil {
+		c.leave()
+		return nil
+	}
+	return c.epoch.turn(ctx)
 }
 
 // Close ends the connections and the breaker's probe.
 func (c *Cache) Close() error {
 	c.breaker.close()
-	return c.client.Close()
+	c.pool.close()
+	return nil
 }
 
 // Stats returns the counts.
@@ -108,100 +154,98 @@ func (c *Cache) Clear(ctx context.Context, dgst digest.Digest) error {
 
 var _ cache.BlobDescriptorCacheProvider = (*Cache)(nil)
 
-// scope is the descriptors of one repository, or of none.
-type scope struct {
-	cache *Cache
-	repo  string
+// giveUp opens the breaker.
+func (c *Cache) giveUp(cause error) {
+	if c.epoch != nil {
+		c.epoch.doubt()
+	}
+	c.breaker.fail(c.server.Explain(cause))
+	c.pool.empty()
 }
 
-func (s scope) key(dgst digest.Digest) string {
-	return *s.cache.epoch.Load() + s.repo + "@" + string(dgst)
-}
-
-// errMiss is what distribution takes as "not cached, and worth caching".
-var errMiss error = distribution.ErrBlobUnknown
-
-// Stat returns the cached descriptor. Its error is always a plain miss: an
-// error of the cache is none of the client's concern, and is counted here.
-func (s scope) Stat(ctx context.Context, dgst digest.Digest) (v1.Descriptor, error) {
-	var text string
-	err := s.cache.do(ctx, func(ctx context.Context) (err error) {
-		text, err = s.cache.client.Get(ctx, s.key(dgst)).Result()
-		return err
-	})
-	var desc v1.Descriptor
-	if err == nil && text != tombstone {
-		if json.Unmarshal([]byte(text), &desc) == nil && cache.ValidateDescriptor(desc) == nil {
-			s.cache.hits.Add(1)
-			return desc, nil
-		}
-		s.cache.errors.Add(1)
-	}
-	s.cache.misses.Add(1)
-	return v1.Descriptor{}, errMiss
-}
-
-// SetDescriptor caches desc, unless the digest is cached or was just cleared.
-func (s scope) SetDescriptor(ctx context.Context, dgst digest.Digest, desc v1.Descriptor) error {
-	if err := cache.ValidateDescriptor(desc); err != nil {
-		return err
-	}
-	text, err := json.Marshal(desc)
-	if err != nil {
-		return err
-	}
-	keys := []string{s.key(dgst)}
-	if dgst != desc.Digest {
-		keys = append(keys, s.key(desc.Digest))
-	}
-	_ = s.cache.do(ctx, func(ctx context.Context) error {
-		_, err := s.cache.client.Pipelined(ctx, func(p redis.Pipeliner) error {
-			for _, k := range keys {
-				p.SetNX(ctx, k, text, lifetime)
-			}
-			return nil
-		})
-		return err
-	})
-	return nil
-}
-
-// Clear forgets a digest, in the repository and outside. If Redis cannot
-// confirm it the whole cache is forgotten: a descriptor that outlives its blob
-// makes a later push believe that the blob is there. A request that is
-// cancelled is no way out, hence the context without one.
-func (s scope) Clear(ctx context.Context, dgst digest.Digest) error {
-	keys := []string{s.key(dgst), scope{cache: s.cache}.key(dgst)}
-	err := s.cache.do(context.WithoutCancel(ctx), func(ctx context.Context) error {
-		_, err := s.cache.client.Pipelined(ctx, func(p redis.Pipeliner) error {
-			for _, k := range keys {
-				p.Set(ctx, k, tombstone, tombstoneLife)
-			}
-			return nil
-		})
-		return err
-	})
-	if err != nil {
-		s.cache.Forget()
-	}
-	return nil
-}
-
-// do runs one exchange with Redis within the budget, if the breaker lets it.
-func (c *Cache) do(ctx context.Context, f func(context.Context) error) error {
+// do runs one exchange with Redis within what is left of the request's budget,
+// if the breaker lets it. A client that leaves meanwhile does not end it: the
+// connection would be lost.
+func (c *Cache) do(ctx context.Context, f func(context.Context, *redis.Conn) error) error {
 	if !c.breaker.allow() {
 		return errOpen
 	}
-	bounded, cancel := context.WithTimeout(ctx, c.budget)
-	defer cancel()
-	err := f(bounded)
-	if err == nil || errors.Is(err, redis.Nil) {
+	if err := ctx.Err(); err != nil {
 		return err
 	}
-	c.errors.Add(1)
-	var answer redis.Error // Redis is there and says no: full, loading, …
-	if !errors.As(err, &answer) && ctx.Err() == nil {
-		c.breaker.fail(err)
+	r := requestOf(ctx)
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.left(c.budget))
+	defer cancel()
+	began := time.Now()
+	err := c.exchange(bounded, f)
+	if took := time.Since(began); took > c.budget/slowPart {
+		r.spend(took)
 	}
 	return err
+}
+
+func (c *Cache) exchange(ctx context.Context, f func(context.Context, *redis.Conn) error) error {
+	conn, err := c.pool.take(ctx)
+	if errors.Is(err, errNone) {
+		c.breaker.skipped.Add(1)
+		return err
+	}
+	if err != nil {
+		c.errors.Add(1)
+		c.giveUp(err)
+		return err
+	}
+	switch err = f(ctx, conn); {
+	case err == nil:
+		c.pool.give(conn)
+	case tolerable(err):
+		c.errors.Add(1)
+		c.pool.give(conn)
+	default:
+		c.errors.Add(1)
+		c.pool.drop(conn)
+		c.giveUp(err)
+	}
+	return err
+}
+
+// tolerable says whether Redis goes on answering others after an error of this
+// kind: it is full, or cannot save, or somebody else's value has our key.
+func tolerable(err error) bool {
+	var answer goredis.Error
+	if !errors.As(err, &answer) {
+		return false
+	}
+	kind, _, _ := strings.Cut(answer.Error(), " ")
+	switch kind {
+	case "OOM", "MISCONF", "NOREPLICAS", "WRONGTYPE":
+		return true
+	}
+	return errors.Is(err, goredis.TxFailedErr)
+}
+
+// probe looks whether Redis is back: it takes a login, and then answers what a
+// request would ask, in the time that a request has.
+func (c *Cache) probe(ctx context.Context) error {
+	conn, err := c.server.Open(ctx)
+	if err != nil {
+		return err
+	}
+	bounded, cancel := context.WithTimeout(ctx, c.budget)
+	defer cancel()
+	key := *c.prefix.Load() + "probe"
+	for range 2 {
+		if err = conn.Set(bounded, key, tombstone, tombstoneLife).Err(); err != nil && !tolerable(err) {
+			break
+		}
+		if err = conn.GetRange(bounded, key, 0, maxValue).Err(); err != nil {
+			break
+		}
+	}
+	if err != nil && !tolerable(err) {
+		_ = conn.Close() // it is of no use
+		return c.server.Explain(err)
+	}
+	c.pool.add(conn)
+	return nil
 }

@@ -9,6 +9,7 @@ import (
 	middleware "github.com/distribution/distribution/v3/registry/middleware/registry"
 	"github.com/distribution/distribution/v3/registry/storage"
 	"github.com/distribution/distribution/v3/registry/storage/driver"
+	"github.com/opencontainers/go-digest"
 )
 
 // Name is what the middleware is called in distribution's middleware section;
@@ -26,10 +27,16 @@ func Register() {
 
 // install gives a registry a cache. Upstream takes one only from its own redis
 // section, with a client of its own for each application.
-func install(_ context.Context, ns distribution.Namespace, _ driver.StorageDriver, options map[string]any) (distribution.Namespace, error) {
+func install(_ context.Context, ns distribution.Namespace, d driver.StorageDriver, options map[string]any) (distribution.Namespace, error) {
 	c, ok := options[CacheOption].(*Cache)
 	if !ok {
 		return nil, errors.New("cannot use the descriptor cache: it was given none")
+	}
+	if c.epoch != nil {
+		c.epoch.use(d)
+	}
+	if err := apply(ns, storage.BlobDescriptorServiceFactory(deletions{})); err != nil {
+		return nil, err
 	}
 	return ns, apply(ns, storage.BlobDescriptorCacheProvider(c))
 }
@@ -42,4 +49,37 @@ func apply[R any](ns distribution.Namespace, option func(R) error) error {
 		return fmt.Errorf("cannot use the descriptor cache: the registry is a %T", ns)
 	}
 	return option(r)
+}
+
+// deletions clear the cache a second time when the storage has deleted. Upstream
+// clears it before, and a reader in between caches what is going.
+type deletions struct{}
+
+// BlobAccessController implements distribution.BlobDescriptorServiceFactory.
+func (deletions) BlobAccessController(s distribution.BlobDescriptorService) distribution.BlobDescriptorService {
+	return twice{s}
+}
+
+type twice struct {
+	distribution.BlobDescriptorService
+}
+
+// deletion is one on its way. The cache says in it how to clear again.
+type deletion struct {
+	again []func(context.Context) error
+}
+
+type deletionKey struct{}
+
+func (t twice) Clear(ctx context.Context, dgst digest.Digest) error {
+	var d deletion
+	if err := t.BlobDescriptorService.Clear(context.WithValue(ctx, deletionKey{}, &d), dgst); err != nil {
+		return err
+	}
+	for _, bury := range d.again {
+		if err := bury(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
