@@ -31,7 +31,7 @@ func (u *Unconditional) Error() string {
 
 // Probe finds out whether a bucket's service compares and swaps, with small
 // objects that it removes again. A service that does not is Unconditional. Any
-// other error is that the service could not be asked. It takes some fifty calls.
+// other error is that the service could not be asked. It takes some eighty calls.
 func Probe(ctx context.Context, b *bucket.Bucket) error {
 	s := Bucket{b, probePrefix}
 	if err := s.Sweep(ctx, probeAge); err != nil {
