@@ -26,6 +26,12 @@ const (
 	// CertificateFiles starts Renew when a file that the configuration names
 	// has changed.
 	CertificateFiles = "redoubt-files.path"
+	// CredentialsSocket is where the registry gets the credentials of the
+	// instance's role, and Credentials gets them from the cloud.
+	CredentialsSocket = "redoubt-credentials.socket"
+	Credentials       = "redoubt-credentials.service"
+	// Firewall keeps everybody but root from the metadata service of the cloud.
+	Firewall = "redoubt-firewall.service"
 	// EtcMount binds /etc/redoubt from the data partition.
 	EtcMount = "etc-redoubt.mount"
 )

@@ -83,6 +83,7 @@ func TestFetch(t *testing.T) {
 // TestNoCredentials holds that whatever is wrong is told with its mend, and that
 // nothing older than IMDSv2 is ever tried.
 func TestNoCredentials(t *testing.T) {
+	t.Parallel()
 	attach := func(text func() metadata.Role) func(s *metadata.Service) {
 		return func(s *metadata.Service) { s.Attach("registry", text) }
 	}
@@ -108,6 +109,7 @@ func TestNoCredentials(t *testing.T) {
 		{"broken", set(metadata.Broken), credentials.Unavailable, []string{"500"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			s, server := start(t)
 			c.wrong(s)
 			mustFail(t, server.URL, c.code, c.want)
@@ -301,6 +303,7 @@ func TestClock(t *testing.T) {
 // TestOneAtATime holds that many clients are one request, and that a service that
 // hangs holds up nobody who can be served without it.
 func TestOneAtATime(t *testing.T) {
+	t.Parallel()
 	s, server := start(t)
 	s.Attach("registry", func() metadata.Role { return metadata.Keys(accessKey, secretKey, token, 8*time.Second) })
 	cache := &credentials.Cache{Fetcher: credentials.Metadata{Endpoints: []string{server.URL}}, Now: time.Now, Log: t.Logf}

@@ -209,6 +209,7 @@ func TestServeProblem(t *testing.T) {
 // TestRotation holds that a client that keeps its credentials as the SDK does is
 // never without valid ones, while each lives for seconds.
 func TestRotation(t *testing.T) {
+	t.Parallel()
 	h := serve(t, time.Hour)
 	const life = 4 * time.Second
 	made := 0
