@@ -69,4 +69,3 @@ func CredentialFile() string {
 	}
 	return RunFile
 }
-
