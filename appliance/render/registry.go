@@ -188,9 +188,12 @@ func http(cfg config.Config, facts Facts) configuration.HTTP {
 }
 
 // auth is the options of our access controller. What distribution's own words
-// cannot say of client certificates is here.
+// cannot say of client certificates and of several machines is here.
 func auth(cfg config.Config) configuration.Parameters {
 	options := configuration.Parameters{"realm": cfg.Auth.Realm, "path": HtpasswdPath}
+	if cfg.Nodes > 1 && cfg.TLS.Mode == "acme" {
+		options["challenges"] = "bucket" // whichever machine the CA asks
+	}
 	if cfg.TLS.ClientAuth.Mode == "none" {
 		return options
 	}
