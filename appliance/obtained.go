@@ -8,7 +8,8 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/cert"
 )
 
-// publishObtained takes up the certificate that the CA gave. Until there is one
+// publishObtained takes up the certificate that the CA gave, as this machine knows
+// it: where several share one, from its own copy. Until there is one
 // for names, the own CA's serves; a pair that another CA made for names stays
 // instead, as after a change of the CA or of the mode.
 func (m *Machine) publishObtained(names []string, want target, gid int) (cert.Outcome, error) {
@@ -16,7 +17,7 @@ func (m *Machine) publishObtained(names []string, want target, gid int) (cert.Ou
 	if err != nil {
 		return m.keepOr(names, want, gid, err)
 	}
-	if !memory.Fits(names) {
+	if !memory.Covers(names) {
 		return m.keepOr(names, want, gid, nil)
 	}
 	obtained, err := memory.Pair()

@@ -9,7 +9,9 @@ import (
 	"time"
 
 	"github.com/redoubt-registry/redoubt/appliance/acme"
+	"github.com/redoubt-registry/redoubt/appliance/bucket"
 	"github.com/redoubt-registry/redoubt/appliance/config"
+	"github.com/redoubt-registry/redoubt/appliance/render"
 	"github.com/redoubt-registry/redoubt/appliance/state"
 	"github.com/redoubt-registry/redoubt/units"
 )
@@ -19,8 +21,6 @@ const (
 	challengesDir = "/var/lib/redoubt/challenges"
 	lockPatience  = 2 * time.Minute
 	lockPause     = 200 * time.Millisecond
-	// challengeAge is more than any challenge takes.
-	challengeAge = 24 * time.Hour
 )
 
 // RenewOptions are what the caller of Renew chooses.
@@ -51,11 +51,6 @@ func (m *Machine) obtain(ctx context.Context, now target, o RenewOptions) error 
 	if err != nil {
 		return err
 	}
-	if challenges, ok := r.Challenges.(state.Dir); ok {
-		if err := challenges.Sweep(challengeAge); err != nil {
-			fmt.Fprintf(m.Out, "warning: %v\n", err)
-		}
-	}
 	_, err = r.Tick(ctx)
 	return err
 }
@@ -69,18 +64,55 @@ func (m *Machine) renewer(now target, o RenewOptions) (*acme.Renewer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &acme.Renewer{
+	r := &acme.Renewer{
 		Store:      m.certificateState(),
 		Challenges: state.Dir{Path: filepath.Join(m.Root, challengesDir), Mode: 0o640, GID: gid, Now: m.Now},
 		Want:       want,
-		Owner:      fmt.Sprintf("%s, process %d", now.cfg.Hostname, os.Getpid()),
+		Owner:      fmt.Sprintf("%s, process %d", m.ownName(), os.Getpid()),
 		UserAgent:  "redoubt/" + o.Version,
 		Now:        m.Now,
 		Out:        m.Out,
 		Force:      o.Force,
-	}, nil
+	}
+	if now.cfg.Nodes > 1 {
+		err = m.share(now, r)
+	}
+	return r, err
 }
 
+// share makes r work for all machines of a bucket.
+func (m *Machine) share(now target, r *acme.Renewer) error {
+	b, err := m.bucket(now)
+	if err != nil {
+		return fmt.Errorf("cannot share the certificate: %w", err)
+	}
+	r.Store, r.Local, r.Challenges = state.InBucket(b), m.certificateState(), state.ChallengesIn(b)
+	return nil
+}
+
+// bucket is the one of the rendered registry.yml, so that overlays count here too.
+func (m *Machine) bucket(now target) (*bucket.Bucket, error) {
+	f, ok := now.files.Lookup(render.RegistryPath)
+	params := bucketParameters(f.Data)
+	switch {
+	case !ok:
+		return nil, fmt.Errorf("there is no %s: run redoubt apply", render.RegistryPath)
+	case params == nil:
+		return nil, errors.New("nodes is above 1, and storage.s3 is not set")
+	}
+	return bucket.OpenDefault(params)
+}
+
+// ownName tells this machine from the others of the same hostname.
+func (m *Machine) ownName() string {
+	if name, err := os.Hostname(); err == nil {
+		return name
+	}
+	return "a machine without a name"
+}
+
+// certificateState is what this machine knows of the certificate: all there is, or
+// a copy of what several machines share.
 func (m *Machine) certificateState() state.Dir {
 	return state.Dir{Path: filepath.Join(m.Root, stateDir), Mode: 0o600, GID: -1, Now: m.Now}
 }

@@ -3,6 +3,7 @@ package appliance
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/disk"
 	"github.com/redoubt-registry/redoubt/appliance/plan"
 	"github.com/redoubt-registry/redoubt/appliance/renewal"
+	"github.com/redoubt-registry/redoubt/appliance/state"
 	"github.com/redoubt-registry/redoubt/appliance/tree"
 )
 
@@ -29,7 +31,7 @@ func (m *Machine) summarize(ctx context.Context, now target, problem error) erro
 	if now.cfg.TLS.Mode == "acme" {
 		if memory, _, err := acme.Load(ctx, m.certificateState()); err == nil {
 			failures = memory.Failures
-			s.Tried, s.Succeeded, s.Fallback = memory.Tried, memory.Succeeded, !memory.Fits(now.names())
+			s.Tried, s.Succeeded, s.Fallback = memory.Tried, memory.Succeeded, !memory.Covers(now.names())
 			s.Failures, s.Since, s.Error = failures.Count, failures.First, failures.Error
 			if want, err := m.wanted(now); err == nil {
 				s.Next, s.Why = (&acme.Renewer{Want: want, Now: m.Now}).Next(memory)
@@ -40,6 +42,9 @@ func (m *Machine) summarize(ctx context.Context, now target, problem error) erro
 		s.Error = problem.Error()
 	}
 	s.Alert = renewal.Alert(have, failures, m.Now())
+	if damaged, ok := errors.AsType[*state.Damaged](problem); ok && s.Alert == "" { // nothing that waiting mends
+		s.Alert, s.Error = "the state of the certificate is damaged", damaged.Error()
+	}
 	data, err := s.Marshal()
 	if err != nil {
 		return err

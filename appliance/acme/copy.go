@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/redoubt-registry/redoubt/appliance/state"
 )
@@ -48,4 +49,32 @@ func keepCopy(ctx context.Context, local state.Store, m *Memory) error {
 		return fmt.Errorf("cannot keep a copy of the state of the certificate: %w", err)
 	}
 	return nil
+}
+
+// dissentTime is how long a configuration that another machine's has replaced
+// changes nothing.
+const dissentTime = 24 * time.Hour
+
+// outvoted says whether another machine's configuration has replaced this one's
+// a short while ago.
+func (r *Renewer) outvoted(m *Memory) bool {
+	return r.Local != nil && !r.Force && m.Replaced == r.Want.digest() && r.Now().Sub(m.ReplacedAt).Abs() < dissentTime
+}
+
+// dissent is an error if this machine wants another certificate than the one
+// that another machine has ordered since.
+func (r *Renewer) dissent(m *Memory) error {
+	if why := r.Want.change(m, true); why != "" && r.outvoted(m) {
+		return fmt.Errorf("nothing is ordered: another machine has had the certificate changed, and by the configuration of this one %s: "+
+			"give hostname, aliases and tls.acme the same values on all machines, then run redoubt renew --force on one of them", why)
+	}
+	return nil
+}
+
+// change is why a certificate is to be ordered, other than time.
+func (r *Renewer) change(m *Memory) string {
+	if r.outvoted(m) {
+		return ""
+	}
+	return r.Want.change(m, r.Local != nil)
 }

@@ -27,6 +27,11 @@ type Memory struct {
 	Format int    `json:"format"`
 	Wanted string `json:"wanted,omitempty"` // digest of the Want that the failures are of
 
+	// What Wanted was before, and until when: two machines with different
+	// configurations would otherwise order against each other for ever.
+	Replaced   string    `json:"replaced,omitempty"`
+	ReplacedAt time.Time `json:"replacedAt,omitzero"`
+
 	Account *Account `json:"account,omitempty"`
 	Order   *Order   `json:"order,omitempty"` // one that is not finished
 

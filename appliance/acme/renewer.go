@@ -58,7 +58,7 @@ func (r *Renewer) look(ctx context.Context) (*Memory, error) {
 	d := r.decide(m)
 	switch d.Action {
 	case renewal.Wait:
-		return m, nil
+		return m, r.dissent(m)
 	case renewal.Distrust:
 		return m, errors.New(d.Why + ": nothing is ordered; see: timedatectl")
 	}
@@ -80,13 +80,13 @@ func (r *Renewer) look(ctx context.Context) (*Memory, error) {
 
 func (r *Renewer) decide(m *Memory) renewal.Decision {
 	failures := m.Failures
-	if m.Wanted != r.Want.digest() {
+	if m.Wanted != r.Want.digest() && !r.outvoted(m) {
 		failures = renewal.Failures{}
 	} else if r.Force {
 		failures = failures.Retry()
 	}
 	in := renewal.Input{
-		Now: r.Now(), Certificate: m.Certificate(), Change: r.Want.change(m),
+		Now: r.Now(), Certificate: m.Certificate(), Change: r.change(m),
 		Window: m.Suggestion.Window, AskAt: m.Suggestion.AskAt, AskedAt: m.Suggestion.Asked, Failures: failures,
 	}
 	if r.Force && in.Certificate != nil && in.Change == "" {
@@ -138,8 +138,9 @@ func (r *Renewer) work(ctx context.Context, lease *state.Lease) (*Memory, error)
 	if t.ca, err = newCA(r.Want, r.UserAgent); err != nil {
 		return m, err
 	}
-	if m.Wanted != r.Want.digest() {
-		m.Wanted, m.Failures = r.Want.digest(), renewal.Failures{}
+	if wanted := r.Want.digest(); m.Wanted != wanted && !r.outvoted(m) {
+		m.Replaced, m.ReplacedAt = m.Wanted, t.now
+		m.Wanted, m.Failures = wanted, renewal.Failures{}
 	}
 	d := r.decide(m)
 	if d.Action == renewal.Ask {
@@ -195,7 +196,7 @@ func (t *tick) try(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if m.Certificate() != nil && t.Want.change(m) == "" && !t.Force {
+	if m.Certificate() != nil && t.change(m) == "" && !t.Force {
 		if err := renewal.Clock(t.now, t.ca.seen.clock()); err != nil {
 			return err
 		}

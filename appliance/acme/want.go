@@ -40,8 +40,10 @@ func (w Want) addresses() bool {
 	return false
 }
 
-// change is why the certificate of m is not the one that is wanted, or empty.
-func (w Want) change(m *Memory) string {
+// change is why the certificate of m is not the one that is wanted, or empty. One
+// that several machines share may be for more names: while the configuration of
+// one after the other changes, they do not order against each other.
+func (w Want) change(m *Memory, shared bool) string {
 	pair, err := m.Pair()
 	switch {
 	case err != nil:
@@ -50,12 +52,18 @@ func (w Want) change(m *Memory) string {
 		return ""
 	case m.Directory != w.Directory:
 		return "the CA has changed"
-	case !cert.NamesAre(pair.Leaf, w.Names):
+	case !cert.NamesAre(pair.Leaf, w.Names) && !(shared && m.Covers(w.Names)):
 		return "the names have changed"
 	case m.AskedFor != w.Profile:
 		return "the configured profile has changed"
 	}
 	return ""
+}
+
+// Covers says whether the certificate of m is for names, and perhaps for more.
+func (m *Memory) Covers(names []string) bool {
+	leaf := m.leaf()
+	return leaf != nil && cert.NamesInclude(leaf, names)
 }
 
 // Fits says whether the certificate of m is for exactly names.
