@@ -194,22 +194,26 @@ func (r *repository) revisions(ctx context.Context, links []link) error {
 	return group.Wait()
 }
 
-// tags copies the links that make the tags, of each tag its history first.
+// tags copies the links that make the tags, of each tag its history first. A tag
+// whose manifest is left out is left out as a whole.
 func (r *repository) tags(ctx context.Context, links []link, known map[digest.Digest]bool) error {
+	left := map[string]bool{}
+	for _, l := range links {
+		if !l.Current() || known[l.holds] && !r.isLeft(l.holds) {
+			continue
+		}
+		left[l.Tag] = true
+		err := r.leftOut(ctx, l, errors.New("the tag is left out, since its manifest is not there; push the image again"))
+		if err != nil {
+			return err
+		}
+	}
 	for _, current := range []bool{false, true} {
 		group := r.group()
 		for _, l := range links {
-			if l.Current() != current {
-				continue
+			if l.Current() == current && !left[l.Tag] {
+				group.Go(func() error { return r.put(ctx, l, func() (bool, error) { return true, nil }) })
 			}
-			group.Go(func() error {
-				return r.put(ctx, l, func() (bool, error) {
-					if !l.Current() || known[l.holds] && !r.isLeft(l.holds) {
-						return true, nil
-					}
-					return false, r.leftOut(ctx, l, errors.New("the tag is left out, since its manifest is; push the image again"))
-				})
-			})
 		}
 		if err := group.Wait(); err != nil {
 			return err
