@@ -94,6 +94,9 @@ func code(err error) string {
 
 // kindOf classifies what a call failed with.
 func kindOf(err error) error {
+	if e, ok := errors.AsType[*roleError](err); ok {
+		return e.kind()
+	}
 	switch code(err) {
 	case "NoSuchKey", "NotFound", "NoSuchUpload":
 		return ErrNotFound

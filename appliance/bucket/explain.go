@@ -41,8 +41,8 @@ func Explain(err error) *Problem {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return nil
 	}
-	if errors.Is(err, errRole) {
-		return &Problem{keyRole, "no credentials of the instance's role could be had: attach a role to the instance, or set accessKey and secretKey"}
+	if e, ok := errors.AsType[*roleError](err); ok {
+		return &Problem{keyRole, "no credentials of the instance's role could be had: " + e.err.Error()}
 	}
 	for _, explain := range []func(error) *Problem{explainTrust, explainAnswer, explainNetwork} {
 		if p := explain(err); p != nil {

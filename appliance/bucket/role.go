@@ -22,8 +22,25 @@ const (
 	renewPause = 15 * time.Second
 )
 
-// errRole: the helper has no credentials to give.
-var errRole = errors.New("cannot get the credentials of the instance's role")
+// roleError: the helper has no credentials to give. Its own words name the mend.
+type roleError struct {
+	err    error
+	status int // the helper's answer; 0 for none
+}
+
+func (e *roleError) Error() string {
+	return "cannot get the credentials of the instance's role: " + e.err.Error()
+}
+
+func (e *roleError) Unwrap() error { return e.err }
+
+// kind tells what may pass from what somebody has to mend.
+func (e *roleError) kind() error {
+	if e.status == 0 || e.status >= http.StatusInternalServerError {
+		return ErrUnavailable
+	}
+	return ErrDenied
+}
 
 // role asks a socket for the credentials of the instance's role, and again
 // before their end. While they are good nobody waits for newer ones.
@@ -86,33 +103,37 @@ func (r *role) fetch(ctx context.Context, since time.Time) (aws.Credentials, err
 }
 
 func (r *role) ask(ctx context.Context) (aws.Credentials, error) {
-	c, err := r.request(ctx)
+	c, status, err := r.request(ctx)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.asked = r.now()
 	if err != nil {
-		return aws.Credentials{}, fmt.Errorf("%w: %w", errRole, err)
+		return aws.Credentials{}, &roleError{err, status}
 	}
 	r.have = c
 	return c, nil
 }
 
-func (r *role) request(ctx context.Context) (aws.Credentials, error) {
+func (r *role) request(ctx context.Context) (creds aws.Credentials, status int, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://role/credentials", nil)
 	if err != nil {
-		return aws.Credentials{}, err
+		return aws.Credentials{}, 0, err
 	}
 	answer, err := r.client.Do(req)
 	if err != nil {
-		return aws.Credentials{}, err
+		return aws.Credentials{}, 0, err
 	}
 	defer answer.Body.Close()
 	data, err := io.ReadAll(io.LimitReader(answer.Body, 1<<16))
 	if err != nil {
-		return aws.Credentials{}, err
+		return aws.Credentials{}, 0, err
+	}
+	var problem struct{ Message string }
+	if answer.StatusCode != http.StatusOK && json.Unmarshal(data, &problem) == nil && problem.Message != "" {
+		return aws.Credentials{}, answer.StatusCode, errors.New(problem.Message)
 	}
 	if answer.StatusCode != http.StatusOK {
-		return aws.Credentials{}, fmt.Errorf("the helper answered %s", answer.Status)
+		return aws.Credentials{}, answer.StatusCode, fmt.Errorf("the helper answered %s", answer.Status)
 	}
 	var c struct {
 		AccessKeyID     string `json:"AccessKeyId"`
@@ -121,11 +142,11 @@ func (r *role) request(ctx context.Context) (aws.Credentials, error) {
 		Expiration      *time.Time
 	}
 	if json.Unmarshal(data, &c) != nil || c.AccessKeyID == "" || c.SecretAccessKey == "" {
-		return aws.Credentials{}, errors.New("the helper's answer has none")
+		return aws.Credentials{}, 0, errors.New("the helper's answer has none")
 	}
 	out := aws.Credentials{AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, SessionToken: c.Token, Source: "role"}
 	if c.Expiration != nil {
 		out.CanExpire, out.Expires = true, *c.Expiration
 	}
-	return out, nil
+	return out, answer.StatusCode, nil
 }
