@@ -41,7 +41,7 @@ func (s *Server) why(err error) string {
 	switch {
 	case errors.Is(err, net.ErrClosed), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
 		errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, redis.ErrClosed):
-		return "it cut the connection" + s.perhapsTLS()
+		return "it cut the connection" + s.perhaps()
 	case errors.As(err, &answer):
 		return refusal(answer.Error())
 	}
@@ -51,12 +51,17 @@ func (s *Server) why(err error) string {
 	return network(err)
 }
 
-// perhapsTLS is what a server that wants TLS does to those who speak without.
-func (s *Server) perhapsTLS() string {
-	if !s.Shared() || len(s.section.TLS.RootCAs) > 0 || s.section.TLS.Certificate != "" {
+// perhaps is why a server may cut a new connection without a word.
+func (s *Server) perhaps() string {
+	switch {
+	case !s.Shared():
 		return ""
+	case !s.secured():
+		return "; if it wants TLS, set cache.redis.tls"
+	case s.section.TLS.Certificate == "":
+		return "; if it asks for a client certificate, that is not supported (tls-auth-clients of the server)"
 	}
-	return "; if it wants TLS, set cache.redis.tls"
+	return ""
 }
 
 // refusal is an answer of the server that is an error. The first word tells the
@@ -125,9 +130,12 @@ func network(err error) string {
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOENT) && errors.As(err, &op):
 		return "nobody listens there (cache.redis.address)"
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		if errors.As(err, new(handshakeError)) {
+			return "it does not answer the TLS handshake: is this its port for TLS (cache.redis.address, cache.redis.tls)?"
+		}
 		return "it does not answer in time"
-	case strings.Contains(err.Error(), `can't parse`):
-		if strings.Contains(err.Error(), `\x15\x03`) {
+	case strings.HasPrefix(err.Error(), "redis: "): // the client, of an answer
+		if strings.Contains(err.Error(), `\x15\x03`) { // a TLS alert
 			return "it wants TLS (cache.redis.tls)"
 		}
 		return "what answers there is no Redis (cache.redis.address)"

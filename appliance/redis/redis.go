@@ -166,15 +166,25 @@ func (s *Server) dial(ctx context.Context) (raw, wire net.Conn, err error) {
 	secured := tls.Client(raw, config)
 	if err := secured.HandshakeContext(ctx); err != nil {
 		_ = raw.Close() // it was of no use
-		return nil, nil, err
+		return nil, nil, handshakeError{err}
 	}
 	return raw, secured, nil
+}
+
+// handshakeError is a connection that was made, and cannot be secured.
+type handshakeError struct{ error }
+
+func (e handshakeError) Unwrap() error { return e.error }
+
+// secured says whether TLS is asked for.
+func (s *Server) secured() bool {
+	return s.section.TLS.Certificate != "" || len(s.section.TLS.RootCAs) > 0
 }
 
 // tls returns nil where the section asks for none.
 func (s *Server) tls() (*tls.Config, error) {
 	section := s.section.TLS
-	if section.Certificate == "" && len(section.RootCAs) == 0 {
+	if !s.secured() {
 		return nil, nil
 	}
 	host, _, err := net.SplitHostPort(s.Address())
