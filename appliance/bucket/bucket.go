@@ -21,18 +21,26 @@ import (
 type Bucket struct {
 	settings Settings
 	client   *s3.Client
+	worker   *s3.Client // for what the store has work with before it answers
 	patience patience
 	md5      atomic.Bool // the store does not take CRC32C
 }
 
 // Open makes a Bucket. It asks the network nothing.
 func Open(s Settings, creds aws.CredentialsProvider) (*Bucket, error) {
-	transport, err := newTransport(s)
+	quick, err := newTransport(s, answerTimeout)
 	if err != nil {
 		return nil, err
 	}
-	b := &Bucket{settings: s}
-	b.client = s3.New(s3.Options{
+	patient, err := newTransport(s, workLimit)
+	if err != nil {
+		return nil, err
+	}
+	return &Bucket{settings: s, client: newClient(s, creds, quick), worker: newClient(s, creds, patient)}, nil
+}
+
+func newClient(s Settings, creds aws.CredentialsProvider, transport http.RoundTripper) *s3.Client {
+	return s3.New(s3.Options{
 		Region:       s.Region,
 		Credentials:  creds,
 		HTTPClient:   &http.Client{Transport: transport, CheckRedirect: noRedirect},
@@ -40,8 +48,8 @@ func Open(s Settings, creds aws.CredentialsProvider) (*Bucket, error) {
 		UsePathStyle: s.PathStyle,
 		BaseEndpoint: optional(s.Endpoint),
 		EndpointOptions: s3.EndpointResolverOptions{
-			UseDualStackEndpoint: state[aws.DualStackEndpointState](s.DualStack, aws.DualStackEndpointStateEnabled),
-			UseFIPSEndpoint:      state[aws.FIPSEndpointState](s.FIPS, aws.FIPSEndpointStateEnabled),
+			UseDualStackEndpoint: state(s.DualStack, aws.DualStackEndpointStateEnabled),
+			UseFIPSEndpoint:      state(s.FIPS, aws.FIPSEndpointStateEnabled),
 		},
 		UseAccelerate:                s.Accelerate,
 		DisableS3ExpressSessionAuth:  aws.Bool(true),
@@ -50,7 +58,6 @@ func Open(s Settings, creds aws.CredentialsProvider) (*Bucket, error) {
 		ResponseChecksumValidation:   aws.ResponseChecksumValidationWhenRequired,
 		APIOptions:                   stack(s),
 	})
-	return b, nil
 }
 
 // OpenDefault makes a Bucket from distribution's parameters, with the

@@ -15,7 +15,6 @@ import (
 	"testing"
 	"time"
 
-
 	"github.com/redoubt-registry/redoubt/appliance/bucket"
 	"github.com/redoubt-registry/redoubt/test/stores"
 )
@@ -330,4 +329,3 @@ func TestCredentials(t *testing.T) {
 		t.Errorf("no file gave %v", err)
 	}
 }
-

@@ -121,8 +121,8 @@ func (s *source) Close() error {
 // CopyPart makes length bytes of another object, from offset on, a part.
 func (b *Bucket) CopyPart(ctx context.Context, m Multipart, number int32, from string, offset, length int64) (Part, error) {
 	part := Part{Number: number, Size: length}
-	err := b.do(ctx, "copy into", m.Key, func(ctx context.Context, _ int) error {
-		out, err := b.client.UploadPartCopy(ctx, &s3.UploadPartCopyInput{
+	err := b.doWithin(ctx, workLimit, "copy into", m.Key, func(ctx context.Context, _ int) error {
+		out, err := b.worker.UploadPartCopy(ctx, &s3.UploadPartCopyInput{
 			Bucket: b.bucket(), Key: b.key(m.Key), UploadId: &m.ID, PartNumber: &number,
 			CopySource: b.source(from), CopySourceRange: aws.String(fmt.Sprintf("bytes=%d-%d", offset, offset+length-1)),
 		})
@@ -196,8 +196,8 @@ func (b *Bucket) CompleteMultipart(ctx context.Context, m Multipart, parts []Par
 		completed[i] = types.CompletedPart{ETag: aws.String(p.ETag), PartNumber: aws.Int32(p.Number)}
 		size += p.Size
 	}
-	err = b.do(ctx, "complete the upload of", m.Key, func(ctx context.Context, before int) error {
-		out, err := b.client.CompleteMultipartUpload(ctx, &s3.CompleteMultipartUploadInput{
+	err = b.doWithin(ctx, workLimit, "complete the upload of", m.Key, func(ctx context.Context, before int) error {
+		out, err := b.worker.CompleteMultipartUpload(ctx, &s3.CompleteMultipartUploadInput{
 			Bucket: b.bucket(), Key: b.key(m.Key), UploadId: &m.ID, MultipartUpload: &types.CompletedMultipartUpload{Parts: completed},
 		})
 		if err == nil {

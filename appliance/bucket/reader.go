@@ -107,6 +107,9 @@ func (r *object) Read(p []byte) (int, error) {
 		if r.ctx.Err() != nil {
 			return 0, &Error{Op: "read", Key: r.key, Err: r.ctx.Err()}
 		}
+		if errors.Is(err, errStalled) {
+			r.bucket.patience.note(err)
+		}
 		if r.failures++; r.failures > resumes {
 			return 0, &Error{Op: "read", Key: r.key, Err: err, kind: ErrUnavailable}
 		}

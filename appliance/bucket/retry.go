@@ -12,8 +12,9 @@ const (
 	attempts = 12
 	// lastStart is how long after the first attempt another one may begin; each
 	// ends by itself within answerTimeout or stallTimeout.
-	lastStart  = 13 * time.Second
-	callLimit  = 25 * time.Second // of a call without a large body
+	lastStart  = 10 * time.Second
+	callLimit  = 20 * time.Second // of a call without a large body
+	workLimit  = 22 * time.Second // of a call that the store has work with
 	firstPause = 30 * time.Millisecond
 	mostPause  = 2 * time.Second
 
@@ -41,9 +42,13 @@ func (p *patience) note(err error) {
 // do calls f until it succeeds, fails for good or the time is up. f is told
 // how many attempts there were before, to know its own lost answers.
 func (b *Bucket) do(ctx context.Context, op, key string, f func(ctx context.Context, before int) error) error {
-	limit := callLimit
+	return b.doWithin(ctx, callLimit, op, key, f)
+}
+
+// doWithin is do with another limit.
+func (b *Bucket) doWithin(ctx context.Context, limit time.Duration, op, key string, f func(ctx context.Context, before int) error) error {
 	if b.patience.impatient() {
-		limit = downCallLimit
+		limit = min(limit, downCallLimit)
 	}
 	bounded, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -66,7 +71,7 @@ func (b *Bucket) doOpen(ctx, given context.Context, op, key string, f func(ctx c
 		if given.Err() != nil {
 			return &Error{Op: op, Key: key, Err: given.Err()}
 		}
-		if !again(err) {
+		if !again(err, before) {
 			break
 		}
 		wait := pause(before)
@@ -87,10 +92,12 @@ func (b *Bucket) doOpen(ctx, given context.Context, op, key string, f func(ctx c
 }
 
 // again tells whether another attempt may help.
-func again(err error) bool {
+func again(err error, before int) bool {
 	switch code(err) {
 	case "ConditionalRequestConflict": // 409: two writers at the same moment
 		return true
+	case "BadDigest", "XAmzContentChecksumMismatch", "InvalidDigest": // changed on its way
+		return before < 2
 	case "ExpiredToken", "RequestTimeTooSkewed": // the credentials and the clock's offset are looked at anew
 		return true
 	}

@@ -20,7 +20,7 @@ const (
 	// answerTimeout is from the end of the request to the answer's headers.
 	answerTimeout = 10 * time.Second
 	// stallTimeout cuts a body of which no byte moves.
-	stallTimeout = 15 * time.Second
+	stallTimeout = 12 * time.Second
 	idleTimeout  = 60 * time.Second
 	connections  = 128
 	networkBytes = 64 << 10
@@ -32,7 +32,7 @@ var (
 )
 
 // newTransport is the HTTP client's lower half: each wait in it has an end.
-func newTransport(s Settings) (*http.Transport, error) {
+func newTransport(s Settings, answer time.Duration) (*http.Transport, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: s.SkipVerify}
 	if s.CABundle != "" {
 		pool, err := trust(s.CABundle)
@@ -53,7 +53,7 @@ func newTransport(s Settings) (*http.Transport, error) {
 		},
 		TLSClientConfig:       config,
 		TLSHandshakeTimeout:   handshakeTimeout,
-		ResponseHeaderTimeout: answerTimeout,
+		ResponseHeaderTimeout: answer,
 		IdleConnTimeout:       idleTimeout,
 		MaxIdleConns:          connections,
 		MaxIdleConnsPerHost:   connections,
