@@ -71,13 +71,20 @@ var below = map[string][]string{
 	"appliance/generations": {"disk", "plan", "tree"},
 	"appliance/status":      {"health", "renewal"},
 	"appliance/bucket":      {},
+	"appliance/storage":     {"bucket", "health"},
 	"appliance/state":       {"bucket"},
 	"appliance/renewal":     {},
 	"appliance/redis":       {},
 	"appliance/acme":        {"cert", "renewal", "state"},
-	"appliance/registry":    {"bucket", "cert", "redis", "registry/", "renewal", "state"},
-	"appliance": {"acme", "bucket", "cert", "clientca", "config", "disk", "generations", "health", "plan", "redis", "render",
-		"renewal", "secrets", "state", "status", "systemd", "tree", "units", "userdata"},
+	"appliance/layout":      {},
+	"appliance/progress":    {},
+	"appliance/transfer":    {"layout", "progress"},
+	"appliance/scrub":       {"layout", "progress"},
+	"appliance/place":       {"bucket", "config", "registry/s3", "render", "secrets", "userdata"},
+	"appliance/registry":    {"bucket", "cert", "health", "redis", "registry/", "renewal", "state"},
+	"appliance": {"acme", "bucket", "cert", "clientca", "config", "disk", "generations", "health", "place", "plan",
+		"progress", "redis", "render", "renewal", "scrub", "secrets", "state", "status", "systemd", "transfer", "tree",
+		"units", "userdata"},
 }
 
 func TestImportsRunDown(t *testing.T) {

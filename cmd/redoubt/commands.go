@@ -13,8 +13,10 @@ func commands() []*cobra.Command {
 		applyCommand(),
 		renewCommand(),
 		statusCommand(),
+		healthCommand(),
 		caCommand(),
 		alertCommand(),
+		storageCommand(),
 		credentialsCommand(),
 	}
 }

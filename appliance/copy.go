@@ -1,0 +1,97 @@
+package appliance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/redoubt-registry/redoubt/appliance/place"
+	"github.com/redoubt-registry/redoubt/appliance/progress"
+	"github.com/redoubt-registry/redoubt/appliance/transfer"
+)
+
+// CopyOptions are what the caller of CopyStorage chooses.
+type CopyOptions struct {
+	From, To string // as place.Finder takes them
+	Parallel int
+	Verify   bool
+	Delete   bool
+	Output   *progress.Output // progress and faults
+	Result   io.Writer        // what came of it
+}
+
+// mostParallel bounds memory and connections.
+const mostParallel = 64
+
+// CopyStorage copies one storage to another. The error says whether anything is
+// left to be done.
+func CopyStorage(ctx context.Context, finder place.Finder, o CopyOptions) error {
+	if o.Parallel < 1 || o.Parallel > mostParallel {
+		return fmt.Errorf("cannot use --parallel %d: it is from 1 to %d", o.Parallel, mostParallel)
+	}
+	from, err := finder.Open(ctx, o.From)
+	if err != nil {
+		return err
+	}
+	to, err := finder.Open(ctx, o.To)
+	if err != nil {
+		return err
+	}
+	if place.Same(from, to) {
+		return errors.New("cannot copy: --from and --to are the same storage, or one lies in the other")
+	}
+	var target transfer.Target = transfer.Objects{StorageDriver: to.Driver}
+	if to.Root != "" {
+		directory, err := transfer.OpenDirectory(to.Driver, to.Root)
+		if err != nil {
+			return err
+		}
+		defer directory.Close()
+		target = directory
+	}
+	c := &transfer.Copy{From: from.Driver, To: target, Parallel: o.Parallel, Verify: o.Verify, Delete: o.Delete,
+		Meter: &progress.Meter{}, Fault: func(f transfer.Fault) { o.Output.Println(f.String()) }}
+	began := time.Now()
+	stop := o.Output.Show(c.Meter)
+	summary, err := c.Run(ctx)
+	stop()
+	tellCopy(o, summary, time.Since(began))
+	return copied(ctx, o, summary, err)
+}
+
+// tellCopy says what was done.
+func tellCopy(o CopyOptions, s transfer.Summary, took time.Duration) {
+	fmt.Fprintf(o.Result, "copied %d blobs (%s) and %d links in %v; %d blobs were there already\n",
+		s.Blobs, progress.Size(s.Bytes), s.Links, took.Round(time.Second), s.Present)
+	if s.Removed > 0 {
+		fmt.Fprintf(o.Result, "took %d links away that the source no longer has\n", s.Removed)
+	}
+	if s.Dangling > 0 {
+		fmt.Fprintf(o.Result, "left out %d links to blobs that the source does not have, such as %s: redoubt storage scrub says whether an image needs one\n",
+			s.Dangling, s.MissingExample)
+	}
+	if s.Others > 0 {
+		fmt.Fprintf(o.Result, "left out %d files that are no part of a registry, such as %s\n", s.Others, s.OtherExample)
+	}
+	if s.ComparedBlobs > 0 {
+		fmt.Fprintf(o.Result, "compared %d blobs (%s) and %d links: %d differ; %d blobs are at the target alone\n",
+			s.ComparedBlobs, progress.Size(s.ComparedBytes), s.ComparedLinks, s.Differences, s.OnlyAtTarget)
+	}
+}
+
+// copied is the copy's outcome as an error.
+func copied(ctx context.Context, o CopyOptions, s transfer.Summary, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return errors.New("stopped: the same command goes on where it was")
+	case err != nil:
+		return fmt.Errorf("cannot copy %s to %s: %w; what was copied counts, the same command goes on", o.From, o.To, err)
+	case s.Faults > 0:
+		return fmt.Errorf("%d faults, named above; all else is copied", s.Faults)
+	case s.Differences > 0:
+		return errors.New("the storages are not the same yet: run the same command again")
+	}
+	return nil
+}
