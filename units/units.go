@@ -23,6 +23,9 @@ const (
 	RenewTimer = "redoubt-renew.timer"
 	// Alert tells people that the unit that it is an instance of has failed.
 	Alert = "redoubt-alert@.service"
+	// Health looks at the storage, and HealthTimer starts it.
+	Health      = "redoubt-health.service"
+	HealthTimer = "redoubt-health.timer"
 	// CertificateFiles starts Renew when a file that the configuration names
 	// has changed.
 	CertificateFiles = "redoubt-files.path"

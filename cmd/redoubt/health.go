@@ -1,0 +1,55 @@
+package main
+
+import (
+	"encoding/json"
+
+	"github.com/spf13/cobra"
+
+	"github.com/redoubt-registry/redoubt/appliance/storage"
+)
+
+func healthCommand() *cobra.Command {
+	var asJSON, keep, adopt bool
+	cmd := &cobra.Command{
+		Use:   "health",
+		Short: "Try the storage as the registry uses it, and say what to mend",
+		Long: `Try the storage as the registry uses it: each operation, how long it takes, and what
+to mend where it fails. A bucket is read and written under redoubt/health/, a directory
+under redoubt/health below its root; nothing stays but a small object to read.
+
+redoubt-health.timer does this every ten seconds (health.storage.interval) with --keep,
+which prints nothing unless the grade changes. Of a bucket it then reads, writes, lists and
+deletes; uploads in parts and copies, which cost more, are tried every ten minutes, and at
+once when something has failed.
+
+The grades: ok; degraded (pulls go on, pushes get 503); down (everything gets 503).
+The exit status is 0 for ok, else 1.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			w := storage.NewWatch(cmd.ErrOrStderr())
+			if keep {
+				return w.Keep(cmd.Context())
+			}
+			report, err := w.Look(cmd.Context(), adopt)
+			if err != nil {
+				return err
+			}
+			if !asJSON {
+				cmd.Print(report)
+				return report.Err()
+			}
+			encoder := json.NewEncoder(cmd.OutOrStdout())
+			encoder.SetIndent("", "  ")
+			if err := encoder.Encode(report); err != nil {
+				return err
+			}
+			return report.Err()
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().BoolVar(&keep, "keep", false, "look once, for the registry: judge by the looks before, and keep the grade")
+	cmd.Flags().BoolVar(&adopt, "adopt", false, "take the file system that is mounted now for the machine's, whatever was there before")
+	cmd.MarkFlagsMutuallyExclusive("keep", "json")
+	cmd.MarkFlagsMutuallyExclusive("keep", "adopt")
+	return cmd
+}
