@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"os"
 	"slices"
 
 	"github.com/redoubt-registry/redoubt/appliance/config"
@@ -68,19 +67,4 @@ func read(path string) (config.Config, error) {
 	}
 	bare.Storage, bare.Registry, bare.Environment = cfg.Storage, cfg.Registry, cfg.Environment
 	return bare, nil
-}
-
-// withCAs calls open with the path of a file that has the CAs, which is gone when
-// withCAs returns.
-func withCAs(cas []byte, open func(path string) error) error {
-	f, err := os.CreateTemp("", "redoubt-cas-")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(cas)
-	if err := errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	return open(f.Name())
 }
