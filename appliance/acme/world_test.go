@@ -28,6 +28,8 @@ type world struct {
 	dir  string
 	late time.Duration // of the machine's clock
 	out  bytes.Buffer
+
+	parameters map[string]any // of the bucket that it shares; nil: it is alone
 }
 
 // newWorld starts a CA that finds the answers that the machine's store has.
