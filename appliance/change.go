@@ -74,6 +74,9 @@ func (m *Machine) settle(ctx context.Context, actions []tree.Reader, want target
 	if _, ok := want.files.Lookup(render.WatchPath()); ok {
 		required = append(required, units.CertificateFiles)
 	}
+	if _, open := want.files.Lookup(render.FirewallOpenPath); !open {
+		required = slices.Insert(required, 0, units.Firewall)
+	}
 	names := slices.Clone(required)
 	for _, a := range actions {
 		if !slices.Contains(names, a.Unit) {
@@ -178,11 +181,14 @@ func (m *Machine) act(ctx context.Context, p plan.Plan) error {
 	}
 	for _, unit := range start {
 		err := m.Units.Start(ctx, unit)
-		if err != nil && unit != units.Redis {
-			return err
-		}
-		if err != nil { // it costs time and no image, and systemd goes on trying
+		switch {
+		case err == nil:
+		case unit == units.Redis: // it costs time and no image, and systemd goes on trying
 			fmt.Fprintf(m.Out, "warning: the registry serves without its cache: %v\n", err)
+		case unit == units.Firewall: // the registry itself does not reach it in any case
+			fmt.Fprintf(m.Out, "warning: any process of this machine can reach the cloud's metadata service: %v\n", err)
+		default:
+			return err
 		}
 	}
 	states, err := m.Units.States(ctx, units.Registry)

@@ -74,7 +74,7 @@ func (m *Machine) Apply(ctx context.Context, o Options) error {
 		return err
 	}
 	defer unlock()
-	want, problem, err := m.choose(ctx)
+	want, problem, err := m.choose(ctx, !o.DryRun)
 	if err != nil {
 		return err
 	}

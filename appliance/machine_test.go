@@ -196,8 +196,11 @@ func (r *registry) stop() {
 		_ = r.server.Close()
 		r.server = nil
 	}
-	r.runs = map[string]bool{}
+	r.runs = atBoot()
 }
+
+// atBoot is what systemd has started before the apply.
+func atBoot() map[string]bool { return map[string]bool{units.Firewall: true} }
 
 // box is a machine in a directory.
 type box struct {
@@ -211,7 +214,7 @@ type box struct {
 func newBox(t *testing.T) *box {
 	t.Helper()
 	b := &box{T: t, root: t.TempDir()}
-	b.registry = &registry{t: t, root: b.root, runs: map[string]bool{}}
+	b.registry = &registry{t: t, root: b.root, runs: atBoot()}
 	t.Cleanup(b.registry.stop)
 	b.put("etc/passwd", "root:x:0:0::/:/bin/sh\nredoubt-registry:x:850:850::/:/bin/false\n")
 	b.put("etc/group", "root:x:0:\nredoubt-registry:x:850:\n")

@@ -104,7 +104,7 @@ func (m *Machine) unitStatus(ctx context.Context, now target, r *status.Report) 
 		u := status.Unit{Name: s.Name, Active: s.Active, Sub: s.Sub, Since: s.Since, Restarts: s.Restarts, Wanted: true}
 		switch s.Name {
 		case units.Redis:
-			u.Wanted = !now.maintenance && now.cfg.Cache.Type == "redis"
+			u.Wanted = !now.maintenance && now.cfg.Cache.Type == "redis" && now.cfg.Cache.Redis.Address == ""
 		case units.Apply:
 			// An apply by hand mends what the one at boot could not do.
 			u.Wanted = s.Active == "failed" && s.Since.After(r.Configuration.Applied)

@@ -37,8 +37,8 @@ func (t target) names() []string {
 }
 
 // choose decides what the machine is to be. problem says why that is not what
-// its sources ask for.
-func (m *Machine) choose(ctx context.Context) (t target, problem, err error) {
+// its sources ask for. With try it asks a bucket that is new to the machine.
+func (m *Machine) choose(ctx context.Context, try bool) (t target, problem, err error) {
 	if problem = m.unmounted(ctx); problem != nil {
 		t, err = m.maintain(config.Config{}, config.Report{{Message: problem.Error()}})
 		return t, problem, err
@@ -56,13 +56,20 @@ func (m *Machine) choose(ctx context.Context) (t target, problem, err error) {
 		fmt.Fprintln(m.Out, w)
 	}
 	if report.Err() == nil {
-		if t, err = m.build(cfg, found.Layers); err == nil {
+		t, err = m.build(cfg, found.Layers)
+		if err == nil && try {
+			err = m.tryBucket(ctx, t, origins, lastGood)
+		}
+		if err == nil {
 			return t, problem, nil
 		}
 		report = append(report, entries(err, origins)...)
 	}
 	if lastGood != nil {
 		t, err = m.rebuild(lastGood)
+		if err == nil && m.replacesBucket(t) {
+			return t, nil, fmt.Errorf("nothing was changed, since the configuration cannot be used:\n%w", report.Err())
+		}
 		if err == nil {
 			return t, fmt.Errorf("the last good configuration serves, since the present one cannot be used:\n%w", report.Err()), nil
 		}

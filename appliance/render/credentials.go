@@ -82,7 +82,7 @@ func firewall(cfg config.Config) []tree.File {
 	}
 	return []tree.File{{
 		Path: FirewallOpenPath, Mode: 0o644, Data: []byte(header),
-		Readers: []tree.Reader{{Unit: firewallUnit, Verb: tree.Restart}},
+		Readers: []tree.Reader{{Unit: units.Firewall, Verb: tree.Restart}},
 	}}
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/redoubt-registry/redoubt/appliance/config"
+	"github.com/redoubt-registry/redoubt/units"
 )
 
 // The bounds that the units themselves carry.
@@ -20,10 +21,8 @@ const (
 
 // Units of which this package needs no more than the names.
 const (
-	healthUnit        = "redoubt-health.service"
-	healthTimer       = "redoubt-health.timer"
-	credentialsSocket = "redoubt-credentials.socket"
-	firewallUnit      = "redoubt-firewall.service"
+	healthUnit  = "redoubt-health.service"
+	healthTimer = "redoubt-health.timer"
 )
 
 // socketDropIn sets the ports where they are not the unit's own. Without TLS
@@ -112,8 +111,8 @@ func (d *dropInText) loadBucket(cfg config.Config) {
 		return
 	}
 	if s3.IAMRole {
-		d.unit("Wants=" + credentialsSocket)
-		d.unit("After=" + credentialsSocket)
+		d.unit("Wants=" + units.CredentialsSocket)
+		d.unit("After=" + units.CredentialsSocket)
 	}
 	d.load(S3Credential)
 }

@@ -1,0 +1,254 @@
+package appliance
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"reflect"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/redoubt-registry/redoubt/appliance/bucket"
+	"github.com/redoubt-registry/redoubt/appliance/config"
+	"github.com/redoubt-registry/redoubt/appliance/disk"
+	"github.com/redoubt-registry/redoubt/appliance/generations"
+	"github.com/redoubt-registry/redoubt/appliance/render"
+	"github.com/redoubt-registry/redoubt/appliance/secrets"
+	"github.com/redoubt-registry/redoubt/appliance/state"
+	"github.com/redoubt-registry/redoubt/units"
+)
+
+const (
+	// At a boot the network may be later than the apply.
+	bucketPatience = 20 * time.Second
+	bucketPause    = 2 * time.Second
+	// bucketTimeout is for one look: longer than a slow bucket takes.
+	bucketTimeout = 15 * time.Second
+)
+
+// tryBucket looks whether the bucket of want works before it becomes the
+// machine's: what is wrong is told with the key to mend. The bucket that the
+// machine has already is not asked, for it may be away for a while.
+//
+// A machine that serves nothing yet goes on with a bucket that merely cannot be
+// reached: the registry serves as soon as it is there.
+func (m *Machine) tryBucket(ctx context.Context, want target, origins config.Origins, lastGood []byte) error {
+	if want.cfg.Storage.S3 == nil {
+		return nil
+	}
+	before, _, _ := config.Parse([]config.Layer{{Name: generations.LastGoodPath, Data: lastGood}})
+	serves := m.rendered()
+	known, err := m.hasBucket(want, before, serves)
+	if err != nil {
+		return err
+	}
+	shared := want.cfg.Nodes > 1 && (!known || before.Nodes < 2)
+	if known && !shared {
+		return nil
+	}
+	b, err := m.openBucket(ctx, want)
+	if err != nil {
+		return err
+	}
+	if serves {
+		_, err = askBucket(ctx, b, shared)
+		return err
+	}
+	passing, err := awaitBucket(ctx, b, shared)
+	if !passing {
+		return err
+	}
+	for _, e := range entries(err, origins) {
+		e.Warning, e.Message = true, e.Message+". The registry starts, and serves as soon as the bucket works"
+		fmt.Fprintln(m.Out, e)
+	}
+	return nil
+}
+
+// awaitBucket asks until the bucket works, or does not for a reason that stays, but
+// not for long.
+func awaitBucket(ctx context.Context, b *bucket.Bucket, shared bool) (passing bool, err error) {
+	for deadline := time.Now().Add(bucketPatience); ; {
+		passing, err = askBucket(ctx, b, shared)
+		if err == nil || !passing || time.Now().Add(bucketPause).After(deadline) {
+			return passing, err
+		}
+		select {
+		case <-ctx.Done():
+			return false, ctx.Err()
+		case <-time.After(bucketPause):
+		}
+	}
+}
+
+// askBucket does what a registry does in a bucket. passing says that the next try
+// may go well. With shared it looks too whether several machines can write there.
+func askBucket(ctx context.Context, b *bucket.Bucket, shared bool) (passing bool, err error) {
+	if err = tryOut(ctx, b); err == nil && shared {
+		err = state.Probe(ctx, b)
+	}
+	if unfit, ok := errors.AsType[*state.Unconditional](err); ok {
+		return false, secrets.Problem{Path: "nodes", Err: unfit}
+	}
+	return err != nil && bucket.Passing(err), problemOf(err)
+}
+
+// tryOut does each thing that a registry does, with objects of its own that it
+// removes again.
+func tryOut(ctx context.Context, b *bucket.Bucket) error {
+	ctx, cancel := context.WithTimeout(ctx, bucketTimeout)
+	defer cancel()
+	key := "redoubt/health/apply-" + rand.Text()
+	copied, parts := key+"-copy", key+"-parts"
+	for _, err := range b.List(ctx, "redoubt/health/", "", "/") {
+		if err != nil {
+			return err
+		}
+	}
+	if _, err := b.Put(ctx, key, []byte(key), bucket.Condition{}); err != nil {
+		return err
+	}
+	steps := []func() error{
+		func() error { return readPart(ctx, b, key) },
+		func() error { return b.CopySized(ctx, key, copied, int64(len(key))) },
+		func() error { return uploadParts(ctx, b, parts) },
+	}
+	for _, step := range steps {
+		if err := step(); err != nil {
+			_ = b.Delete(ctx, key, copied, parts)
+			return err
+		}
+	}
+	return b.Delete(ctx, key, copied, parts)
+}
+
+// hasBucket tells whether the machine works with the bucket of want already: it
+// serves with it, or, after a boot, did so last.
+func (m *Machine) hasBucket(want target, before config.Config, serves bool) (bool, error) {
+	if !serves {
+		return before.Storage.S3 != nil && reflect.DeepEqual(before.Storage, want.cfg.Storage), nil
+	}
+	paths := []string{render.RegistryPath, render.S3CAPath, render.CredentialsDir + "/" + render.S3Credential}
+	have, err := disk.Read(m.Root, paths)
+	if err != nil {
+		return false, err
+	}
+	for _, path := range paths[1:] {
+		was, is := have.Lookup(path)
+		will, is2 := want.files.Lookup(path)
+		if is != is2 || !bytes.Equal(was.Data, will.Data) {
+			return false, nil
+		}
+	}
+	was, _ := have.Lookup(render.RegistryPath)
+	will, _ := want.files.Lookup(render.RegistryPath)
+	return reflect.DeepEqual(bucketParameters(was.Data), bucketParameters(will.Data)), nil
+}
+
+// replacesBucket tells whether t would take the bucket away that the machine
+// serves with: the last good document does, if a file that it names has changed.
+func (m *Machine) replacesBucket(t target) bool {
+	if !m.rendered() || t.cfg.Storage.S3 == nil {
+		return false
+	}
+	same, err := m.hasBucket(t, t.cfg, true)
+	return err == nil && !same
+}
+
+// bucketParameters are storage.s3 of registry.yml; nil if it has none.
+func bucketParameters(registry []byte) map[string]any {
+	var document struct {
+		Storage struct {
+			S3 map[string]any `yaml:"s3"`
+		} `yaml:"storage"`
+	}
+	if err := yaml.Unmarshal(registry, &document); err != nil {
+		return nil // a damaged one is another one
+	}
+	return document.Storage.S3
+}
+
+// openBucket is the bucket of want, whose files are not in their places yet.
+func (m *Machine) openBucket(ctx context.Context, want target) (*bucket.Bucket, error) {
+	dir, err := os.MkdirTemp("", "redoubt-bucket-")
+	if err != nil {
+		return nil, fmt.Errorf("cannot try the bucket: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	registry, _ := want.files.Lookup(render.RegistryPath)
+	params := bucketParameters(registry.Data)
+	if cas, ok := want.files.Lookup(render.S3CAPath); ok {
+		path := filepath.Join(dir, "ca.pem")
+		params["cabundle"] = path
+		err = os.WriteFile(path, cas.Data, 0o600)
+	}
+	credential, _ := want.files.Lookup(render.CredentialsDir + "/" + render.S3Credential)
+	path := filepath.Join(dir, render.S3Credential)
+	if err = errors.Join(err, os.WriteFile(path, credential.Data, 0o600)); err != nil {
+		return nil, fmt.Errorf("cannot try the bucket: %w", err)
+	}
+	if want.cfg.Storage.S3.IAMRole {
+		if err := m.Units.Start(ctx, units.CredentialsSocket); err != nil {
+			return nil, secrets.Problem{Path: "storage.s3.iamRole", Err: err}
+		}
+	}
+	settings, err := bucket.FromParameters(params)
+	if err != nil {
+		return nil, secrets.Problem{Path: "storage.s3", Err: err}
+	}
+	keys, err := bucket.Credentials(params, path, filepath.Join(m.Root, bucket.RoleSocket))
+	if err != nil {
+		return nil, secrets.Problem{Path: "storage.s3", Err: err}
+	}
+	b, err := bucket.Open(settings, keys)
+	if err != nil {
+		return nil, secrets.Problem{Path: "storage.s3", Err: err}
+	}
+	return b, nil
+}
+
+func readPart(ctx context.Context, b *bucket.Bucket, key string) error {
+	const from, length = 3, 7
+	body, _, err := b.Get(ctx, key, from, length)
+	if err != nil {
+		return err
+	}
+	data, err := io.ReadAll(body)
+	if err = errors.Join(err, body.Close()); err == nil && string(data) != key[from:from+length] {
+		err = errors.New("the bucket answers with other bytes than it was given")
+	}
+	return err
+}
+
+// uploadParts uploads in one part, which may be small as it is the last.
+func uploadParts(ctx context.Context, b *bucket.Bucket, key string) error {
+	m, err := b.CreateMultipart(ctx, key)
+	if err != nil {
+		return err
+	}
+	part, err := b.UploadPart(ctx, m, 1, []byte(key))
+	if err == nil {
+		_, err = b.CompleteMultipart(ctx, m, []bucket.Part{part})
+	}
+	if err != nil {
+		_ = b.AbortMultipart(ctx, m)
+	}
+	return err
+}
+
+// problemOf is err with the key to mend.
+func problemOf(err error) error {
+	if err == nil {
+		return nil
+	}
+	if p := bucket.Explain(err); p != nil {
+		return secrets.Problem{Path: p.Key, Err: errors.New(p.Message)}
+	}
+	return secrets.Problem{Path: "storage.s3", Err: err}
+}
