@@ -42,7 +42,7 @@ func (b *Bucket) CopySized(ctx context.Context, from, to string, size int64) err
 	if err != nil {
 		return err
 	}
-	parts, err := b.copyParts(ctx, m, from, size)
+	parts, err := b.CopyParts(ctx, m, from, size)
 	if err == nil {
 		_, err = b.CompleteMultipart(ctx, m, parts)
 	}
@@ -67,23 +67,28 @@ func (b *Bucket) copyWhole(ctx context.Context, from, to string) error {
 	})
 }
 
-func (b *Bucket) copyParts(ctx context.Context, m Multipart, from string, size int64) ([]Part, error) {
+// CopyParts makes an object, of at least MinPart bytes, the first parts of an
+// upload: others may follow.
+func (b *Bucket) CopyParts(ctx context.Context, m Multipart, from string, size int64) ([]Part, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	chunk := b.settings.CopyChunkSize
 	for size/chunk >= MaxParts {
 		chunk *= 2
 	}
-	parts := make([]Part, (size+chunk-1)/chunk)
+	parts := make([]Part, max(1, size/chunk)) // the last one has the rest
 	limit := make(chan struct{}, b.settings.CopyParallel)
 	var wg sync.WaitGroup
 	for i := range parts {
 		limit <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-limit }()
-			offset := int64(i) * chunk
+			offset, length := int64(i)*chunk, chunk
+			if i == len(parts)-1 {
+				length = size - offset
+			}
 			var err error
-			if parts[i], err = b.CopyPart(ctx, m, int32(i+1), from, offset, min(chunk, size-offset)); err != nil {
+			if parts[i], err = b.CopyPart(ctx, m, int32(i+1), from, offset, length); err != nil {
 				cancel(err)
 			}
 		})

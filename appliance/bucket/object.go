@@ -310,3 +310,13 @@ func (b *Bucket) Presign(ctx context.Context, method, key string, life time.Dura
 	}
 	return url, nil
 }
+
+// First gives the first object whose key begins with prefix, if there is one.
+func (b *Bucket) First(ctx context.Context, prefix string) iter.Seq2[Object, error] {
+	return func(yield func(Object, error) bool) {
+		for o, err := range b.list(ctx, prefix, "", "", 1) {
+			yield(o, err)
+			return
+		}
+	}
+}

@@ -33,6 +33,7 @@ type Upload struct {
 	parts   []Part // by number; without an ETag it is under way
 	failed  error
 	running int
+	sent    bool          // something since it was made
 	ended   chan struct{} // something ended
 }
 
@@ -144,6 +145,7 @@ func (u *Upload) send() error {
 	number := int32(len(u.parts) + 1)
 	u.parts = append(u.parts, Part{Number: number, Size: int64(len(data))})
 	u.running++
+	u.sent = true
 	u.mu.Unlock()
 	if number > MaxParts {
 		u.end(buf, number, Part{}, fmt.Errorf("cannot upload %s: it has more than %d parts; raise storage.s3.chunksize", u.begun.Key, MaxParts))
@@ -275,4 +277,11 @@ func (u *Upload) Abort(ctx context.Context) error {
 		return nil
 	}
 	return u.bucket.AbortMultipart(ctx, u.begun)
+}
+
+// Sending tells whether parts were sent or are held since it was made.
+func (u *Upload) Sending() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.sent || len(u.held()) > 0
 }

@@ -1,0 +1,99 @@
+// Package fault carries the storage's failures to the front of the registry:
+// upstream answers them with 500, or with what they look like from above, or
+// not at all.
+package fault
+
+import (
+	"context"
+	"net/http"
+	"sync"
+)
+
+type key struct{}
+
+// record is what went wrong in one request.
+type record struct {
+	mu   sync.Mutex
+	err  error
+	lost bool
+}
+
+// Note keeps that the storage failed a request; later attempts may succeed.
+func Note(ctx context.Context, err error) { note(ctx, err, false) }
+
+// Lose is Note where the request must not be answered as a success.
+func Lose(ctx context.Context, err error) { note(ctx, err, true) }
+
+func note(ctx context.Context, err error, lost bool) {
+	r, ok := ctx.Value(key{}).(*record)
+	if !ok {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.err == nil {
+		r.err = err
+	}
+	r.lost = r.lost || lost
+}
+
+// Handler calls next, and answers by unavailable instead when the storage has
+// failed the request and next reports an error, or a success that is none.
+func Handler(next http.Handler, unavailable func(w http.ResponseWriter, err error)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		rec := &record{}
+		next.ServeHTTP(&writer{ResponseWriter: w, record: rec, unavailable: unavailable}, r.WithContext(context.WithValue(r.Context(), key{}, rec)))
+	})
+}
+
+// writer replaces an answer.
+type writer struct {
+	http.ResponseWriter
+	record      *record
+	unavailable func(http.ResponseWriter, error)
+	begun       bool
+	replaced    bool
+}
+
+func (w *writer) WriteHeader(status int) {
+	if w.begun || status < 200 {
+		if !w.replaced {
+			w.ResponseWriter.WriteHeader(status)
+		}
+		return
+	}
+	w.begun = true
+	w.record.mu.Lock()
+	err, lost := w.record.err, w.record.lost
+	w.record.mu.Unlock()
+	failed := status >= http.StatusBadRequest && status != http.StatusUnauthorized && status != http.StatusForbidden && status != http.StatusTooManyRequests
+	if err == nil || !failed && !lost {
+		w.ResponseWriter.WriteHeader(status)
+		return
+	}
+	w.replaced = true
+	for _, h := range []string{"Content-Length", "Content-Type", "Location", "Range", "Etag", "Docker-Content-Digest", "Cache-Control"} {
+		w.Header().Del(h)
+	}
+	w.unavailable(w.ResponseWriter, err)
+}
+
+func (w *writer) Write(p []byte) (int, error) {
+	if !w.begun {
+		w.WriteHeader(http.StatusOK)
+	}
+	if w.replaced {
+		return len(p), nil
+	}
+	return w.ResponseWriter.Write(p)
+}
+
+// Flush and Unwrap let the handler reach the connection.
+func (w *writer) Flush() {
+	if !w.begun {
+		w.WriteHeader(http.StatusOK)
+	}
+	_ = http.NewResponseController(w.ResponseWriter).Flush()
+}
+
+func (w *writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
