@@ -208,6 +208,9 @@ type box struct {
 	ready    []string // calls that the service manager had when the files were in place
 }
 
+// settle is how long a file must be unchanged here.
+const settle = 100 * time.Millisecond
+
 func newBox(t *testing.T) *box {
 	t.Helper()
 	b := &box{T: t, root: t.TempDir()}
@@ -264,6 +267,7 @@ func (b *box) machine() *appliance.Machine {
 			return nil
 		},
 		Patience: time.Second,
+		Settle:   settle,
 	}
 }
 
