@@ -322,3 +322,29 @@ func TestBroughtCA(t *testing.T) {
 		t.Errorf("ca trust: %v\n%s", err, &b.out)
 	}
 }
+
+// A pair that comes slowly, the key first, is one change: nobody is told of half
+// of it.
+func TestSlowCopy(t *testing.T) {
+	b := newBox(t)
+	first := server(t, nil, time.Time{}, "registry.example.com")
+	b.put(certFile, string(first.certPEM()))
+	b.put(keyFile, string(first.keyPEM(t)))
+	b.userData(filesMode)
+	b.mustApply()
+	second := server(t, nil, time.Time{}, "registry.example.com")
+	b.put(keyFile, string(second.keyPEM(t)))
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		time.Sleep(2 * settle)
+		b.put(certFile, string(second.certPEM()))
+	}()
+	if err := b.tick(); err != nil {
+		t.Error(err)
+	}
+	<-written
+	if got := b.published(); got != second.certificate.SerialNumber.String() {
+		t.Errorf("serves %s", got)
+	}
+}

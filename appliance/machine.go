@@ -50,6 +50,7 @@ type Machine struct {
 	Out         io.Writer        // what a person reads: plans and warnings, no secrets
 	Ready       func() error     // called when the files are in place, before units act
 	Patience    time.Duration    // how long the registry may take to answer
+	Settle      time.Duration    // how long a file must be unchanged to be read
 }
 
 // Options are what the caller of Apply chooses.

@@ -211,6 +211,9 @@ type box struct {
 	ready    []string // calls that the service manager had when the files were in place
 }
 
+// settle is how long a file must be unchanged here.
+const settle = 100 * time.Millisecond
+
 func newBox(t *testing.T) *box {
 	t.Helper()
 	b := &box{T: t, root: t.TempDir()}
@@ -267,6 +270,7 @@ func (b *box) machine() *appliance.Machine {
 			return nil
 		},
 		Patience: time.Second,
+		Settle:   settle,
 	}
 }
 

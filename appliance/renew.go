@@ -41,8 +41,10 @@ func (m *Machine) Renew(ctx context.Context, o RenewOptions) error {
 	if now.cfg.TLS.Mode == "acme" {
 		problem = m.obtain(ctx, now, o)
 	}
-	err := m.publishAtRest(ctx, now)
-	return errors.Join(problem, err, m.summarize(ctx, now, errors.Join(problem, err)))
+	return m.atRest(ctx, now, func() error {
+		err := errors.Join(problem, m.publish(ctx, now))
+		return errors.Join(err, m.summarize(ctx, now, err))
+	})
 }
 
 // obtain brings the state of the certificate up to date. It publishes nothing.

@@ -12,34 +12,52 @@ import (
 )
 
 // A certificate and its key are two files, and whoever copies them changes first
-// the one: they are read when neither has changed for a while.
+// the one: they are read when neither has changed for a while. What cannot be
+// used then may be half of a slow copy, and is given longer.
 const (
-	rest     = time.Second
-	restless = 30 * time.Second // is waited for, and no longer
+	halfCopied = 5                // times as long
+	restless   = 30 * time.Second // is waited for, and no longer
+	look       = 50 * time.Millisecond
 )
 
-// publishAtRest is publish, once the files that the configuration names are at
-// rest, and again if they change meanwhile: systemd tells of no change of a file
-// while it runs what the change before has started.
-func (m *Machine) publishAtRest(ctx context.Context, now target) error {
+// atRest does publish once the files that the configuration names are at rest,
+// and again if they change meanwhile: systemd tells of no change of a file while
+// it runs what the change before has started.
+func (m *Machine) atRest(ctx context.Context, now target, publish func() error) error {
 	for deadline := time.Now().Add(restless); ; {
 		seen := m.changes(now)
-		for _, at := range seen {
-			// A time to come is of a clock that was wrong, and no reason to wait.
-			if age := time.Since(at); age >= 0 && age < rest && time.Now().Before(deadline) {
-				select {
-				case <-ctx.Done():
-					return ctx.Err()
-				case <-time.After(rest - age):
-				}
-			}
-		}
-		if !slices.EqualFunc(seen, m.changes(now), time.Time.Equal) && time.Now().Before(deadline) {
+		if m.changesWithin(ctx, now, seen, m.Settle) && time.Now().Before(deadline) {
 			continue
 		}
-		err := m.publish(ctx, now)
-		if slices.EqualFunc(seen, m.changes(now), time.Time.Equal) || time.Now().After(deadline) {
+		err := publish()
+		patience := time.Duration(0)
+		if err != nil {
+			patience = halfCopied * m.Settle
+		}
+		if !m.changesWithin(ctx, now, seen, patience) || time.Now().After(deadline) {
 			return err
+		}
+	}
+}
+
+// changesWithin says whether a file has changed since it was seen, or does before
+// all have been at rest for a time.
+func (m *Machine) changesWithin(ctx context.Context, now target, seen []time.Time, atRest time.Duration) bool {
+	for {
+		if !slices.EqualFunc(seen, m.changes(now), time.Time.Equal) {
+			return true
+		}
+		fresh := func(at time.Time) bool {
+			age := time.Since(at)
+			return age >= 0 && age < atRest // a time to come is of a clock that was wrong
+		}
+		if !slices.ContainsFunc(seen, fresh) {
+			return false
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(look):
 		}
 	}
 }

@@ -35,5 +35,6 @@ func onMachine(cmd *cobra.Command, f func(m *appliance.Machine) error) error {
 		Now:         time.Now,
 		Out:         cmd.OutOrStdout(),
 		Patience:    patience,
+		Settle:      time.Second,
 	})
 }
