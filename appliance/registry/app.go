@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -14,10 +15,13 @@ import (
 	"gopkg.in/yaml.v2"
 
 	"github.com/redoubt-registry/redoubt/appliance/redis"
+	"github.com/redoubt-registry/redoubt/appliance/bucket"
 	"github.com/redoubt-registry/redoubt/appliance/registry/access"
 	"github.com/redoubt-registry/redoubt/appliance/registry/blob"
 	"github.com/redoubt-registry/redoubt/appliance/registry/descriptor"
+	"github.com/redoubt-registry/redoubt/appliance/registry/fault"
 	"github.com/redoubt-registry/redoubt/appliance/registry/page"
+	"github.com/redoubt-registry/redoubt/appliance/registry/s3"
 )
 
 // register makes our parts known to distribution, which finds them by name.
@@ -25,6 +29,7 @@ func register() {
 	access.Register()
 	blob.Register()
 	descriptor.Register()
+	s3.Register()
 }
 
 // buildApp makes distribution's application and what stands in front of it.
@@ -34,11 +39,17 @@ func (g *generation) buildApp(s *server, old *generation) error {
 	if err := g.takeCache(s, old); err != nil {
 		return err
 	}
-	g.serveFromFiles()
+	if err := g.serveBlobs(); err != nil {
+		return err
+	}
 	headers, host := c.HTTP.Headers, c.HTTP.Host
 	app := *c // upstream changes it
 	app.HTTP.Headers = nil
 	app.HTTP.Debug.Prometheus.Enabled = false // a second application panics on it
+	if c.Health.StorageDriver.Enabled {       // by redoubt health, which knows more than up and down
+		g.grade = s.grade
+		app.Health.StorageDriver.Enabled = false
+	}
 	if c.HTTP.TLS.Certificate != "" {
 		app.HTTP.Host = "" // links follow the name and port that the client used
 	}
@@ -50,8 +61,17 @@ func (g *generation) buildApp(s *server, old *generation) error {
 		return err
 	}
 	g.app.RegisterHealthChecks(g.health)
-	g.handler = g.route(g.app, page.Welcome{Host: display(host)}, headers)
+	g.handler = g.route(fault.Handler(g.app, storageFailed), page.Welcome{Host: display(host)}, headers)
 	return nil
+}
+
+// storageFailed answers a request that the storage has failed.
+func storageFailed(w http.ResponseWriter, err error) {
+	if errors.Is(err, bucket.ErrFull) {
+		page.Unavailable(w, "the registry's storage is full")
+		return
+	}
+	page.Unavailable(w, "the registry's storage does not answer as it should")
 }
 
 // newApp calls upstream's constructor, which panics where others return.
@@ -122,21 +142,35 @@ func (g *generation) takeCache(s *server, old *generation) error {
 	return nil
 }
 
-// serveFromFiles makes blobs go out straight from their files, where nothing
-// else needs to see them on the way.
-func (g *generation) serveFromFiles() {
+// serveBlobs makes blobs go out straight from their files, or from the bucket
+// where clients are not sent there, if nothing else needs to see them on the way.
+func (g *generation) serveBlobs() error {
 	c := g.config
-	if c.Storage.Type() != "filesystem" {
-		return
+	var source any
+	switch params := c.Storage.Parameters(); c.Storage.Type() {
+	case "filesystem":
+		root, ok := params["rootdirectory"].(string)
+		if !ok {
+			return nil
+		}
+		g.root, source = root, root
+	case "s3", "s3aws":
+		b, err := bucket.OpenDefault(params)
+		if err != nil {
+			return err
+		}
+		params[s3.BucketOption] = b
+		if off, _ := c.Storage["redirect"]["disable"].(bool); !off {
+			return nil
+		}
+		source = b
+	default:
+		return nil
 	}
-	root, ok := c.Storage.Parameters()["rootdirectory"].(string)
-	if !ok {
-		return
-	}
-	g.root = root
 	if c.Proxy.RemoteURL == "" && len(c.Notifications.Endpoints) == 0 && len(c.Middleware["storage"]) == 0 {
-		g.addMiddleware("repository", blob.Name, blob.RootOption, root)
+		g.addMiddleware("repository", blob.Name, blob.SourceOption, source)
 	}
+	return nil
 }
 
 func (g *generation) addMiddleware(kind, name, option string, value any) {
@@ -168,6 +202,9 @@ func (g *generation) route(app, rest http.Handler, headers http.Header) http.Han
 		}
 		if len(g.failures(r.Context())) > 0 {
 			page.Unavailable(w, "the registry's storage is not available")
+			return
+		}
+		if g.grade != nil && g.grade.refuse(w, r) {
 			return
 		}
 		if g.table != nil && !g.table.Ready() {

@@ -49,6 +49,7 @@ type generation struct {
 	root        string   // of a filesystem store
 	answers     *answers // nil: the answers to challenges are this machine's own
 	health      *health.Registry
+	grade       *storageGrade // nil: the configuration turns it off
 	app         *handlers.App
 	cancel      context.CancelFunc
 

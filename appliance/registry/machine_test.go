@@ -47,6 +47,7 @@ func TestMain(m *testing.M) {
 		Maintenance:  filepath.Join(dir, "maintenance.json"),
 		Certificates: filepath.Join(dir, "certificates/current"),
 		Challenges:   filepath.Join(dir, "challenges"),
+		Storage:      filepath.Join(dir, "storage.json"),
 	})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "redoubt:", err)

@@ -26,6 +26,7 @@ type Options struct {
 	Certificates string         // directory with tls.crt and tls.key, for maintenance without a configuration
 	Challenges   string         // directory with the answers to an ACME CA's challenges, by token
 	Renewal      string         // what redoubt renew says of the certificate, for the metrics
+	Storage      string         // what redoubt health says of the storage; empty: nobody looks
 	Listeners    []net.Listener // nil: those that systemd passes, or else http.addr
 }
 

@@ -31,6 +31,7 @@ type server struct {
 	debug           debugServer
 	challenges      state.Store      // nil: none are answered
 	watchdogAgent   string           // known to this process only: it is left out of the access log
+	grade           *storageGrade    // what the storage is good for
 	self            *tls.Certificate // what the watchdog shows where client certificates are required
 
 	mu      sync.RWMutex // held for writing only while the generation changes
@@ -41,10 +42,12 @@ func newServer(opts Options, logger *logrus.Logger) *server {
 	register()
 	s := &server{opts: opts, log: logger, watchdogAgent: "redoubt-watchdog/" + rand.Text()}
 	s.self = ephemeral()
+	s.grade = &storageGrade{path: opts.Storage}
 	if opts.Challenges != "" {
 		s.challenges = openChallenges(opts.Challenges)
 	}
 	s.metrics = metrics.New(s.samples()...)
+	s.metrics.Add(s.gradeSamples()...)
 	return s
 }
 
@@ -223,7 +226,11 @@ func (s *server) debugHandler() http.Handler {
 	return s.metrics.Handler(func(r *http.Request) map[string]string {
 		g := s.acquire()
 		defer g.release()
-		return g.failures(r.Context())
+		failed := g.failures(r.Context())
+		if g.grade != nil {
+			g.grade.note(failed)
+		}
+		return failed
 	})
 }
 
@@ -245,6 +252,7 @@ func (s *server) samples() []metrics.Sample {
 		})
 	}
 	return append(s.renewalSamples(), []metrics.Sample{
+		{Name: "redoubt_storage_checked_seconds", Help: "When the storage was last looked at, Unix time.", Value: s.gradeChecked},
 		{Name: "redoubt_certificate_not_after_seconds", Help: "End of the server certificate, Unix time.", Value: of((*generation).certificateEnd)},
 		{Name: "redoubt_maintenance", Help: "1 while the machine is in maintenance.", Value: of(func(g *generation) float64 { return number(g.maintenance != nil) })},
 		{Name: "redoubt_users_stale", Help: "1 while the newest table of users is not in force.", Value: of(func(g *generation) float64 {

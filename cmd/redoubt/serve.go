@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/spf13/cobra"
 
+	"github.com/redoubt-registry/redoubt/appliance/health"
 	"github.com/redoubt-registry/redoubt/appliance/registry"
 )
 
@@ -22,5 +23,6 @@ func serveCommand() *cobra.Command {
 	flags.StringVar(&opts.Certificates, "certificates", "/var/lib/redoubt/certificates/current", "directory of tls.crt and tls.key for a machine in maintenance without a configuration")
 	flags.StringVar(&opts.Challenges, "challenges", "/var/lib/redoubt/challenges", "directory with the answers to the challenges of an ACME CA")
 	flags.StringVar(&opts.Renewal, "renewal", "/run/redoubt/renew.json", "what redoubt renew says of the certificate")
+	flags.StringVar(&opts.Storage, "storage", health.StatePath, "what redoubt health says of the storage")
 	return cmd
 }

@@ -32,6 +32,32 @@ type Sample struct {
 	Value      func() float64
 }
 
+// Vector is a value for each of some words, which are read when they are asked for.
+type Vector struct {
+	Name, Help, Label string
+	Values            func() map[string]float64
+}
+
+func (v Vector) desc() *prometheus.Desc {
+	return prometheus.NewDesc(v.Name, v.Help, []string{v.Label}, nil)
+}
+
+// Describe and Collect are what prometheus asks of a collector.
+func (v Vector) Describe(c chan<- *prometheus.Desc) { c <- v.desc() }
+
+func (v Vector) Collect(c chan<- prometheus.Metric) {
+	for word, value := range v.Values() {
+		c <- prometheus.MustNewConstMetric(v.desc(), prometheus.GaugeValue, value, word)
+	}
+}
+
+// Add adds vectors to the metrics.
+func (m *Metrics) Add(vectors ...Vector) {
+	for _, v := range vectors {
+		m.registry.MustRegister(v)
+	}
+}
+
 // New makes the metrics; samples are added to them.
 func New(samples ...Sample) *Metrics {
 	m := &Metrics{

@@ -3,6 +3,7 @@ package page
 import (
 	_ "embed"
 	"net/http"
+	"strconv"
 )
 
 // Welcome answers at the root with what this is and how to log in at host, and
@@ -27,6 +28,18 @@ func (p Welcome) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func Unavailable(w http.ResponseWriter, message string) {
 	w.Header().Set("Retry-After", "5")
 	writeJSON(w, http.StatusServiceUnavailable, ociErrors("UNAVAILABLE", message, nil))
+}
+
+// Later answers 503 with an OCI error body, and with the reason in the status line
+// where docker can read it there. The client may try again after so many seconds.
+func Later(w http.ResponseWriter, r *http.Request, seconds int, message string) {
+	w.Header().Set("Retry-After", strconv.Itoa(seconds))
+	w.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
+	w.Header().Set("Cache-Control", "no-store")
+	body := encode(ociErrors("UNAVAILABLE", message, nil))
+	if !writeReason(w, r, message, body) {
+		write(w, http.StatusServiceUnavailable, jsonType, body)
+	}
 }
 
 // Refused answers with an OCI error body.

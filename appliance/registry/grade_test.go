@@ -1,0 +1,154 @@
+package registry
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/v1/random"
+	"github.com/google/go-containerregistry/pkg/v1/validate"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/redoubt-registry/redoubt/appliance/health"
+)
+
+// grade writes what redoubt health would.
+func (m *machine) grade(t *testing.T, s health.State) {
+	t.Helper()
+	s.Interval = 10 * time.Second
+	data, err := json.Marshal(s)
+	check(t, err)
+	m.write(t, "storage.json", string(data))
+}
+
+// gradeMetric reads which grade the metrics show.
+func (m *machine) gradeMetric(t *testing.T) string {
+	t.Helper()
+	var shown []string
+	for _, g := range []string{"ok", "degraded", "down", "unknown"} {
+		if m.metric(t, `redoubt_storage_grade{grade="`+g+`"}`) == 1 {
+			shown = append(shown, g)
+		}
+	}
+	return strings.Join(shown, " ")
+}
+
+// Degraded lets pulls go on and refuses pushes; down refuses everything; each ends by
+// itself when the file says so.
+func TestGrades(t *testing.T) {
+	m := newMachine(t)
+	m.config(t, "info")
+	m.start(t)
+	image, err := random.Image(100_000, 2)
+	check(t, err)
+	check(t, m.push(image, "app:1"))
+	if g := m.gradeMetric(t); g != "unknown" {
+		t.Errorf("before the first look the metric says %s", g)
+	}
+	data := bytes.Repeat([]byte("layer"), 100_000)
+	inFlight := m.begin(t, "slow", data[:1000])
+
+	m.grade(t, health.State{Grade: health.Degraded, Checked: time.Now(), Reason: "it is full", Operations: []health.Operation{
+		{Name: "put", Seconds: 1.5, Error: "no space", Without: health.Degraded}}})
+	until(t, "the grade to be degraded", func() bool { return m.gradeMetric(t) == "degraded" })
+	for _, method := range []string{"POST", "PUT", "PATCH", "DELETE"} {
+		a, err := m.do(method, "https://"+m.host()+"/v2/app/blobs/uploads/", nil)
+		check(t, err)
+		if a.StatusCode != 503 || a.Header.Get("Retry-After") != "30" || !strings.Contains(a.body, `"code":"UNAVAILABLE"`) || !strings.Contains(a.body, "takes no writes for now, pulls go on: it is full") {
+			t.Errorf("%s: %s %v %s", method, a.Status, a.Header, a.body)
+		}
+	}
+	for _, path := range []string{"/v2/", "/v2/app/manifests/1", "/v2/app/tags/list"} {
+		if a := m.get(t, path, "Accept", "*/*"); a.StatusCode != 200 {
+			t.Errorf("%s: %s %s", path, a.Status, a.body)
+		}
+	}
+	got, err := m.pull("app:1")
+	check(t, err)
+	check(t, validate.Image(got))
+	if err := m.push(image, "other:1"); err == nil || !strings.Contains(err.Error(), "it is full") {
+		t.Errorf("a push is told %v", err)
+	}
+	// docker reads the status line of HTTP/1.1 alone.
+	transport := m.transport()
+	transport.ForceAttemptHTTP2 = false
+	if a, err := send(transport, "POST", "https://"+m.host()+"/v2/app/blobs/uploads/", nil); err != nil || !strings.Contains(a.Status, "takes no writes") {
+		t.Errorf("docker is told %v %v", a.Response, err)
+	}
+	if v := m.metric(t, `redoubt_storage_operation_seconds{operation="put"}`); v != 1.5 {
+		t.Errorf("the put took %v", v)
+	}
+	if v := m.metric(t, `redoubt_storage_operation_failed{operation="put"}`); v != 1 {
+		t.Error("no metric for the failed put")
+	}
+	if a, err := send(http.DefaultTransport, "GET", "http://"+m.debug+"/healthz", nil); err != nil || a.StatusCode != 200 {
+		t.Errorf("healthz while pulls go on: %v %v", a.Response, err)
+	}
+
+	m.grade(t, health.State{Grade: health.Down, Checked: time.Now(), Reason: "it does not answer"})
+	until(t, "the grade to be down", func() bool { return m.gradeMetric(t) == "down" })
+	for _, path := range []string{"/v2/", "/v2/app/manifests/1"} {
+		if a := m.get(t, path); a.StatusCode != 503 || a.Header.Get("Retry-After") != "15" || !strings.Contains(a.body, "is not available: it does not answer") {
+			t.Errorf("%s: %s %v %s", path, a.Status, a.Header, a.body)
+		}
+	}
+	if a := m.get(t, "/"); a.StatusCode != 200 {
+		t.Errorf("the page: %s", a.Status)
+	}
+	if a, err := send(http.DefaultTransport, "GET", "http://"+m.debug+"/healthz", nil); err != nil || a.StatusCode != 503 || !strings.Contains(a.body, "does not answer") {
+		t.Errorf("healthz: %v %v", a.Response, err)
+	}
+
+	m.grade(t, health.State{Grade: health.OK, Checked: time.Now()})
+	until(t, "the grade to be ok", func() bool { return m.gradeMetric(t) == "ok" })
+	inFlight.finish(t, data[1000:], digest.FromBytes(data).String()) // it began before all that
+	check(t, m.push(image, "other:1"))
+}
+
+// A file that is old, damaged or gone takes nothing away, and shows in the metrics.
+func TestUnknownGrade(t *testing.T) {
+	m := newMachine(t)
+	m.config(t, "info")
+	m.start(t)
+	for name, spoil := range map[string]func(){
+		"old": func() {
+			m.grade(t, health.State{Grade: health.Down, Checked: time.Now().Add(-2 * time.Minute)})
+		},
+		"of the future": func() {
+			m.grade(t, health.State{Grade: health.Down, Checked: time.Now().Add(time.Hour)})
+		},
+		"damaged": func() { m.write(t, "storage.json", `{"grade":"down`) },
+		"gone":    func() { check(t, os.Remove(m.path("storage.json"))) },
+	} {
+		m.grade(t, health.State{Grade: health.Down, Checked: time.Now()})
+		until(t, "the grade to be down", func() bool { return m.gradeMetric(t) == "down" })
+		spoil()
+		until(t, "the grade to be unknown: "+name, func() bool { return m.gradeMetric(t) == "unknown" })
+		if a := m.get(t, "/v2/"); a.StatusCode != 200 {
+			t.Errorf("%s: %s", name, a.Status)
+		}
+	}
+}
+
+// Who turns the check off in distribution's own words has none.
+func TestGradeTurnedOff(t *testing.T) {
+	m := newMachine(t)
+	m.config(t, "info")
+	text, err := os.ReadFile(m.path("registry.yml"))
+	check(t, err)
+	m.write(t, "registry.yml", strings.Replace(string(text), "{storagedriver: {enabled: true,", "{storagedriver: {enabled: false,", 1))
+	m.grade(t, health.State{Grade: health.Down, Checked: time.Now()})
+	m.start(t)
+	if a := m.get(t, "/v2/"); a.StatusCode != 200 {
+		t.Errorf("turned off: %s", a.Status)
+	}
+	m.config(t, "info")
+	m.reload(t)
+	if a := m.get(t, "/v2/"); a.StatusCode != 503 {
+		t.Errorf("turned on: %s", a.Status)
+	}
+}
