@@ -14,8 +14,8 @@ import (
 	_ "github.com/distribution/distribution/v3/registry/storage/driver/inmemory"   // registers itself
 	"gopkg.in/yaml.v2"
 
-	"github.com/redoubt-registry/redoubt/appliance/redis"
 	"github.com/redoubt-registry/redoubt/appliance/bucket"
+	"github.com/redoubt-registry/redoubt/appliance/redis"
 	"github.com/redoubt-registry/redoubt/appliance/registry/access"
 	"github.com/redoubt-registry/redoubt/appliance/registry/blob"
 	"github.com/redoubt-registry/redoubt/appliance/registry/descriptor"

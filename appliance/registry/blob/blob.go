@@ -1,11 +1,12 @@
-// Package blob serves the blobs of a filesystem store straight from their
-// files: upstream's reader keeps a buffer of 4 MiB for every pull.
+// Package blob serves blobs straight from their files, or from the bucket:
+// upstream's reader keeps a buffer of 4 MiB for every pull.
 package blob
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"os"
@@ -17,13 +18,16 @@ import (
 	middleware "github.com/distribution/distribution/v3/registry/middleware/repository"
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/redoubt-registry/redoubt/appliance/bucket"
 )
 
 // Name is what the middleware is called in distribution's middleware section;
-// RootOption is its option: the store's root directory.
+// SourceOption is its option: the root directory of a filesystem store, or a
+// *bucket.Bucket.
 const (
-	Name       = "redoubt-blob"
-	RootOption = "root"
+	Name         = "redoubt-blob"
+	SourceOption = "source"
 )
 
 // Register makes the middleware known to distribution. It may be called more
@@ -33,27 +37,34 @@ func Register() {
 }
 
 func newRepository(_ context.Context, r distribution.Repository, options map[string]any) (distribution.Repository, error) {
-	root, ok := options[RootOption].(string)
-	if !ok || root == "" {
-		return nil, errors.New("cannot serve blobs from files: the root directory is not set")
+	switch from := options[SourceOption].(type) {
+	case string:
+		return repository{Repository: r, source: files(from)}, nil
+	case *bucket.Bucket:
+		return repository{Repository: r, source: objects{from}}, nil
 	}
-	return repository{Repository: r, root: root}, nil
+	return nil, errors.New("cannot serve blobs: neither a directory nor a bucket is set")
+}
+
+// source opens blobs. What it opens is read from where the request begins.
+type source interface {
+	open(r *http.Request, desc v1.Descriptor) (io.ReadSeekCloser, int64, error)
 }
 
 type repository struct {
 	distribution.Repository
-	root string
+	source source
 }
 
 func (r repository) Blobs(ctx context.Context) distribution.BlobStore {
-	return &store{BlobStore: r.Repository.Blobs(ctx), root: r.root}
+	return &store{BlobStore: r.Repository.Blobs(ctx), source: r.source}
 }
 
 // store lives for one request. The handler asks Stat before ServeBlob, so the
 // answer is kept in between.
 type store struct {
 	distribution.BlobStore
-	root string
+	source source
 
 	asked digest.Digest
 	last  v1.Descriptor
@@ -79,7 +90,7 @@ func (s *store) ServeBlob(ctx context.Context, w http.ResponseWriter, r *http.Re
 			return err
 		}
 	}
-	f, err := os.Open(path(s.root, desc.Digest))
+	f, size, err := s.source.open(r, desc)
 	if errors.Is(err, fs.ErrNotExist) {
 		// The descriptor outlived its file: collected behind our back. The
 		// client must hear that it is gone, to push it again.
@@ -89,12 +100,8 @@ func (s *store) ServeBlob(ctx context.Context, w http.ResponseWriter, r *http.Re
 		return fmt.Errorf("cannot open a blob: %w", err)
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return fmt.Errorf("cannot read a blob: %w", err)
-	}
-	if info.Size() != desc.Size {
-		return fmt.Errorf("cannot serve %s: its file has %d bytes instead of %d", desc.Digest, info.Size(), desc.Size)
+	if size != desc.Size {
+		return fmt.Errorf("cannot serve %s: its file has %d bytes instead of %d", desc.Digest, size, desc.Size)
 	}
 	h := w.Header()
 	h.Set("ETag", fmt.Sprintf("%q", desc.Digest))
@@ -105,9 +112,25 @@ func (s *store) ServeBlob(ctx context.Context, w http.ResponseWriter, r *http.Re
 	return nil
 }
 
+// files is the root directory of a filesystem store.
+type files string
+
+func (root files) open(_ *http.Request, desc v1.Descriptor) (io.ReadSeekCloser, int64, error) {
+	f, err := os.Open(filepath.Join(string(root), path(desc.Digest)))
+	if err != nil {
+		return nil, 0, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return nil, 0, err
+	}
+	return f, info.Size(), nil
+}
+
 // path is upstream's layout of a blob's file: blobs/<algorithm>/<first two hex
 // digits>/<hex>/data (registry/storage/paths.go).
-func path(root string, d digest.Digest) string {
+func path(d digest.Digest) string {
 	hex := d.Encoded()
-	return filepath.Join(root, "docker/registry/v2/blobs", d.Algorithm().String(), hex[:2], hex, "data")
+	return "docker/registry/v2/blobs/" + d.Algorithm().String() + "/" + hex[:2] + "/" + hex + "/data"
 }

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 
 	storagedriver "github.com/distribution/distribution/v3/registry/storage/driver"
@@ -31,12 +32,13 @@ const (
 	redirectLife = 20 * time.Minute
 )
 
-// Register makes the driver known to distribution. It may be called once.
-func Register() {
+// Register makes the driver known to distribution. It may be called more than
+// once.
+var Register = sync.OnceFunc(func() {
 	f := &driverFactory{buffers: bucket.NewBuffers(memory, spoolDirectory())}
 	factory.Register("s3", f)
 	factory.Register(name, f)
-}
+})
 
 func spoolDirectory() string {
 	probe, err := os.CreateTemp(spool, ".probe-")
