@@ -34,6 +34,7 @@ type spec struct {
 	Notify      string // the datagram socket that hears of the machine
 	Files       []Plant
 	Credentials map[string]string
+	Interface   string // of the keeper's network, which the machine takes
 }
 
 // Plant is a file put into the machine before it boots, in the place of what the
@@ -109,6 +110,9 @@ func run(s spec, root string, stop <-chan struct{}) error {
 	cmd := exec.Command("systemd-nspawn", "--quiet", "--directory="+root, "--machine="+s.Name,
 		"--register=no", "--keep-unit", "--private-network", "--capability=CAP_BPF", "--system-call-filter=bpf",
 		"--notify-ready=yes", "--link-journal=no", "--console=read-only", "--resolv-conf=off", "--timezone=off", "--boot")
+	if s.Interface != "" {
+		cmd.Args = append(cmd.Args, "--network-interface="+s.Interface)
+	}
 	for name, value := range s.Credentials {
 		cmd.Args = append(cmd.Args, "--set-credential="+name+":"+value)
 	}

@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -49,6 +48,13 @@ func Boot(t testing.TB, files ...Plant) *Machine {
 // to its systemd.
 func BootWith(t testing.TB, credentials map[string]string, files ...Plant) *Machine {
 	t.Helper()
+	return boot(t, spec{Files: files, Credentials: credentials}, 0)
+}
+
+// boot starts a machine that is told of in s, in the network of a process if that
+// is not 0.
+func boot(t testing.TB, s spec, network int) *Machine {
+	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Fatal("this tier boots machines with systemd-nspawn: run it as root")
 	}
@@ -67,14 +73,8 @@ func BootWith(t testing.TB, credentials map[string]string, files ...Plant) *Mach
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	m := &Machine{t: t, console: filepath.Join(dir, "console"), ended: make(chan struct{})}
-	s := spec{
-		Name:        fmt.Sprintf("redoubt-%d-%d", os.Getpid(), serial.Add(1)),
-		Image:       root,
-		Scratch:     filepath.Join(dir, "m"),
-		Notify:      filepath.Join(dir, "n"),
-		Files:       files,
-		Credentials: credentials,
-	}
+	s.Name, s.Image = fmt.Sprintf("redoubt-%d-%d", os.Getpid(), serial.Add(1)), root
+	s.Scratch, s.Notify = filepath.Join(dir, "m"), filepath.Join(dir, "n")
 	if err := os.Mkdir(s.Scratch, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +82,7 @@ func BootWith(t testing.TB, credentials map[string]string, files ...Plant) *Mach
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { m.notify.Close() })
-	if err := m.start(s); err != nil {
+	if err := m.start(s, network); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(m.stop)
@@ -95,7 +95,7 @@ func BootWith(t testing.TB, credentials map[string]string, files ...Plant) *Mach
 }
 
 // start runs this program as the machine's keeper.
-func (m *Machine) start(s spec) error {
+func (m *Machine) start(s spec, network int) error {
 	text, err := json.Marshal(s)
 	if err != nil {
 		return err
@@ -109,7 +109,14 @@ func (m *Machine) start(s spec) error {
 	if err := os.WriteFile(specFile, text, 0o600); err != nil {
 		return err
 	}
-	m.keeper = exec.Command("/proc/self/exe")
+	program, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	m.keeper = exec.Command(program)
+	if network != 0 {
+		m.keeper = exec.Command("nsenter", fmt.Sprintf("--net=/proc/%d/ns/net", network), "--", program)
+	}
 	m.keeper.Env = append(os.Environ(), keeperEnv+"="+specFile)
 	m.keeper.Stdout, m.keeper.Stderr = console, console
 	m.keeper.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS}
@@ -168,6 +175,20 @@ func (m *Machine) Reboot() {
 	if err := m.awaitReady(); err != nil {
 		m.t.Fatalf("reboot: %v\nconsole:\n%s", err, m.Console())
 	}
+}
+
+// Kill cuts the machine's power. Its disk is gone with it.
+func (m *Machine) Kill() {
+	m.t.Helper()
+	if err := unix.Kill(m.leader, unix.SIGKILL); err != nil {
+		m.t.Fatal(err)
+	}
+	select {
+	case <-m.ended:
+	case <-time.After(30 * time.Second):
+		m.t.Fatal("the machine does not end")
+	}
+	m.leader = 0
 }
 
 // stop cuts the machine's power and prints what it said if the test failed.
@@ -248,31 +269,10 @@ func (m *Machine) Write(path, data string, mode os.FileMode) {
 // Dial connects to an address as a process in the machine would, whatever the
 // host's own network.
 func (m *Machine) Dial(ctx context.Context, network, address string) (net.Conn, error) {
-	type result struct {
-		conn net.Conn
-		err  error
-	}
-	done := make(chan result, 1)
-	go func() {
-		// The thread is in the machine's network from here on: never unlocked, it
-		// ends with this goroutine.
-		runtime.LockOSThread()
-		ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", m.leader))
-		if err != nil {
-			done <- result{err: err}
-			return
-		}
-		defer ns.Close()
-		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
-			done <- result{err: fmt.Errorf("cannot enter the machine's network: %w", err)}
-			return
-		}
+	return within(m.leader, func() (net.Conn, error) {
 		// An address needs no lookup, so that the dial stays on this thread.
-		conn, err := (&net.Dialer{FallbackDelay: -1}).DialContext(ctx, network, address)
-		done <- result{conn, err}
-	}()
-	r := <-done
-	return r.conn, r.err
+		return (&net.Dialer{FallbackDelay: -1}).DialContext(ctx, network, address)
+	})
 }
 
 // Path is where the host finds a path of the machine that no symbolic link leads to.
