@@ -12,12 +12,9 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 
 	"github.com/redoubt-registry/redoubt/appliance/cert"
 	"github.com/redoubt-registry/redoubt/appliance/config"
@@ -44,9 +41,9 @@ func (m *Machine) Status(ctx context.Context, version string) (*status.Report, e
 	if !now.maintenance {
 		r.Address = address(now.cfg)
 		r.Storage = m.storageStatus(now.cfg)
-		r.Cache = &status.Cache{Type: now.cfg.Cache.Type, Reachable: true}
+		r.Cache = &status.Cache{Type: now.cfg.Cache.Type, Address: now.cfg.Cache.Redis.Address, Reachable: true}
 		if r.Cache.Type == "redis" {
-			checks = append(checks, health.Check{Name: "cache", Probe: func(ctx context.Context) error { return m.cacheStatus(ctx, r) }})
+			checks = append(checks, health.Check{Name: "cache", Probe: func(ctx context.Context) error { return m.cacheStatus(ctx, now, r) }})
 		}
 	}
 	results := health.Run(ctx, probeTimeout, checks...)
@@ -55,7 +52,7 @@ func (m *Machine) Status(ctx context.Context, version string) (*status.Report, e
 		r.Registry.Error = err.Error()
 	}
 	if len(results) > 1 && results[1].Err != nil {
-		r.Cache = &status.Cache{Type: "redis", Error: results[1].Err.Error()}
+		r.Cache = &status.Cache{Type: "redis", Address: r.Cache.Address, Error: results[1].Err.Error()}
 	}
 	r.Judge()
 	return r, nil
@@ -96,7 +93,12 @@ func (m *Machine) configurationStatus(r *status.Report) {
 }
 
 func (m *Machine) unitStatus(ctx context.Context, now target, r *status.Report) error {
-	states, err := m.Units.States(ctx, units.Apply, units.RegistrySocket, units.Registry, units.Redis)
+	shown := []string{units.Apply, units.RegistrySocket, units.Registry, units.Redis, units.Firewall}
+	if s3 := now.cfg.Storage.S3; s3 != nil && s3.IAMRole {
+		shown = append(shown, units.CredentialsSocket)
+	}
+	_, closed := os.Stat(filepath.Join(m.Root, render.FirewallOpenPath))
+	states, err := m.Units.States(ctx, shown...)
 	if err != nil {
 		return err
 	}
@@ -105,6 +107,8 @@ func (m *Machine) unitStatus(ctx context.Context, now target, r *status.Report) 
 		switch s.Name {
 		case units.Redis:
 			u.Wanted = !now.maintenance && now.cfg.Cache.Type == "redis" && now.cfg.Cache.Redis.Address == ""
+		case units.Firewall:
+			u.Wanted = closed != nil
 		case units.Apply:
 			// An apply by hand mends what the one at boot could not do.
 			u.Wanted = s.Active == "failed" && s.Since.After(r.Configuration.Applied)
@@ -172,31 +176,6 @@ func (m *Machine) storageStatus(cfg config.Config) *status.Storage {
 	owned := info.Mode()&0o200 != 0 && ok && int(stat.Gid) == gid
 	s.Writable = err == nil && owned && fs.Flags&readOnly == 0
 	return s
-}
-
-// cacheStatus asks Redis about itself.
-func (m *Machine) cacheStatus(ctx context.Context, r *status.Report) error {
-	client := redis.NewClient(&redis.Options{
-		Network: "unix", Addr: filepath.Join(m.Root, render.RedisSocket), MaxRetries: -1,
-	})
-	defer client.Close()
-	info, err := client.Info(ctx).Result()
-	if err != nil {
-		return err
-	}
-	keys, err := client.DBSize(ctx).Result()
-	if err != nil {
-		return err
-	}
-	fields := map[string]string{}
-	for line := range strings.Lines(info) {
-		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
-		fields[name] = value
-	}
-	r.Cache.Keys = keys
-	r.Cache.Memory, _ = strconv.ParseInt(fields["used_memory"], 10, 64) // 0 where Redis does not say
-	r.Versions.Redis = fields["redis_version"]
-	return nil
 }
 
 // distributionVersion is that of the library in this program.
