@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"time"
 
 	"github.com/redoubt-registry/redoubt/appliance/place"
@@ -36,6 +37,9 @@ func CopyStorage(ctx context.Context, finder place.Finder, o CopyOptions) error 
 		return err
 	}
 	to, err := finder.Open(ctx, o.To)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w; a new directory for images is made with: install -d -o redoubt-registry -g redoubt-registry -m 0750 DIRECTORY", err)
+	}
 	if err != nil {
 		return err
 	}
@@ -57,6 +61,9 @@ func CopyStorage(ctx context.Context, finder place.Finder, o CopyOptions) error 
 	stop := o.Output.Show(c.Meter)
 	summary, err := c.Run(ctx)
 	stop()
+	if errors.Is(err, transfer.ErrNothing) {
+		return fmt.Errorf("cannot copy %s: %w", o.From, err)
+	}
 	tellCopy(o, summary, time.Since(began))
 	return copied(ctx, o, summary, err)
 }

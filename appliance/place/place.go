@@ -59,10 +59,8 @@ func (f Finder) open(ctx context.Context, name string) (*Place, error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && !isPath && !strings.Contains(name, "/"):
 		return nil, errors.New("there is no such file or directory here; write " + Names)
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, errors.New("there is no such file or directory; a new one for images is made with: install -d -o redoubt-registry -g redoubt-registry -m 0750 " + path)
 	case err != nil:
-		return nil, short(err)
+		return nil, short(err) // ErrNotExist among them
 	case info.IsDir():
 		return directory(path)
 	case isPath:

@@ -85,6 +85,9 @@ type counters struct {
 	other, missing                                                   atomic.Pointer[string]
 }
 
+// ErrNothing is returned for a source that has no registry.
+var ErrNothing = errors.New("there is nothing below docker/registry/v2 at the source; look at its root")
+
 // tooMany failures in a row to read or to write are no longer those of single
 // objects.
 const tooMany = 10
@@ -116,7 +119,7 @@ func (c *Copy) run(ctx context.Context) error {
 		return fmt.Errorf("cannot read the source: %w", err)
 	}
 	if !exists {
-		return errors.New("cannot find a registry at the source: there is nothing below docker/registry/v2; look at its root")
+		return ErrNothing
 	}
 	for _, step := range []func(context.Context) error{c.plan, c.blobs, c.links} {
 		if err := step(ctx); err != nil {
