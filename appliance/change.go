@@ -165,12 +165,15 @@ func (m *Machine) carryOut(ctx context.Context, want target, c *change) error {
 func (m *Machine) act(ctx context.Context, p plan.Plan) error {
 	ctx, cancel := context.WithTimeout(ctx, jobsTimeout)
 	defer cancel()
-	var run []tree.Reader
+	var run, cache []tree.Reader
 	var start []string
 	for _, a := range p.Actions {
-		if a.Verb == tree.Start {
+		switch {
+		case a.Verb == tree.Start:
 			start = append(start, a.Unit)
-		} else {
+		case a.Unit == units.Redis:
+			cache = append(cache, a)
+		default:
 			run = append(run, a)
 		}
 	}
@@ -179,12 +182,17 @@ func (m *Machine) act(ctx context.Context, p plan.Plan) error {
 			return err
 		}
 	}
+	if len(cache) > 0 { // last and alone: its failure is no reason to leave out the others
+		if err := m.Units.Run(ctx, false, cache); err != nil {
+			m.warnOfCache(err)
+		}
+	}
 	for _, unit := range start {
 		err := m.Units.Start(ctx, unit)
 		switch {
 		case err == nil:
-		case unit == units.Redis: // it costs time and no image, and systemd goes on trying
-			fmt.Fprintf(m.Out, "warning: the registry serves without its cache: %v\n", err)
+		case unit == units.Redis:
+			m.warnOfCache(err)
 		case unit == units.Firewall: // the registry itself does not reach it in any case
 			fmt.Fprintf(m.Out, "warning: any process of this machine can reach the cloud's metadata service: %v\n", err)
 		default:
@@ -199,6 +207,12 @@ func (m *Machine) act(ctx context.Context, p plan.Plan) error {
 		return fmt.Errorf("the registry refuses its configuration: %s", reason)
 	}
 	return nil
+}
+
+// warnOfCache says that Redis does not run. That costs time and no image, and
+// systemd goes on trying.
+func (m *Machine) warnOfCache(err error) {
+	fmt.Fprintf(m.Out, "warning: the registry serves without its cache: %v\n", err)
 }
 
 // keepSecrets writes those that are new, before a file is rendered with them.

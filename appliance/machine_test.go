@@ -67,7 +67,7 @@ type registry struct {
 	status  string // what the registry says of its last reload
 	read    string // what registry.yml was when it was last read
 	failed  bool   // the apply at boot has failed
-	noCache bool   // Redis does not start
+	noCache bool   // Redis does not start, nor restart
 	noData  bool   // the data partition is not mounted
 	crash   bool   // panic instead of acting, as a power cut does
 }
@@ -80,6 +80,9 @@ func (r *registry) Run(_ context.Context, reload bool, actions []tree.Reader) er
 		r.calls = append(r.calls, "daemon-reload")
 	}
 	for _, a := range actions {
+		if r.noCache && a.Unit == units.Redis {
+			return &systemd.JobError{Verb: a.Verb.String(), Unit: a.Unit, Job: "failed"}
+		}
 		r.calls = append(r.calls, a.Verb.String()+" "+a.Unit)
 		r.load(a.Unit)
 	}

@@ -80,6 +80,7 @@ type Storage struct {
 // Cache is the blob-descriptor cache.
 type Cache struct {
 	Type      string `json:"type"`
+	Address   string `json:"address,omitempty"` // of a Redis elsewhere
 	Reachable bool   `json:"reachable"`
 	Keys      int64  `json:"keys"`
 	Memory    int64  `json:"memoryBytes"`

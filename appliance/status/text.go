@@ -56,6 +56,9 @@ func (r *Report) String() string {
 	if c := r.Cache; c != nil {
 		section("cache")
 		row("type", "%s", c.Type)
+		if c.Address != "" {
+			row("address", "%s", c.Address)
+		}
 		if c.Type == "redis" && c.Reachable {
 			row("keys", "%d", c.Keys)
 			row("memory", "%s", size(uint64(max(c.Memory, 0))))
