@@ -1,14 +1,19 @@
 package appliance_test
 
 import (
+	"crypto/rand"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/redoubt-registry/redoubt/appliance"
+	"github.com/redoubt-registry/redoubt/appliance/cert"
+	"github.com/redoubt-registry/redoubt/test/gateway"
 	"github.com/redoubt-registry/redoubt/test/stores"
 )
 
@@ -237,4 +242,67 @@ func TestADryRunAsksNoBucket(t *testing.T) {
 	if strings.Contains(b.out.String(), "storage.s3") {
 		t.Errorf("out:\n%s", &b.out)
 	}
+}
+
+// With a role there is no key anywhere; the helper of root gives one.
+func TestRoleBucket(t *testing.T) {
+	s := stores.Versity(t)
+	b := newBox(t)
+	document := strings.NewReplacer("      accessKey: \""+s.AccessKey+"\"\n", "", "      secretKey: \""+s.SecretKey+"\"\n", "      iamRole: true\n").
+		Replace(bucketOf(s, s.NewBucket(t)))
+	b.userData(document)
+	err := b.apply() // nobody answers at a first boot: that may pass
+	if err != nil || !strings.Contains(b.out.String(), "storage.s3.iamRole: warning: no credentials of the instance's role") {
+		t.Errorf("%v\n%s", err, &b.out)
+	}
+
+	b.registry.stop()
+	b = newBox(t)
+	b.userData(document)
+	socket := filepath.Join(b.root, "run/redoubt-credentials/socket")
+	if err := os.MkdirAll(filepath.Dir(socket), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	helper := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, `{"AccessKeyId": %q, "SecretAccessKey": %q}`, s.AccessKey, s.SecretKey)
+	})}
+	go func() { _ = helper.Serve(l) }()
+	defer helper.Close()
+	b.mustApply()
+	b.wantCalls("start redoubt-credentials.socket, daemon-reload, start redoubt-registry.service")
+	if got := b.get("run/redoubt/credentials/redoubt.s3"); got != "{\"role\":true}\n" {
+		t.Errorf("the credential: %s", got)
+	}
+}
+
+// Several machines share no bucket whose service overwrites what another one has
+// changed.
+func TestSharedBucket(t *testing.T) {
+	s := stores.Versity(t)
+	g := gateway.Start(t, s)
+	document := bucketOf(s, s.NewBucket(t), "endpoint", g.Endpoint) +
+		"  nodes: 2\n  httpSecret: 0123456789abcdef\n  tls: {internalCA: {certificate: file:/etc/ca.crt, privateKey: file:/etc/ca.key}}\n"
+	ca, err := cert.NewCA([]string{"registry.example.com"}, time.Now(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := ca.KeyPEM()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := newBox(t)
+	b.put("etc/ca.crt", string(ca.PEM()))
+	b.put("etc/ca.key", string(key))
+	b.userData(strings.Replace(document, "nodes: 2", "nodes: 1", 1))
+	g.Ignore("If-Match", "If-None-Match")
+	b.mustApply() // one machine needs no conditions
+	b.userData(document)
+	b.wantError(b.apply(), "user-data:14:10: nodes: the bucket's service cannot be shared by several machines")
+	b.wantCalls("")
+	g.Meddle(nil)
+	b.mustApply()
 }
