@@ -22,6 +22,8 @@ const (
 	// parts and a copy are four requests of the dear kind.
 	seldom = 10 * time.Minute
 	canary = "canary"
+	// parts is one key for all: MinIO lists the uploads of a key and of no prefix.
+	parts = "parts"
 )
 
 // Objects keeps images in a bucket.
@@ -76,7 +78,7 @@ func (o Objects) look(ctx context.Context, l *looker, before map[string]health.O
 	if dear {
 		all.Go(func() {
 			_ = l.try(ctx, at("multipart", 2*answer, health.Degraded), o.multipart)
-			o.sweep(ctx)
+			o.sweep(ctx, time.Now())
 		})
 	} else {
 		l.keep(before["multipart"])
@@ -151,7 +153,7 @@ func (o Objects) copy(ctx context.Context, to string) error {
 
 // multipart uploads in parts. One is enough, and the last may be small.
 func (o Objects) multipart(ctx context.Context) error {
-	key := o.key("parts-" + rand.Text())
+	key := o.key(parts)
 	m, err := o.Bucket.CreateMultipart(ctx, key)
 	if err != nil {
 		return err
@@ -192,15 +194,15 @@ func (o Objects) left(ctx context.Context) ([]string, error) {
 }
 
 // sweep ends the uploads that killed looks have begun.
-func (o Objects) sweep(ctx context.Context) {
+func (o Objects) sweep(ctx context.Context, now time.Time) {
 	ctx, cancel := context.WithTimeout(ctx, quick)
 	defer cancel()
-	uploads, err := o.Bucket.Multiparts(ctx, o.key(""))
+	uploads, err := o.Bucket.Multiparts(ctx, o.key(parts))
 	if err != nil {
 		return // another look tries again
 	}
 	for _, m := range uploads {
-		if time.Since(m.Begun) > litter {
+		if now.Sub(m.Begun) > litter {
 			_ = o.Bucket.AbortMultipart(ctx, m)
 		}
 	}
