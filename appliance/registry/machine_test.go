@@ -68,6 +68,7 @@ type machine struct {
 	roots         []byte // PEM, of other CAs
 	redis         string // socket of a Redis; empty: none
 	memory        bool   // cache in memory
+	bucket        string // what storage is, in YAML; empty: a directory
 	extra         string // more lines of registry.yml under http:
 	tlsMore       string // more of http.tls
 	authMore      string // more of auth.redoubt
@@ -174,10 +175,14 @@ func (m *machine) config(t testing.TB, level string) {
 	if m.memory {
 		cache = "  cache: {blobdescriptor: inmemory}\n"
 	}
+	storage := fmt.Sprintf("filesystem: {rootdirectory: %q}", m.path("store"))
+	if m.bucket != "" {
+		storage = m.bucket
+	}
 	m.write(t, "registry.yml", fmt.Sprintf(`version: 0.1
 log: {level: %s, formatter: json, fields: {service: test}}
 storage:
-  filesystem: {rootdirectory: %q}
+  %s
   delete: {enabled: true}
 %sauth: {redoubt: {realm: Redoubt, path: %q%s}}
 http:
@@ -189,7 +194,7 @@ http:
   debug: {addr: %q, prometheus: {enabled: true, path: /metrics}}
   tls: {certificate: %q, key: %q%s}
 %s%shealth: {storagedriver: {enabled: true, interval: 10s, threshold: 3}}
-`, level, m.path("store"), cache, m.path("htpasswd"), m.authMore, m.host(), m.host(), m.debug,
+`, level, storage, cache, m.path("htpasswd"), m.authMore, m.host(), m.host(), m.debug,
 		m.path("certificates/current/tls.crt"), m.path("certificates/current/tls.key"), m.tlsMore, m.extra, redis))
 }
 
