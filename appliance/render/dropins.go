@@ -19,12 +19,6 @@ const (
 	unitInterval    = 10 * time.Second // of redoubt-health.timer
 )
 
-// Units of which this package needs no more than the names.
-const (
-	healthUnit  = "redoubt-health.service"
-	healthTimer = "redoubt-health.timer"
-)
-
 // socketDropIn sets the ports where they are not the unit's own. Without TLS
 // there is one port, and only this machine reaches it.
 func socketDropIn(cfg config.Config) string {

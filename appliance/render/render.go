@@ -75,7 +75,7 @@ func Paths() []string {
 		CredentialsDir, credentialPath(S3Credential), credentialPath(RedisCredential),
 		S3CAPath, RedisCAPath, FirewallOpenPath,
 		dropInPath(units.RegistrySocket), dropInPath(units.Registry), dropInPath(units.CertificateFiles),
-		dropInPath(healthUnit), dropInPath(healthTimer),
+		dropInPath(units.Health), dropInPath(units.HealthTimer),
 	}
 }
 
@@ -112,8 +112,8 @@ func Tree(cfg config.Config, facts Facts) (tree.Tree, error) {
 	files = append(files, dropIn(units.CertificateFiles, watchDropIn(cfg))...)
 	files = append(files, dropIn(units.RegistrySocket, socketDropIn(cfg))...)
 	files = append(files, dropIn(units.Registry, registryDropIn(cfg))...)
-	files = append(files, dropIn(healthTimer, timerDropIn(cfg))...)
-	files = append(files, unread(dropIn(healthUnit, healthDropIn(cfg)))...)
+	files = append(files, dropIn(units.HealthTimer, timerDropIn(cfg))...)
+	files = append(files, unread(dropIn(units.Health, healthDropIn(cfg)))...)
 	return tree.New(files...)
 }
 

@@ -3,6 +3,7 @@ package render_test
 import (
 	"bytes"
 	"flag"
+	"fmt"
 	"io/fs"
 	"os"
 	"path"
@@ -15,10 +16,13 @@ import (
 	"github.com/distribution/distribution/v3/configuration"
 	"github.com/rogpeppe/go-internal/txtar"
 
+	"github.com/redoubt-registry/redoubt/appliance/bucket"
 	"github.com/redoubt-registry/redoubt/appliance/config"
 	"github.com/redoubt-registry/redoubt/appliance/plan"
+	"github.com/redoubt-registry/redoubt/appliance/redis"
 	"github.com/redoubt-registry/redoubt/appliance/render"
 	"github.com/redoubt-registry/redoubt/appliance/tree"
+	"github.com/redoubt-registry/redoubt/units"
 )
 
 var update = flag.Bool("update", false, "write what is rendered into testdata")
@@ -104,9 +108,12 @@ func check(t *testing.T, files tree.Tree) {
 	t.Helper()
 	for _, f := range files {
 		if f.Path == render.RegistryPath {
-			if _, err := configuration.Parse(bytes.NewReader(f.Data)); err != nil {
+			c, err := configuration.Parse(bytes.NewReader(f.Data))
+			if err != nil {
 				t.Errorf("distribution cannot read it: %v", err)
+				continue
 			}
+			checkElsewhere(t, c, files)
 		}
 		mode := fs.FileMode(0o640)
 		switch {
@@ -129,6 +136,30 @@ func check(t *testing.T, files tree.Tree) {
 		}
 		if !f.Mode.IsDir() && !slices.Contains(render.Paths(), f.Path) {
 			t.Errorf("%s is not among Paths", f.Path)
+		}
+	}
+}
+
+// checkElsewhere gives what is said of a bucket and of Redis to those who read it.
+func checkElsewhere(t *testing.T, c *configuration.Configuration, files tree.Tree) {
+	t.Helper()
+	if c.Storage.Type() == "s3" {
+		if _, err := bucket.FromParameters(c.Storage.Parameters()); err != nil {
+			t.Errorf("the bucket cannot be used: %v", err)
+		}
+		f, ok := files.Lookup(render.CredentialsDir + "/" + bucket.CredentialName)
+		file := filepath.Join(t.TempDir(), "credential")
+		if err := os.WriteFile(file, f.Data, 0o600); err != nil || !ok {
+			t.Fatalf("no credentials: %v", err)
+		}
+		if _, err := bucket.Credentials(c.Storage.Parameters(), file, "/nowhere"); err != nil {
+			t.Errorf("the credentials cannot be used: %v", err)
+		}
+	}
+	if c.Storage["cache"]["blobdescriptor"] == "redis" {
+		server, err := redis.New(c.Redis)
+		if err != nil || server.Shared() != !strings.HasPrefix(c.Redis.Options.Addrs[0], "/") {
+			t.Errorf("Redis cannot be used: %v", err)
 		}
 	}
 }
@@ -215,4 +246,16 @@ func TestMaintenance(t *testing.T) {
 	}
 	got.Files = append(got.Files, txtar.File{Name: "plan", Data: []byte(plan.New(nil, files, nil).String())})
 	compare(t, "testdata/maintenance/notice.txtar", txtar.Format(got))
+}
+
+// What is only rendered where it differs from the unit's own is what the unit has.
+func TestTheUnitsInterval(t *testing.T) {
+	timer, err := units.Files.ReadFile(units.HealthTimer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, _, _ := config.Parse([]config.Layer{{Name: "user-data", Data: []byte("hostname: a.example.com\n")}})
+	if want := fmt.Sprintf("\nOnUnitInactiveSec=%gs\n", cfg.Health.Storage.Interval.Seconds()); !strings.Contains(string(timer), want) {
+		t.Errorf("%s has another interval than the default %q", units.HealthTimer, want)
+	}
 }
