@@ -51,7 +51,7 @@ func images(t *testing.T) string {
 	t.Helper()
 	root := t.TempDir()
 	registry := seed.Serve(t, seed.Directory(root))
-	registry.Fill(t, 20<<20)
+	registry.Fill(t, 80<<20)
 	for i := range 20 {
 		registry.Push(t, fmt.Sprintf("many/app-%d:latest", i%5), seed.Image(t, 50_000, 3))
 	}
@@ -100,8 +100,8 @@ func TestCopyIsKilled(t *testing.T) {
 		target func() string
 		kills  int
 	}{
-		"directory": {func() string { return t.TempDir() }, 30},
-		"bucket":    {func() string { return bucketFile(t, minio, "new") }, 20},
+		"directory": {func() string { return t.TempDir() }, 15},
+		"bucket":    {func() string { return bucketFile(t, minio, "new") }, 10},
 	} {
 		t.Run(name, func(t *testing.T) {
 			target := test.target()
@@ -125,9 +125,12 @@ func TestCopyIsKilled(t *testing.T) {
 					continue
 				}
 				kills++
-				_, stderr, err := onStorage(t, "scrub", "--rate", "0", "--storage", target)
-				if err != nil && !strings.Contains(stderr, "nothing below docker/registry/v2") {
-					t.Fatalf("after kill %d: %v\n%s", kills, err, stderr)
+				stdout, stderr, err := onStorage(t, "scrub", "--rate", "0", "--json", "--storage", target)
+				if err != nil && strings.Contains(stderr, "nothing below docker/registry/v2") {
+					continue
+				}
+				if !strings.Contains(stdout, `"manifests":`) || strings.Contains(stdout, `"tags":[`) || strings.Contains(stdout, `"kind":"damaged"`) {
+					t.Fatalf("after kill %d: %v\n%s%s", kills, err, stdout, stderr)
 				}
 			}
 			if _, stderr, err := onStorage(t, "copy", "--from", from, "--to", target, "--verify"); err != nil {
