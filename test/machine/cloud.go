@@ -2,143 +2,46 @@ package machine
 
 import (
 	"fmt"
-	"io"
 	"net"
-	"os/exec"
-	"runtime"
-	"strconv"
 	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
-// The two ends of the wire between a machine and its cloud.
-const (
-	CloudAddress   = "10.78.0.1"
-	cloudMachine   = "10.78.0.2"
-	cloudAddress6  = "fd00:78::1"
-	cloudMachine6  = "fd00:78::2"
-	cloudInterface = "cloud0" // the machine's
-)
-
-// Cloud is what is outside a machine: a network of its own, at the other end of a
-// wire, in which a test listens. The machine's root cannot reach into it.
-type Cloud struct {
-	m  *Machine
-	do chan func()
-}
-
-// Cloud connects the machine to a new network. It has CloudAddress, and those given,
-// to which the machine is given a route.
-func (m *Machine) Cloud(addresses ...string) *Cloud {
-	m.t.Helper()
-	c := &Cloud{m: m, do: make(chan func())}
-	made := make(chan error)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with its network
-		made <- unix.Unshare(unix.CLONE_NEWNET)
-		for f := range c.do {
-			f()
-		}
-	}()
-	if err := <-made; err != nil {
-		m.t.Fatalf("cannot make a network: %v", err)
-	}
-	m.t.Cleanup(func() { close(c.do) })
-	c.ip("link", "set", "lo", "up")
-	c.ip("link", "add", "machine0", "type", "veth", "peer", "name", cloudInterface, "netns", strconv.Itoa(m.leader))
-	c.ip("addr", "add", CloudAddress+"/24", "dev", "machine0")
-	c.ip("addr", "add", cloudAddress6+"/64", "dev", "machine0", "nodad")
-	c.ip("link", "set", "machine0", "up")
-	m.Run("ip", "addr", "add", cloudMachine+"/24", "dev", cloudInterface)
-	m.Run("ip", "addr", "add", cloudMachine6+"/64", "dev", cloudInterface, "nodad")
-	m.Run("ip", "link", "set", cloudInterface, "up")
+// Host gives the network more addresses, as a cloud has them for its services. A
+// machine that is booted with the files has routes to them.
+func (l *Lan) Host(addresses ...string) []Plant {
+	l.t.Helper()
+	text := "[Network]\nAddress=fd00:79::2/64\n"
 	for _, a := range addresses {
 		if strings.Contains(a, ":") {
-			c.ip("addr", "add", a+"/128", "dev", "lo", "nodad")
-			m.Run("ip", "route", "add", a+"/128", "via", cloudAddress6)
+			l.ip("addr", "add", a+"/128", "dev", "lan0", "nodad")
+			text += fmt.Sprintf("[Route]\nDestination=%s/128\nGateway=fd00:79::1\n", a)
 			continue
 		}
-		c.ip("addr", "add", a+"/32", "dev", "lo")
-		m.Run("ip", "route", "add", a+"/32", "via", CloudAddress)
+		l.ip("addr", "add", a+"/32", "dev", "lan0")
+		text += fmt.Sprintf("[Route]\nDestination=%s/32\nGateway=%s\n", a, LanAddress)
 	}
-	return c
+	l.ip("addr", "replace", "fd00:79::1/64", "dev", "lan0", "nodad")
+	return []Plant{{Path: "/etc/systemd/network/05-test.network.d/cloud.conf", Data: []byte(text), Mode: 0o644}}
 }
 
-// in runs f with the network.
-func (c *Cloud) in(f func()) {
-	done := make(chan struct{})
-	c.do <- func() { defer close(done); f() }
-	<-done
-}
-
-func (c *Cloud) ip(args ...string) {
-	c.m.t.Helper()
-	var out []byte
-	var err error
-	c.in(func() { out, err = exec.Command("ip", args...).CombinedOutput() })
+// Listen listens on an address of the network, until the test ends.
+func (l *Lan) Listen(address string) net.Listener {
+	l.t.Helper()
+	listener, err := within(l.pid, func() (net.Listener, error) { return net.Listen("tcp", address) })
 	if err != nil {
-		c.m.t.Fatalf("ip %s: %v\n%s", strings.Join(args, " "), err, out)
+		l.t.Fatal(err)
 	}
-}
-
-// Listen listens on an address of the cloud, until the test ends.
-func (c *Cloud) Listen(address, port string) net.Listener {
-	c.m.t.Helper()
-	var l net.Listener
-	var err error
-	c.in(func() { l, err = net.Listen("tcp", net.JoinHostPort(address, port)) })
-	if err != nil {
-		c.m.t.Fatal(err)
-	}
-	c.m.t.Cleanup(func() { l.Close() })
-	return l
+	l.t.Cleanup(func() { listener.Close() })
+	return listener
 }
 
 // ListenUDP is Listen for datagrams.
-func (c *Cloud) ListenUDP(address, port string) net.PacketConn {
-	c.m.t.Helper()
-	var p net.PacketConn
-	var err error
-	c.in(func() { p, err = net.ListenPacket("udp", net.JoinHostPort(address, port)) })
+func (l *Lan) ListenUDP(address string) net.PacketConn {
+	l.t.Helper()
+	conn, err := within(l.pid, func() (net.PacketConn, error) { return net.ListenPacket("udp", address) })
 	if err != nil {
-		c.m.t.Fatal(err)
+		l.t.Fatal(err)
 	}
-	c.m.t.Cleanup(func() { p.Close() })
-	return p
-}
-
-// Forward makes what answers at an address of this host answer in the cloud, and
-// returns the address there.
-func (c *Cloud) Forward(to string) string {
-	c.m.t.Helper()
-	l := c.Listen(CloudAddress, "0")
-	go func() {
-		for {
-			in, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go splice(in, to)
-		}
-	}()
-	return fmt.Sprint(l.Addr())
-}
-
-func splice(in net.Conn, to string) {
-	defer in.Close()
-	out, err := net.Dial("tcp", to)
-	if err != nil {
-		return
-	}
-	defer out.Close()
-	done := make(chan struct{})
-	go func() {
-		io.Copy(out, in)                //nolint:errcheck // either end may go
-		out.(*net.TCPConn).CloseWrite() //nolint:errcheck,forcetypeassert // it is TCP
-		close(done)
-	}()
-	io.Copy(in, out)               //nolint:errcheck // either end may go
-	in.(*net.TCPConn).CloseWrite() //nolint:errcheck,forcetypeassert // it is TCP
-	<-done
+	l.t.Cleanup(func() { conn.Close() })
+	return conn
 }

@@ -148,6 +148,13 @@ func isolate(s spec) (string, error) {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return "", fmt.Errorf("cannot make the mounts private: %w", err)
 	}
+	// A sysfs shows the network in which it was mounted. Where it can be written,
+	// systemd-nspawn waits for a udev to know the interface.
+	if s.Interface != "" {
+		if err := unix.Mount("sysfs", "/sys", "sysfs", unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
+			return "", fmt.Errorf("cannot mount /sys: %w", err)
+		}
+	}
 	for unix.Unmount("/sys/fs/cgroup", unix.MNT_DETACH) == nil {
 	}
 	if err := unix.Mount("cgroup2", "/sys/fs/cgroup", "cgroup2", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
