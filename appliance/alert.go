@@ -79,6 +79,9 @@ func (m *Machine) Alert(ctx context.Context, unit, result string) error {
 
 // cause is why there is an alert, without what differs from one time to the next.
 func (m *Machine) cause(unit, result string) string {
+	if unit == units.Health {
+		return m.storageCause()
+	}
 	s := m.renewal()
 	switch {
 	case unit != units.Renew:

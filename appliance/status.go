@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/redoubt-registry/redoubt/appliance/cert"
@@ -150,32 +149,6 @@ func fingerprint(data []byte) string {
 		return ""
 	}
 	return fmt.Sprintf("%X", sha256.Sum256(block.Bytes))
-}
-
-// storageStatus looks at the directory of the images without writing to it.
-func (m *Machine) storageStatus(cfg config.Config) *status.Storage {
-	if cfg.Storage.Filesystem == nil {
-		return nil
-	}
-	s := &status.Storage{Type: "filesystem", Root: cfg.Storage.Filesystem.Root}
-	path := filepath.Join(m.Root, s.Root)
-	var fs syscall.Statfs_t
-	info, err := os.Stat(path)
-	if err == nil {
-		err = syscall.Statfs(path, &fs)
-	}
-	if err != nil {
-		s.Error = fmt.Sprintf("cannot read the storage: %v", err)
-		return s
-	}
-	block := uint64(fs.Bsize) //nolint:gosec // never negative
-	s.Used, s.Free = (fs.Blocks-fs.Bfree)*block, fs.Bavail*block
-	stat, ok := info.Sys().(*syscall.Stat_t)
-	gid, err := m.gid()
-	const readOnly = 1 // ST_RDONLY of statfs(2)
-	owned := info.Mode()&0o200 != 0 && ok && int(stat.Gid) == gid
-	s.Writable = err == nil && owned && fs.Flags&readOnly == 0
-	return s
 }
 
 // distributionVersion is that of the library in this program.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/redoubt-registry/redoubt/appliance/health"
 	"github.com/redoubt-registry/redoubt/appliance/renewal"
 )
 
@@ -70,11 +71,27 @@ type Certificate struct {
 // Storage is where images lie.
 type Storage struct {
 	Type     string `json:"type"`
+	Bucket   string `json:"bucket,omitempty"` // and nothing but Health is known of it
 	Root     string `json:"root,omitempty"`
 	Used     uint64 `json:"usedBytes"`
 	Free     uint64 `json:"freeBytes"`
 	Writable bool   `json:"writable"`
 	Error    string `json:"error,omitempty"`
+
+	Health *Health `json:"health,omitempty"` // nil: nobody has looked yet
+}
+
+// Health is what redoubt health has found of the storage.
+type Health struct {
+	Grade    health.Grade `json:"grade"`
+	Since    time.Time    `json:"since"`
+	Checked  time.Time    `json:"checked"`
+	Stale    bool         `json:"stale"` // nobody has looked for a while: it serves as if all were well
+	Error    string       `json:"error,omitempty"`
+	Key      string       `json:"key,omitempty"` // of the configuration, to mend it
+	Failures int          `json:"failures"`      // looks in a row that found something
+	Slowest  string       `json:"slowest,omitempty"`
+	Seconds  float64      `json:"slowestSeconds"`
 }
 
 // Cache is the blob-descriptor cache.
@@ -132,9 +149,13 @@ func (r *Report) Judge() {
 		}
 	}
 	if s := r.Storage; s != nil {
+		if text := s.Health.problem(); text != "" {
+			problem("%s", text)
+		}
 		switch total := s.Used + s.Free; {
 		case s.Error != "":
 			problem("%s", s.Error)
+		case s.Type != "filesystem":
 		case !s.Writable:
 			problem("the registry cannot write to %s", s.Root)
 		case s.Free*100 < total*minFree:
@@ -154,6 +175,21 @@ func (r *Report) Judge() {
 	default:
 		r.Verdict = OK
 	}
+}
+
+// problem is what is wrong with the storage by the last looks.
+func (h *Health) problem() string {
+	switch {
+	case h == nil:
+		return ""
+	case h.Stale:
+		return "nobody has looked at the storage since " + moment(h.Checked) + "; the reason is in: journalctl -u redoubt-health"
+	case h.Grade == health.OK:
+		return ""
+	case h.Key != "":
+		return fmt.Sprintf("the storage is %s: %s: %s", h.Grade, h.Key, h.Error)
+	}
+	return fmt.Sprintf("the storage is %s: %s", h.Grade, h.Error)
 }
 
 // problems are those of a certificate that can be read. One that is renewed by

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redoubt-registry/redoubt/appliance/health"
 	"github.com/redoubt-registry/redoubt/appliance/status"
 )
 
@@ -20,8 +21,9 @@ func well() *status.Report {
 		},
 		Registry:    status.Answer{Healthy: true, Latency: 1234 * time.Microsecond},
 		Certificate: &status.Certificate{Issuer: "CA", Names: []string{"registry.example.com"}, NotAfter: at, DaysLeft: 80, Generation: "3", Authority: "/ca.crt", Fingerprint: "AB"},
-		Storage:     &status.Storage{Type: "filesystem", Root: "/images", Used: 3 << 29, Free: 10 << 30, Writable: true},
-		Cache:       &status.Cache{Type: "redis", Reachable: true, Keys: 12, Memory: 1 << 20},
+		Storage: &status.Storage{Type: "filesystem", Root: "/images", Used: 3 << 29, Free: 10 << 30, Writable: true,
+			Health: &status.Health{Grade: health.OK, Since: at, Checked: at, Slowest: "put", Seconds: 0.0123}},
+		Cache: &status.Cache{Type: "redis", Reachable: true, Keys: 12, Memory: 1 << 20},
 		Configuration: status.Configuration{
 			Sources: []string{"user-data", "/etc/redoubt/config.yaml"}, Generation: 4, Applied: at},
 		Versions: status.Versions{Redoubt: "1.2.3", Distribution: "v3.1.2", Redis: "8.0.2", Image: "Debian"},
@@ -46,10 +48,13 @@ certificate
   CA SHA-256  AB
 
 storage
-  type      filesystem
-  root      /images
-  used      1.5 GiB, 10 GiB free
-  writable  yes
+  type       filesystem
+  root       /images
+  used       1.5 GiB, 10 GiB free
+  writable   yes
+  health     ok since 2026-03-04 05:06:07 UTC
+  last look  2026-03-04 05:06:07 UTC
+  slowest    put, 12.3ms
 
 cache
   type    redis
@@ -91,6 +96,16 @@ func TestJudge(t *testing.T) {
 		{"read-only", func(r *status.Report) { r.Storage.Writable = false }, status.Degraded, "the registry cannot write to /images"},
 		{"almost full", func(r *status.Report) { r.Storage.Free = 50 << 20 }, status.Degraded, "/images is almost full: 50 MiB left"},
 		{"storage gone", func(r *status.Report) { r.Storage.Error = "cannot read the storage" }, status.Degraded, "cannot read the storage"},
+		{"storage degraded", func(r *status.Report) {
+			*r.Storage.Health = status.Health{Grade: health.Degraded, Error: "the disk is full"}
+		}, status.Degraded, "the storage is degraded: the disk is full"},
+		{"storage down, with a key to mend", func(r *status.Report) {
+			*r.Storage = status.Storage{Type: "s3", Bucket: "b", Health: &status.Health{Grade: health.Down, Error: "no such bucket", Key: "storage.s3.bucket"}}
+		}, status.Degraded, "the storage is down: storage.s3.bucket: no such bucket"},
+		{"storage not looked at", func(r *status.Report) { r.Storage.Health.Stale = true }, status.Degraded,
+			"nobody has looked at the storage since 2026-03-04 05:06:07 UTC; the reason is in: journalctl -u redoubt-health"},
+		{"a bucket that nobody has looked at yet", func(r *status.Report) { *r.Storage = status.Storage{Type: "s3", Bucket: "b"} }, status.OK, ""},
+		{"one bad look", func(r *status.Report) { r.Storage.Health.Failures, r.Storage.Health.Error = 1, "slow" }, status.OK, ""},
 		{"cache", func(r *status.Report) { *r.Cache = status.Cache{Type: "redis", Error: "refused"} }, status.Degraded, "the cache does not answer: refused"},
 		{"maintenance", func(r *status.Report) { r.Configuration.Errors = []string{"user-data:3:5: tls.mode: wrong"} }, status.Maintenance, "user-data:3:5: tls.mode: wrong"},
 	} {

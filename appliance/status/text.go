@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/redoubt-registry/redoubt/appliance/health"
 	"github.com/redoubt-registry/redoubt/appliance/renewal"
 )
 
@@ -48,9 +49,17 @@ func (r *Report) String() string {
 	if s := r.Storage; s != nil {
 		section("storage")
 		row("type", "%s", s.Type)
-		row("root", "%s", s.Root)
-		row("used", "%s, %s free", size(s.Used), size(s.Free))
-		row("writable", "%s", yes(s.Writable))
+		row("bucket", "%s", s.Bucket)
+		if s.Bucket == "" {
+			row("root", "%s", s.Root)
+			row("used", "%s, %s free", size(s.Used), size(s.Free))
+			row("writable", "%s", yes(s.Writable))
+		}
+		row("health", "%s", s.Health)
+		if h := s.Health; h != nil {
+			row("last look", "%s", moment(h.Checked))
+			row("slowest", "%s", h.slowest())
+		}
 		w.Flush()
 	}
 	if c := r.Cache; c != nil {
@@ -77,6 +86,26 @@ func (r *Report) String() string {
 	row("image", "%s", r.Versions.Image)
 	w.Flush()
 	return padding.ReplaceAllString(b.String(), "")
+}
+
+// String is the grade for people.
+func (h *Health) String() string {
+	switch {
+	case h == nil:
+		return "nobody has looked yet"
+	case h.Stale:
+		return "unknown"
+	case h.Grade == health.OK && h.Failures > 0:
+		return fmt.Sprintf("%s since %s, but %d looks in a row found something: %s", h.Grade, moment(h.Since), h.Failures, h.Error)
+	}
+	return fmt.Sprintf("%s since %s", h.Grade, moment(h.Since))
+}
+
+func (h *Health) slowest() string {
+	if h.Slowest == "" {
+		return ""
+	}
+	return fmt.Sprintf("%s, %v", h.Slowest, time.Duration(h.Seconds*float64(time.Second)).Round(100*time.Microsecond))
 }
 
 func (r *Report) writeUnits(w io.Writer) {

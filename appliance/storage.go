@@ -1,0 +1,83 @@
+package appliance
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"syscall"
+
+	"github.com/redoubt-registry/redoubt/appliance/config"
+	"github.com/redoubt-registry/redoubt/appliance/health"
+	"github.com/redoubt-registry/redoubt/appliance/status"
+)
+
+// storageStatus looks at the directory of the images without writing to it; what writes
+// is redoubt health.
+func (m *Machine) storageStatus(cfg config.Config) *status.Storage {
+	if cfg.Storage.Filesystem == nil {
+		return &status.Storage{Type: "s3", Bucket: bucketName(cfg.Storage.S3), Health: m.storageHealth()}
+	}
+	s := &status.Storage{Type: "filesystem", Root: cfg.Storage.Filesystem.Root, Health: m.storageHealth()}
+	dir := filepath.Join(m.Root, s.Root)
+	var fs syscall.Statfs_t
+	info, err := os.Stat(dir)
+	if err == nil {
+		err = syscall.Statfs(dir, &fs)
+	}
+	if err != nil {
+		s.Error = fmt.Sprintf("cannot read the storage: %v", err)
+		return s
+	}
+	block := uint64(fs.Bsize) //nolint:gosec // never negative
+	s.Used, s.Free = (fs.Blocks-fs.Bfree)*block, fs.Bavail*block
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	gid, err := m.gid()
+	const readOnly = 1 // ST_RDONLY of statfs(2)
+	owned := info.Mode()&0o200 != 0 && ok && int(stat.Gid) == gid
+	s.Writable = err == nil && owned && fs.Flags&readOnly == 0
+	return s
+}
+
+// storageState is what redoubt health keeps; nil before its first look.
+func (m *Machine) storageState() *health.State {
+	s, err := health.ReadState(filepath.Join(m.Root, health.StatePath))
+	if err != nil {
+		return nil
+	}
+	return &s
+}
+
+func (m *Machine) storageHealth() *status.Health {
+	s := m.storageState()
+	if s == nil {
+		return nil
+	}
+	h := &status.Health{Grade: s.Grade, Since: s.Since, Checked: s.Checked, Stale: s.Stale(m.Now()), Error: s.Error, Key: s.Key, Failures: s.Failures}
+	if h.Error == "" && s.Grade != health.OK { // the last look was good, and is not believed yet
+		h.Error = s.Reason
+	}
+	if slowest := s.Look().Slowest(); slowest != nil {
+		h.Slowest, h.Seconds = slowest.Name, slowest.Seconds
+	}
+	return h
+}
+
+// storageCause is why redoubt-health.service has failed.
+func (m *Machine) storageCause() string {
+	s := m.storageState()
+	if s == nil || s.Stale(m.Now()) {
+		return "the storage cannot be looked at"
+	}
+	if s.Grade == health.OK { // it is well again by now
+		return ""
+	}
+	return fmt.Sprintf("the storage is %s: %s (%s)", s.Grade, s.Reason, s.Storage)
+}
+
+// bucketName is what people call a bucket.
+func bucketName(s3 *config.S3) string {
+	name := path.Join(s3.Bucket, s3.Root)
+	return name + " at " + cmp.Or(s3.Endpoint, "AWS "+s3.Region)
+}
