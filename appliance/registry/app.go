@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"syscall"
 
 	"github.com/distribution/distribution/v3/configuration"
 	"github.com/distribution/distribution/v3/health"
@@ -30,6 +31,7 @@ func register() {
 	blob.Register()
 	descriptor.Register()
 	s3.Register()
+	fault.Register()
 }
 
 // buildApp makes distribution's application and what stands in front of it.
@@ -41,6 +43,9 @@ func (g *generation) buildApp(s *server, old *generation) error {
 	}
 	if err := g.serveBlobs(); err != nil {
 		return err
+	}
+	if c.Storage.Type() == "filesystem" { // of our own, s3, notes its failures itself
+		g.addMiddleware("storage", fault.Name, "", nil)
 	}
 	headers, host := c.HTTP.Headers, c.HTTP.Host
 	app := *c // upstream changes it
@@ -67,7 +72,7 @@ func (g *generation) buildApp(s *server, old *generation) error {
 
 // storageFailed answers a request that the storage has failed.
 func storageFailed(w http.ResponseWriter, err error) {
-	if errors.Is(err, bucket.ErrFull) {
+	if errors.Is(err, bucket.ErrFull) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		page.Unavailable(w, "the registry's storage is full")
 		return
 	}
