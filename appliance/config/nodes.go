@@ -22,6 +22,9 @@ func (c Config) validateNodes(s spot) {
 	case "off":
 		mode.fail("nodes is above 1, and off serves this machine alone: use acme, files, or internal-ca with a CA of your own")
 	}
+	if local := c.Cache.Type == "memory" || c.Cache.Type == "redis" && c.Cache.Redis.Address == ""; local && s.known("cache", "cache.type", "cache.redis", "cache.redis.address") {
+		s.at("cache").at("type").fail("nodes is above 1, and a cache of one machine still has what another one has deleted: share a Redis with cache.redis.address, or set none")
+	}
 	if auth := c.TLS.ClientAuth; (auth.Mode == "optional" || auth.Mode == "required") && len(auth.CAs) == 0 {
 		s.at("tls").at("clientAuth").at("cas").fail("required with nodes above 1: the machine's own client CA is of one machine")
 	}
