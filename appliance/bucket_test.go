@@ -284,7 +284,7 @@ func TestRoleBucket(t *testing.T) {
 func TestSharedBucket(t *testing.T) {
 	s := stores.Versity(t)
 	g := gateway.Start(t, s)
-	document := bucketOf(s, s.NewBucket(t), "endpoint", g.Endpoint) +
+	document := strings.Replace(bucketOf(s, s.NewBucket(t), "endpoint", g.Endpoint), "{type: memory}", "{type: none}", 1) +
 		"  nodes: 2\n  httpSecret: 0123456789abcdef\n  tls: {internalCA: {certificate: file:/etc/ca.crt, privateKey: file:/etc/ca.key}}\n"
 	ca, err := cert.NewCA([]string{"registry.example.com"}, time.Now(), rand.Reader)
 	if err != nil {
