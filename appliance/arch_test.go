@@ -81,7 +81,7 @@ var below = map[string][]string{
 	"appliance/transfer":    {"layout", "progress"},
 	"appliance/scrub":       {"layout", "progress"},
 	"appliance/place":       {"bucket", "config", "registry/s3", "render", "secrets", "userdata"},
-	"appliance/registry":    {"bucket", "cert", "health", "redis", "registry/", "renewal", "state"},
+	"appliance/registry":    {"bucket", "cert", "health", "redis", "registry/", "renewal", "state", "storage"},
 	"appliance": {"acme", "bucket", "cert", "clientca", "config", "disk", "generations", "health", "place", "plan",
 		"progress", "redis", "render", "renewal", "scrub", "secrets", "state", "status", "systemd", "transfer", "tree",
 		"units", "userdata"},

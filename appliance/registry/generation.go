@@ -49,6 +49,7 @@ type generation struct {
 	root        string   // of a filesystem store
 	answers     *answers // nil: the answers to challenges are this machine's own
 	health      *health.Registry
+	disk        *storageDisk  // nil: the store is elsewhere
 	grade       *storageGrade // nil: the configuration turns it off
 	app         *handlers.App
 	cancel      context.CancelFunc
@@ -83,6 +84,7 @@ func (s *server) build(old *generation) (*generation, error) {
 		g.health = health.NewRegistry()
 	} else {
 		err = g.buildApp(s, old)
+		g.disk = newDisk(g.root, s.opts.StorageRecord)
 	}
 	if err == nil {
 		err = s.buildTLS(g, old)
@@ -245,6 +247,8 @@ func (g *generation) failures(ctx context.Context) map[string]string {
 	if g.root != "" {
 		if info, err := os.Stat(g.root); err != nil || !info.IsDir() {
 			failed["storage"] = "the root directory of the store is not there"
+		} else if g.disk.other() {
+			failed["storage"] = "the disk of the store is not mounted"
 		}
 	}
 	return failed

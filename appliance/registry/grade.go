@@ -8,6 +8,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/health"
 	"github.com/redoubt-registry/redoubt/appliance/registry/metrics"
 	"github.com/redoubt-registry/redoubt/appliance/registry/page"
+	"github.com/redoubt-registry/redoubt/appliance/storage"
 )
 
 const (
@@ -45,6 +46,36 @@ func (g *storageGrade) now() (state health.State, known bool) {
 		g.known = err == nil
 	}
 	return g.state, g.known && !g.state.Stale(now)
+}
+
+// storageDisk is the file system of a directory. redoubt health finds out too that it is
+// not mounted, but only after a while, in which a push would go to the wrong place.
+type storageDisk struct {
+	directory storage.Directory
+
+	mu    sync.Mutex
+	read  time.Time
+	wrong bool
+}
+
+func newDisk(root, record string) *storageDisk {
+	if root == "" || record == "" {
+		return nil
+	}
+	return &storageDisk{directory: storage.Directory{Root: root, Record: record}}
+}
+
+// other says whether this is for certain not the file system that images lie on.
+func (d *storageDisk) other() bool {
+	if d == nil {
+		return false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if age := time.Since(d.read); age >= gradePause || age < 0 {
+		d.wrong, d.read = d.directory.Other(), time.Now()
+	}
+	return d.wrong
 }
 
 // refuse answers a request that the storage is not good enough for, and says whether it

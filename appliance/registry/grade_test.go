@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/redoubt-registry/redoubt/appliance/health"
+	"github.com/redoubt-registry/redoubt/appliance/storage"
 )
 
 // grade writes what redoubt health would.
@@ -150,5 +151,33 @@ func TestGradeTurnedOff(t *testing.T) {
 	m.reload(t)
 	if a := m.get(t, "/v2/"); a.StatusCode != 503 {
 		t.Errorf("turned on: %s", a.Status)
+	}
+}
+
+// A store whose disk is not mounted refuses what would go to the wrong place, before
+// anybody has looked.
+func TestStoreIsNotMounted(t *testing.T) {
+	m := newMachine(t)
+	m.config(t, "info")
+	m.start(t)
+	image, err := random.Image(1000, 1)
+	check(t, err)
+	check(t, m.push(image, "app:1"))
+	d := storage.Directory{Root: m.path("store"), Record: m.path("record.json"), ID: "this"}
+	if look := storage.Probe(t.Context(), d, health.Look{}, true); d.Other() {
+		t.Fatalf("%+v", look)
+	}
+	check(t, m.push(image, "app:2"))
+	check(t, os.Rename(m.path("store"), m.path("away")))
+	check(t, os.Mkdir(m.path("store"), 0o755))
+	until(t, "a refusal", func() bool { return m.get(t, "/v2/").StatusCode == 503 })
+	if m.push(image, "app:3") == nil {
+		t.Error("a push into the empty directory below succeeded")
+	}
+	check(t, os.Remove(m.path("store")))
+	check(t, os.Rename(m.path("away"), m.path("store")))
+	until(t, "the registry to serve again", func() bool { return m.get(t, "/v2/").StatusCode == 200 })
+	if _, err := m.pull("app:2"); err != nil {
+		t.Error(err)
 	}
 }

@@ -48,6 +48,8 @@ func TestMain(m *testing.M) {
 		Certificates: filepath.Join(dir, "certificates/current"),
 		Challenges:   filepath.Join(dir, "challenges"),
 		Storage:      filepath.Join(dir, "storage.json"),
+
+		StorageRecord: filepath.Join(dir, "record.json"),
 	})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "redoubt:", err)

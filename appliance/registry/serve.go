@@ -21,13 +21,15 @@ import (
 
 // Options are what Serve is told on the command line.
 type Options struct {
-	Config       string         // registry.yml, distribution's own configuration
-	Maintenance  string         // maintenance.json; while it exists nothing else is served
-	Certificates string         // directory with tls.crt and tls.key, for maintenance without a configuration
-	Challenges   string         // directory with the answers to an ACME CA's challenges, by token
-	Renewal      string         // what redoubt renew says of the certificate, for the metrics
-	Storage      string         // what redoubt health says of the storage; empty: nobody looks
-	Listeners    []net.Listener // nil: those that systemd passes, or else http.addr
+	Config       string // registry.yml, distribution's own configuration
+	Maintenance  string // maintenance.json; while it exists nothing else is served
+	Certificates string // directory with tls.crt and tls.key, for maintenance without a configuration
+	Challenges   string // directory with the answers to an ACME CA's challenges, by token
+	Renewal      string // what redoubt renew says of the certificate, for the metrics
+	Storage      string // what redoubt health says of the storage; empty: nobody looks
+	// StorageRecord remembers which file system the storage is; empty: nothing does.
+	StorageRecord string
+	Listeners     []net.Listener // nil: those that systemd passes, or else http.addr
 }
 
 // Serve runs the registry until ctx ends and its requests are drained. SIGHUP

@@ -24,35 +24,60 @@ type record struct {
 	Used bool   `json:"used"` // there were images on it
 }
 
+// RecordPath is where a machine remembers its file system: on another one, or at least
+// above the root.
+const RecordPath = "/var/lib/redoubt/health/storage.json"
+
+// Other says whether the root is for certain not the file system that images lie on. It
+// writes nothing.
+func (d Directory) Other() bool {
+	_, before, now, err := d.compare()
+	return err == nil && other(before, now)
+}
+
+// other: there were images on the one before, and this is not that one. Without its marker,
+// but with images, it is: somebody has deleted the marker.
+func other(before, now record) bool {
+	return before.Root == now.Root && before.Used && now.ID != before.ID && (now.ID != "" || !now.Used)
+}
+
+// compare reads what was remembered and what is there.
+func (d Directory) compare() (path string, before, now record, err error) {
+	path = filepath.Join(d.Root, marker)
+	data, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return path, record{}, record{}, err
+	}
+	_, err = os.Stat(filepath.Join(d.Root, repositories))
+	return path, d.remembered(), record{Root: d.Root, ID: strings.TrimSpace(string(data)), Used: err == nil}, nil
+}
+
 // identify says whether the root is the file system that it was. A new one is taken as
 // it is, empty or not; so is another one as long as there were no images on the one
 // before. Who replaces one with images says so with Adopt.
 func (d Directory) identify() error {
-	path := filepath.Join(d.Root, marker)
-	data, err := os.ReadFile(path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	id := strings.TrimSpace(string(data))
-	_, err = os.Stat(filepath.Join(d.Root, repositories))
-	now := record{Root: d.Root, ID: id, Used: err == nil}
 	if d.Record == "" {
 		return nil
 	}
-	before := d.remembered()
-	known := before.Root == d.Root && before.ID != ""
-	switch {
-	case known && id == "" && now.Used: // somebody has deleted it
-		now.ID = before.ID
-	case known && id != before.ID && before.Used:
+	path, before, now, err := d.compare()
+	if err != nil {
+		return err
+	}
+	if other(before, now) {
 		return errOther
+	}
+	id, same := now.ID, before.Root == now.Root && before.ID != ""
+	switch {
+	case id == "" && same && now.Used: // somebody has deleted it
+		now.ID = before.ID
 	case id == "":
 		now.ID = rand.Text()
 	}
 	if id != now.ID && writeFile(path, []byte(now.ID+"\n")) != nil {
 		return nil // it cannot be written to: put says why
 	}
-	if now.Used = now.Used || known && id == before.ID && before.Used; now != before {
+	now.Used = now.Used || same && now.ID == before.ID && before.Used
+	if now != before {
 		d.remember(now)
 	}
 	return nil

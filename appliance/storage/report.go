@@ -22,9 +22,6 @@ type Report struct {
 	Judged     *health.State      `json:"judged,omitempty"` // nil: nobody has looked lately
 }
 
-// serviceUser is who the registry is: what root may do says nothing of it.
-const serviceUser = "redoubt-registry"
-
 // Look tries everything once, and keeps nothing. adopt first takes the file system that
 // is there for the machine's.
 func (w Watch) Look(ctx context.Context, adopt bool) (*Report, error) {
@@ -36,7 +33,7 @@ func (w Watch) Look(ctx context.Context, adopt bool) (*Report, error) {
 		return nil, errors.New("there is no storage to look at: the machine is not configured, or health.storagedriver is turned off in registry:")
 	}
 	if directory, ok := settings.Place.(Directory); ok {
-		if err := become(serviceUser); err != nil {
+		if err := become(w.User); err != nil {
 			return nil, err
 		}
 		if adopt {
@@ -60,7 +57,7 @@ func (w Watch) Look(ctx context.Context, adopt bool) (*Report, error) {
 // for who is not root, it does nothing.
 func become(name string) error {
 	u, err := user.Lookup(name)
-	if err != nil || syscall.Geteuid() != 0 {
+	if name == "" || err != nil || syscall.Geteuid() != 0 {
 		return nil //nolint:nilerr // then it is this user who is asked
 	}
 	uid, err := strconv.Atoi(u.Uid)

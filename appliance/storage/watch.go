@@ -25,6 +25,7 @@ type Watch struct {
 	State       string // where the state is kept
 	Record      string // what remembers the file system of a directory
 	Root        string // of this machine's own files: /
+	User        string // who the registry is: what root may do says nothing of it
 	Out         io.Writer
 }
 
@@ -34,8 +35,9 @@ func NewWatch(out io.Writer) Watch {
 		Registry:    "/run/redoubt/registry.yml",
 		Maintenance: "/run/redoubt/maintenance.json",
 		State:       health.StatePath,
-		Record:      "/var/lib/redoubt/health/storage.json",
+		Record:      RecordPath,
 		Root:        "/",
+		User:        "redoubt-registry",
 		Out:         out,
 	}
 }

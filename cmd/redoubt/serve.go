@@ -5,6 +5,7 @@ import (
 
 	"github.com/redoubt-registry/redoubt/appliance/health"
 	"github.com/redoubt-registry/redoubt/appliance/registry"
+	"github.com/redoubt-registry/redoubt/appliance/storage"
 )
 
 func serveCommand() *cobra.Command {
@@ -24,5 +25,6 @@ func serveCommand() *cobra.Command {
 	flags.StringVar(&opts.Challenges, "challenges", "/var/lib/redoubt/challenges", "directory with the answers to the challenges of an ACME CA")
 	flags.StringVar(&opts.Renewal, "renewal", "/run/redoubt/renew.json", "what redoubt renew says of the certificate")
 	flags.StringVar(&opts.Storage, "storage", health.StatePath, "what redoubt health says of the storage")
+	flags.StringVar(&opts.StorageRecord, "storage-record", storage.RecordPath, "what remembers which file system the storage is")
 	return cmd
 }
