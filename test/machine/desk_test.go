@@ -30,7 +30,10 @@ mount --make-rprivate /
 mount -t tmpfs tmpfs "$1/etc"
 mkdir "$1/etc/upper" "$1/etc/work"
 mount -t overlay overlay -o "lowerdir=/etc,upperdir=$1/etc/upper,workdir=$1/etc/work" /etc
-printf '127.0.0.1 localhost\n%s %s\n' "$2" "$3" >/etc/hosts
+printf '127.0.0.1 localhost\n' >/etc/hosts
+name=$2
+shift 2
+for address; do printf '%s %s\n' "$address" "$name" >>/etc/hosts; done
 rm -f /etc/docker/daemon.json
 echo ready
 exec cat
@@ -38,6 +41,13 @@ exec cat
 
 // newDesk sets a desk up beside the machine.
 func newDesk(t *testing.T, s *site) *desk {
+	t.Helper()
+	return newDeskIn(t, s.Leader(), machine.Address)
+}
+
+// newDeskIn sets a desk up in the network of a process, where the registry's name
+// has addresses.
+func newDeskIn(t *testing.T, network int, addresses ...string) *desk {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "redoubt-") // a short path: dockerd's sockets lie in it
 	if err != nil {
@@ -53,8 +63,8 @@ func newDesk(t *testing.T, s *site) *desk {
 	if err := os.WriteFile(filepath.Join(dir, "home/auth.json"), []byte("{}"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("nsenter", "--target", fmt.Sprint(s.Leader()), "--net", "--",
-		"sh", "-c", deskSetUp, "sh", dir, machine.Address, hostname)
+	cmd := exec.Command("nsenter", append([]string{"--target", fmt.Sprint(network), "--net", "--",
+		"sh", "-c", deskSetUp, "sh", dir, hostname}, addresses...)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr

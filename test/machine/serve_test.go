@@ -175,13 +175,13 @@ func noSecretShows(t *testing.T, s *site) {
 		}
 	}
 	for path, mode := range map[string]os.FileMode{
-		"/run/redoubt/registry.yml":              0o640,
-		"/run/redoubt/htpasswd":                  0o640,
-		"/run/redoubt/redis.conf":                0o640,
-		"/var/lib/redoubt/config/last-good.yaml": 0o600,
-		"/var/lib/redoubt/secrets":               0o700,
-		"/var/lib/redoubt/ca/ca.key":             0o600,
-		"/var/lib/redoubt/registry":              0o750,
+		"/run/redoubt/registry.yml":                0o640,
+		"/run/redoubt/htpasswd":                    0o640,
+		"/run/redoubt/redis.conf":                  0o640,
+		"/var/lib/redoubt/config/last-good.sealed": 0o600,
+		"/var/lib/redoubt/secrets":                 0o700,
+		"/var/lib/redoubt/ca/ca.key":               0o600,
+		"/var/lib/redoubt/registry":                0o750,
 	} {
 		if got := s.Run("stat", "--format=%a", path); got != fmt.Sprintf("%o", mode) {
 			t.Errorf("%s has mode %s, want %o", path, got, mode)
