@@ -44,7 +44,7 @@ func CopyStorage(ctx context.Context, finder place.Finder, o CopyOptions) error 
 		return err
 	}
 	if place.Same(from, to) {
-		return errors.New("cannot copy: --from and --to are the same storage, or one lies in the other")
+		return errors.New("cannot copy: --from and --to are the same storage")
 	}
 	var target transfer.Target = transfer.Objects{StorageDriver: to.Driver}
 	if to.Root != "" {

@@ -36,7 +36,11 @@ func openBucket(ctx context.Context, params map[string]any, k *keys) (*Place, er
 		return nil, err
 	}
 	s := b.Settings()
-	id := fmt.Sprintf("%s\n%s\n%s\n/%s/", s.Endpoint, s.Region, s.Bucket, s.Root)
+	at := s.Endpoint
+	if at == "" {
+		at = s.Region
+	}
+	id := fmt.Sprintf("%s\n%s\n%s", at, s.Bucket, s.Root)
 	return &Place{Driver: s3.New(b, bucket.NewBuffers(memory, spool)), Name: b.String(), id: id}, nil
 }
 

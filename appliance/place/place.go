@@ -82,7 +82,7 @@ func directory(path string) (*Place, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Place{Driver: d, Name: real, Root: real, id: real + "/"}, nil
+	return &Place{Driver: d, Name: real, Root: real, id: real}, nil
 }
 
 // configured is what registry.yml says.
@@ -119,10 +119,9 @@ func storageOf(data []byte) (_ configuration.Storage, err error) {
 	return c.Storage, nil
 }
 
-// Same tells whether two places are one storage, or one lies in the other.
-func Same(a, b *Place) bool {
-	return strings.HasPrefix(a.id, b.id) || strings.HasPrefix(b.id, a.id)
-}
+// Same tells whether two places are one storage. One may lie in the other, such as
+// below a prefix of the same bucket.
+func Same(a, b *Place) bool { return a.id == b.id }
 
 func short(err error) error {
 	if e, ok := errors.AsType[*fs.PathError](err); ok {
