@@ -2,11 +2,9 @@ package registry
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"strings"
-	"syscall"
 
 	"github.com/distribution/distribution/v3/configuration"
 	"github.com/distribution/distribution/v3/health"
@@ -23,6 +21,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/registry/fault"
 	"github.com/redoubt-registry/redoubt/appliance/registry/page"
 	"github.com/redoubt-registry/redoubt/appliance/registry/s3"
+	"github.com/redoubt-registry/redoubt/appliance/storage"
 )
 
 // register makes our parts known to distribution, which finds them by name.
@@ -72,11 +71,7 @@ func (g *generation) buildApp(s *server, old *generation) error {
 
 // storageFailed answers a request that the storage has failed.
 func storageFailed(w http.ResponseWriter, err error) {
-	if errors.Is(err, bucket.ErrFull) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		page.Unavailable(w, "the registry's storage is full")
-		return
-	}
-	page.Unavailable(w, "the registry's storage does not answer as it should")
+	page.Unavailable(w, because("the registry's storage has failed", storage.Reason(err)))
 }
 
 // newApp calls upstream's constructor, which panics where others return.

@@ -67,6 +67,14 @@ type fault struct {
 	sure    bool   // the next look would find the same
 }
 
+// Reason says in a few words, for clients, why a storage failed them.
+func Reason(err error) string {
+	if f := (Directory{}).explain(err); f.sure {
+		return f.reason
+	}
+	return explainBucket(err).reason
+}
+
 // attempt is one operation to try.
 type attempt struct {
 	name    string
