@@ -156,9 +156,6 @@ var _ cache.BlobDescriptorCacheProvider = (*Cache)(nil)
 
 // giveUp opens the breaker.
 func (c *Cache) giveUp(cause error) {
-	if c.epoch != nil {
-		c.epoch.doubt()
-	}
 	c.breaker.fail(c.server.Explain(cause))
 	c.pool.empty()
 }
@@ -245,6 +242,9 @@ func (c *Cache) probe(ctx context.Context) error {
 	if err != nil && !tolerable(err) {
 		_ = conn.Close() // it is of no use
 		return c.server.Explain(err)
+	}
+	if c.epoch != nil { // it may have ended while nobody could tell Redis
+		c.epoch.doubt()
 	}
 	c.pool.add(conn)
 	return nil

@@ -12,10 +12,14 @@ import (
 
 	"github.com/distribution/distribution/v3"
 	"github.com/distribution/distribution/v3/configuration"
+	"github.com/distribution/distribution/v3/registry/storage/cache"
 	"github.com/distribution/distribution/v3/registry/storage/driver"
 	"github.com/distribution/distribution/v3/registry/storage/driver/filesystem"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/redoubt-registry/redoubt/appliance/redis"
+	"github.com/redoubt-registry/redoubt/test/proxy"
 	real "github.com/redoubt-registry/redoubt/test/redis"
 )
 
@@ -415,5 +419,68 @@ func TestEpochInTheStorage(t *testing.T) {
 	}
 }
 
-// services are what upstream makes of the cache.
-var _ distribution.BlobDescriptorServiceFactory = deletions{}
+// during is a storage in which something happens while it deletes.
+type during struct {
+	distribution.BlobDescriptorService
+	f func()
+}
+
+func (d during) Clear(context.Context, digest.Digest) error { d.f(); return nil }
+
+// Who reads the storage while it deletes caches what is going, and a flush takes
+// the first tombstone away: the second says what is true.
+func TestDeletionClearsBeforeAndAfter(t *testing.T) {
+	r := real.Start(t, real.Options{})
+	c, _ := newSite(t).node(t, r.Address, patient)
+	ready(t, c)
+	a, d := repository(t, c, "a"), descriptor(1)
+	set(t, a, d)
+	happened := false
+	storage := during{f: func() {
+		wantMiss(t, a, d)
+		r.Do(t, "FLUSHALL")
+		set(t, a, d)
+		set(t, c, d)
+		wantHit(t, a, d)
+		happened = true
+	}}
+	service := deletions{}.BlobAccessController(cache.NewCachedBlobStatter(a, storage))
+	if err := service.Clear(t.Context(), d.Digest); err != nil || !happened {
+		t.Fatalf("%v, happened %v", err, happened)
+	}
+	wantMiss(t, a, d)
+	wantMiss(t, c, d)
+	set(t, a, d)
+	wantMiss(t, a, d)
+}
+
+// When the network of all is back, nobody goes on in the epoch in which they
+// lost it: one of them may have deleted since.
+func TestNothingIsBelievedAfterAnOutage(t *testing.T) {
+	r := real.Start(t, real.Options{})
+	network := proxy.TCP(t, r.Address)
+	s := newSite(t)
+	one, _ := s.node(t, network.Address, patient)
+	two, _ := s.node(t, network.Address, patient)
+	ready(t, one, two)
+	d := descriptor(1)
+	for range 3 {
+		set(t, one, d)
+		wantHit(t, two, d)
+		network.Cut()
+		wantMiss(t, two, d)
+		until(t, "the outage to be noticed", func() bool { wantMiss(t, two, d); return two.Stats().Open })
+		if err := one.Clear(t.Context(), d.Digest); err != nil {
+			t.Fatal(err)
+		}
+		network.Mend(t)
+		until(t, "the end of the outage", func() bool {
+			wantMiss(t, two, d)
+			_, known := two.word()
+			return known && !two.Stats().Open
+		})
+		wantMiss(t, two, d)
+		ready(t, one)
+		d = descriptor(int(d.Size) + 1)
+	}
+}
