@@ -40,7 +40,7 @@ type Problem struct {
 	Message string `json:"message"`
 }
 
-func (p *Problem) Error() string { return p.Message }
+func (p *Problem) Error() string { return p.Code + ": " + p.Message }
 
 // status is the one of HTTP. The SDK tries again at once what has one of 500 and
 // above.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log"
 	"net"
 	"net/http"
@@ -41,14 +42,10 @@ func Serve(ctx context.Context, o Options, w *log.Logger) error {
 	if err != nil {
 		return err
 	}
-	m := Metadata{Endpoints: Endpoints()}
-	if o.Metadata != "" {
-		m.Endpoints = []string{o.Metadata}
-	}
 	idle := time.NewTimer(o.Idle)
 	defer idle.Stop()
 	g := gate{user: uid, name: o.User, grant: o.Grant}
-	cache := &Cache{Fetcher: m, Now: time.Now, Log: w.Printf}
+	cache := &Cache{Fetcher: o.metadata(), Now: time.Now, Log: w.Printf}
 	server := &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			idle.Reset(o.Idle)
@@ -72,6 +69,24 @@ func Serve(ctx context.Context, o Options, w *log.Logger) error {
 	end, cancel := context.WithTimeout(context.Background(), 2*fetchTimeout)
 	defer cancel()
 	return server.Shutdown(end)
+}
+
+// Check asks the metadata service once, and writes what it gives to w, without the
+// secrets.
+func Check(ctx context.Context, o Options, w io.Writer) error {
+	c, err := o.metadata().Fetch(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(w, "the instance has a role: its access key is %s until %s\n", c.AccessKeyID, c.Expiration.UTC().Format(time.RFC3339))
+	return err
+}
+
+func (o Options) metadata() Metadata {
+	if o.Metadata != "" {
+		return Metadata{Endpoints: []string{o.Metadata}}
+	}
+	return Metadata{Endpoints: Endpoints()}
 }
 
 // listener is the socket to answer on.

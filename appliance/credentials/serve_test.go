@@ -182,6 +182,20 @@ func TestServe(t *testing.T) {
 	})
 }
 
+// TestCheck holds that the check shows what there is, but no secret.
+func TestCheck(t *testing.T) {
+	service, server := start(t)
+	o := credentials.Options{Metadata: server.URL}
+	var out bytes.Buffer
+	if err := credentials.Check(t.Context(), o, &out); err != nil || !strings.Contains(out.String(), accessKey) || strings.Contains(out.String(), "S3cr3t") {
+		t.Errorf("got %q, %v", out.String(), err)
+	}
+	service.Attach("", nil)
+	if err := credentials.Check(t.Context(), o, &out); err == nil || !strings.HasPrefix(err.Error(), "NoRole: ") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // TestServeProblem holds that a client of the SDK learns what is wrong and how it
 // is mended.
 func TestServeProblem(t *testing.T) {

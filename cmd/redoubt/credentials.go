@@ -10,6 +10,7 @@ import (
 )
 
 func credentialsCommand() *cobra.Command {
+	var check bool
 	o := credentials.Options{User: "redoubt-registry"}
 	cmd := &cobra.Command{
 		Use:   "credentials",
@@ -19,15 +20,17 @@ that redoubt-credentials.socket holds. It asks the metadata service of the cloud
 IMDSv2 and nothing older, gets new credentials ahead of the end of those it has, and
 goes on with those while the metadata service is away.
 
-Root gets them, and the registry while storage.s3.iamRole is set:
-
-  curl --unix-socket /run/redoubt-credentials/socket http://localhost/credentials`,
+Root gets them, and the registry while storage.s3.iamRole is set.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if check {
+				return credentials.Check(cmd.Context(), o, cmd.OutOrStdout())
+			}
 			return credentials.Serve(cmd.Context(), o, log.New(cmd.ErrOrStderr(), "", 0))
 		},
 	}
 	flags := cmd.Flags()
+	flags.BoolVar(&check, "check", false, "ask the metadata service once, as root, say what it gives without the secrets, and end")
 	flags.StringVar(&o.Metadata, "metadata", "", "URL of the metadata service, in place of its usual addresses")
 	flags.StringVar(&o.Grant, "grant", "/run/redoubt/credentials/redoubt.s3", "the file that says whether the registry works by the role")
 	flags.DurationVar(&o.Idle, "idle", time.Hour, "end after this long without a request")
