@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 
 	"github.com/redoubt-registry/redoubt/appliance/health"
 	"github.com/redoubt-registry/redoubt/appliance/storage"
+	"github.com/redoubt-registry/redoubt/test/stores"
 )
 
 // grade writes what redoubt health would.
@@ -180,4 +182,42 @@ func TestStoreIsNotMounted(t *testing.T) {
 	if _, err := m.pull("app:2"); err != nil {
 		t.Error(err)
 	}
+}
+
+// A store that turns read-only or full is no error of the registry's: before anybody has
+// looked, pushes are told to come later, and why; pulls go on.
+func TestStoreTakesNoWrites(t *testing.T) {
+	m := newMachine(t)
+	check(t, syscall.Mount("tmpfs", m.path("store"), "tmpfs", 0, "size=8m"))
+	t.Cleanup(func() { check(t, syscall.Unmount(m.path("store"), syscall.MNT_DETACH)) })
+	m.config(t, "error")
+	m.start(t)
+	image, err := random.Image(100_000, 1)
+	check(t, err)
+	check(t, m.push(image, "app:1"))
+	refused := func(reason string) {
+		t.Helper()
+		a, err := m.do("POST", "https://"+m.host()+"/v2/app/blobs/uploads/", nil)
+		check(t, err)
+		if a.StatusCode == http.StatusAccepted { // an upload may begin in the last of the room
+			a, err = m.do("PATCH", a.Header.Get("Location"), bytes.NewReader(make([]byte, 1<<20)))
+			check(t, err)
+		}
+		if a.StatusCode != 503 || a.Header.Get("Retry-After") == "" || !strings.Contains(a.body, `"code":"UNAVAILABLE"`) || !strings.Contains(a.body, reason) {
+			t.Errorf("%s: %s %v %s", reason, a.Status, a.Header, a.body)
+		}
+		got, err := m.pull("app:1")
+		check(t, err)
+		check(t, validate.Image(got))
+	}
+	check(t, syscall.Mount("", m.path("store"), "", syscall.MS_REMOUNT|syscall.MS_RDONLY, "size=8m"))
+	refused("it is read-only")
+	check(t, syscall.Mount("", m.path("store"), "", syscall.MS_REMOUNT, "size=8m"))
+	check(t, m.push(image, "app:2"))
+	filler := stores.Fill(t, m.path("store"), 0)
+	refused("it is full")
+	check(t, os.Remove(filler))
+	other, err := random.Image(100_000, 1)
+	check(t, err)
+	check(t, m.push(other, "app:3"))
 }
