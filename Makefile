@@ -1,5 +1,5 @@
 # One line a target: what each does is in scripts/.
-.PHONY: help bootstrap up pebble down build image test test-unit test-fuzz test-machine test-power test-build test-image bench lint clean
+.PHONY: help bootstrap up pebble down build image test test-unit test-faults test-fuzz test-machine test-power test-build test-image bench lint clean
 MAKEFLAGS += --no-print-directory
 
 help: ## what can be made
@@ -20,6 +20,8 @@ test: ## all the tests below, in this order
 	@scripts/test
 test-unit: ## the code
 	@scripts/test unit
+test-faults: ## storage that is killed, frozen, slow or full, with clients at work
+	@scripts/test faults
 test-fuzz: ## what takes outside bytes, 30 s each (FUZZTIME=30s)
 	@scripts/test fuzz
 test-machine: ## the image's root under systemd-nspawn

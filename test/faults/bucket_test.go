@@ -24,6 +24,7 @@ var kinds = map[string]func(stores.Owner, ...stores.Options) *stores.Store{
 // each runs a test on a store of its own of each kind, at once.
 func each(t *testing.T, o stores.Options, test func(t *testing.T, s *stores.Store, storage string, k keys)) {
 	t.Helper()
+	t.Parallel()
 	for name, start := range kinds {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -34,7 +35,7 @@ func each(t *testing.T, o stores.Options, test func(t *testing.T, s *stores.Stor
 }
 
 // Long enough that what the registry tries again by itself does not hide it.
-const long = 40 * time.Second
+const long = 35 * time.Second
 
 func TestKilled(t *testing.T) {
 	each(t, stores.Options{}, func(t *testing.T, s *stores.Store, storage string, k keys) {
@@ -44,7 +45,7 @@ func TestKilled(t *testing.T) {
 
 func TestFrozen(t *testing.T) {
 	each(t, stores.Options{}, func(t *testing.T, s *stores.Store, storage string, k keys) {
-		trial{storage: storage, before: k, after: k, begin: func(*server) { s.Freeze() }, wait: long + 20*time.Second, end: func(*server) { s.Thaw() }}.run(t)
+		trial{storage: storage, before: k, after: k, begin: func(*server) { s.Freeze() }, wait: long + 15*time.Second, end: func(*server) { s.Thaw() }}.run(t)
 	})
 }
 
@@ -63,6 +64,7 @@ func TestFull(t *testing.T) {
 // through runs a test on a store behind a proxy.
 func through(t *testing.T, faults ...proxy.Fault) {
 	t.Helper()
+	t.Parallel()
 	for name, start := range kinds {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -113,6 +113,16 @@ const (
 	monolithic            // PUT with all of it
 )
 
+// paced is a body that comes as over a line of some 8 MB/s, so that a fault finds
+// pushes in their middle.
+type paced struct{ io.Reader }
+
+func (p *paced) Read(b []byte) (int, error) {
+	n, err := p.Reader.Read(b[:min(len(b), 64<<10)])
+	time.Sleep(time.Duration(n) * time.Second / 8e6)
+	return n, err
+}
+
 // push stores a blob. It returns nil only when the registry said 201.
 func (c *client) push(repository string, b blob, w way) error {
 	a, err := c.do(http.MethodPost, "/v2/"+repository+"/blobs/uploads/", nil, 0, nil, http.StatusAccepted)
@@ -126,7 +136,7 @@ func (c *client) push(repository string, b blob, w way) error {
 	case chunked:
 		at, err = c.chunks(at, data)
 	case streamed:
-		if a, err = c.do(http.MethodPatch, at, bytes.NewReader(data), -1, octets, http.StatusAccepted); err == nil {
+		if a, err = c.do(http.MethodPatch, at, &paced{bytes.NewReader(data)}, -1, octets, http.StatusAccepted); err == nil {
 			at = a.header.Get("Location")
 		}
 	case monolithic:
@@ -135,7 +145,7 @@ func (c *client) push(repository string, b blob, w way) error {
 	if err != nil {
 		return err
 	}
-	_, err = c.do(http.MethodPut, at+"&digest="+url.QueryEscape(b.digest), bytes.NewReader(rest), int64(len(rest)), octets, http.StatusCreated)
+	_, err = c.do(http.MethodPut, at+"&digest="+url.QueryEscape(b.digest), &paced{bytes.NewReader(rest)}, int64(len(rest)), octets, http.StatusCreated)
 	return err
 }
 
@@ -145,7 +155,7 @@ func (c *client) chunks(at string, data []byte) (string, error) {
 	asked := false
 	for from := 0; from < len(data); {
 		to := min(len(data), from+len(data)/3+1)
-		a, err := c.do(http.MethodPatch, at, bytes.NewReader(data[from:to]), int64(to-from), http.Header{
+		a, err := c.do(http.MethodPatch, at, &paced{bytes.NewReader(data[from:to])}, int64(to-from), http.Header{
 			"Content-Type": {"application/octet-stream"}, "Content-Range": {fmt.Sprintf("%d-%d", from, to-1)},
 		}, http.StatusAccepted)
 		if err == nil {

@@ -46,13 +46,14 @@ func digestOf(data []byte) string { return fmt.Sprintf("sha256:%x", sha256.Sum25
 // and a manifest.
 type image struct {
 	repository, tag string
+	serial          int
 	blobs           []blob // the last one is the configuration
 	manifest        []byte
 }
 
 // newImage makes one whose large layer is more than a part of a multipart upload.
-func newImage(repository, tag string) image {
-	i := image{repository: repository, tag: tag, blobs: []blob{
+func newImage(repository string, client, serial int) image {
+	i := image{repository: repository, tag: fmt.Sprintf("client-%d.%d", client, serial), serial: client + serial, blobs: []blob{
 		newBlob(9<<20 + rand.IntN(1<<20)), newBlob(700 << 10), newBlob(300<<10 + rand.IntN(1000)),
 	}}
 	var layers bytes.Buffer

@@ -21,7 +21,7 @@ const (
 	// recovery is by when every client must have pushed what failed, after a fault.
 	recovery = 90 * time.Second
 	// rest is how long a client does nothing between two images, at most.
-	rest = 4 * time.Second
+	rest = 3 * time.Second
 )
 
 // load is clients that push and pull, each its own images, until they are told
@@ -70,7 +70,7 @@ func (l *load) client(t *testing.T, n int) {
 	}
 	for serial := 0; ; serial++ {
 		last := l.over()
-		i := newImage(fmt.Sprintf("team/%d", n%3), fmt.Sprintf("client-%d.%d", n, serial))
+		i := newImage(fmt.Sprintf("team/%d", n%3), n, serial)
 		l.pushUntilItSucceeds(t, c, i)
 		if last {
 			return
@@ -115,9 +115,13 @@ func (l *load) push(c *client, i image) error {
 	var wg sync.WaitGroup
 	for n, b := range i.blobs {
 		wg.Go(func() {
-			has, err := c.has(i.repository, b)
+			var err error
+			has := false
+			if rand.IntN(2) == 0 { // not every client asks first
+				has, err = c.has(i.repository, b)
+			}
 			if err == nil && !has {
-				err = c.push(i.repository, b, way(n%3))
+				err = c.push(i.repository, b, way((n+i.serial)%3))
 			}
 			if err == nil {
 				l.mu.Lock()
