@@ -248,7 +248,7 @@ func (g *generation) failures(ctx context.Context) map[string]string {
 		if info, err := os.Stat(g.root); err != nil || !info.IsDir() {
 			failed["storage"] = "the root directory of the store is not there"
 		} else if g.disk.other() {
-			failed["storage"] = "the disk of the store is not mounted"
+			failed["storage"] = "the disk of the store is not mounted, or the registry was started before it: systemctl restart redoubt-registry"
 		}
 	}
 	return failed

@@ -3,6 +3,7 @@ package registry
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"strings"
@@ -170,6 +171,13 @@ func TestStoreIsNotMounted(t *testing.T) {
 		t.Fatalf("%+v", look)
 	}
 	check(t, m.push(image, "app:2"))
+	// It looks elsewhere than whoever remembers.
+	record, err := os.ReadFile(d.Record)
+	check(t, err)
+	check(t, os.WriteFile(d.Record, []byte(fmt.Sprintf(`{"root":%q,"id":"another"}`, d.Root)), 0o600))
+	until(t, "a refusal", func() bool { return m.get(t, "/v2/").StatusCode == 503 })
+	check(t, os.WriteFile(d.Record, record, 0o600))
+	until(t, "the registry to serve again", func() bool { return m.get(t, "/v2/").StatusCode == 200 })
 	check(t, os.Rename(m.path("store"), m.path("away")))
 	check(t, os.Mkdir(m.path("store"), 0o755))
 	until(t, "a refusal", func() bool { return m.get(t, "/v2/").StatusCode == 503 })

@@ -224,8 +224,14 @@ func TestUnmountedDirectory(t *testing.T) {
 	if !look.Operations[0].Sure || len(files(t, d.Root)) > 0 {
 		t.Errorf("%+v, %q", look.Operations, files(t, d.Root))
 	}
+	if !d.Other() {
+		t.Error("the registry would write there")
+	}
 	move(parked, d.Root)
 	want(t, d, health.OK, "", "")
+	if d.Other() {
+		t.Error("the registry would not write there")
+	}
 
 	// Another disk in its place, empty or with images, is refused until somebody says
 	// that it is meant; then the first one is the wrong one.

@@ -28,11 +28,13 @@ type record struct {
 // above the root.
 const RecordPath = "/var/lib/redoubt/health/storage.json"
 
-// Other says whether the root is for certain not the file system that images lie on. It
-// writes nothing.
+// Other says whether the root, as this process sees it, is for certain not the file system
+// that images lie on. It writes nothing. A process in a mount namespace of its own keeps
+// the one that was there when it began: then the markers differ too.
 func (d Directory) Other() bool {
 	_, before, now, err := d.compare()
-	return err == nil && other(before, now)
+	another := before.Root == now.Root && before.ID != "" && now.ID != "" && now.ID != before.ID
+	return err == nil && (another || other(before, now))
 }
 
 // other: there were images on the one before, and this is not that one. Without its marker,
