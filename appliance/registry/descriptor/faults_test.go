@@ -297,3 +297,50 @@ func strange(t *testing.T, answer string) string {
 	}()
 	return l.Addr().String()
 }
+
+// A request of many exchanges, each of them slow but in time, does not add them
+// up: it loses the budget once, and then Redis is left out.
+func TestBudgetIsOfTheWholeRequest(t *testing.T) {
+	r := real.Start(t, real.Options{})
+	p := proxy.TCP(t, r.Address)
+	const budget = 2 * time.Second
+	c, _ := newSite(t).node(t, p.Address, budget)
+	hits(t, c)
+	p.Latency(budget / slowPart) // each way
+	ctx := c.Request(t.Context())
+	before := c.Stats()
+	for i := range 100 {
+		_, _ = c.Stat(ctx, descriptor(i).Digest)
+	}
+	s := c.Stats()
+	if !s.Open || s.Errors != before.Errors+1 || s.Skipped < before.Skipped+100-slowPart {
+		t.Errorf("Stats = %+v, before %+v", s, before)
+	}
+}
+
+// A server closes what nobody has used for long. That is no fault.
+func TestIdleConnectionsThatTheServerCloses(t *testing.T) {
+	for _, secured := range []bool{false, true} {
+		r := real.Start(t, real.Options{TLS: secured})
+		var section configuration.Redis
+		section.Options.Addrs = []string{r.Address}
+		if secured {
+			section.TLS.RootCAs = []string{r.CA}
+		}
+		c, log := newSite(t).over(t, section, patient)
+		ready(t, c)
+		set(t, c, descriptor(1))
+		for range 5 {
+			r.Do(t, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+			conn, err := c.pool.take(t.Context())
+			if err == nil {
+				c.pool.give(conn)
+				until(t, "the end of the connection", func() bool { return !conn.Alive() })
+			}
+			until(t, "a hit", func() bool { _, err := c.Stat(t.Context(), descriptor(1).Digest); return err == nil })
+		}
+		if s := c.Stats(); s.Errors != 0 || s.Opened != 0 || log.count("") != 0 {
+			t.Errorf("TLS %v: Stats = %+v", secured, s)
+		}
+	}
+}
