@@ -111,8 +111,9 @@ func combined(parts []Part) string {
 	return fmt.Sprintf("%q", fmt.Sprintf("%x-%d", h.Sum(nil), len(parts)))
 }
 
-// multipartTag tells whether an ETag has the form of those of S3's uploads.
-func multipartTag(etag string) bool {
-	sum, _, ok := strings.Cut(strings.Trim(etag, `"`), "-")
-	return ok && len(sum) == 2*md5.Size
+// digestTag tells whether an ETag is made of MD5 sums, as S3's are.
+func digestTag(etag string) bool {
+	sum, _, _ := strings.Cut(strings.Trim(etag, `"`), "-")
+	_, err := hex.DecodeString(sum)
+	return err == nil && len(sum) == 2*md5.Size
 }

@@ -225,7 +225,7 @@ func (b *Bucket) completed(ctx context.Context, m Multipart, parts []Part, size 
 	case o.Size != size:
 		return cause
 	}
-	if want := combined(parts); want != "" && !o.opaque && multipartTag(o.ETag) && o.ETag != want {
+	if want := combined(parts); want != "" && !o.opaque && digestTag(o.ETag) && o.ETag != want {
 		return cause
 	}
 	*etag = o.ETag
