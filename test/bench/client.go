@@ -61,17 +61,30 @@ func (c *client) want(ctx context.Context, status int, method, url string, body 
 
 // push stores a blob and answers its digest.
 func (c *client) push(ctx context.Context, blob []byte) (string, error) {
+	digest := digestOf(blob)
+	return digest, c.send(ctx, bytes.NewReader(blob), digest)
+}
+
+func digestOf(parts ...[]byte) string {
+	sum := sha256.New()
+	for _, p := range parts {
+		sum.Write(p)
+	}
+	return fmt.Sprintf("sha256:%x", sum.Sum(nil))
+}
+
+// send stores a blob whose digest is known, as docker does: with one PATCH.
+func (c *client) send(ctx context.Context, blob io.Reader, digest string) error {
 	h, err := c.want(ctx, http.StatusAccepted, http.MethodPost, "/v2/bench/blobs/uploads/", nil)
 	if err != nil {
-		return "", err
+		return err
 	}
-	h, err = c.want(ctx, http.StatusAccepted, http.MethodPatch, h.Get("Location"), bytes.NewReader(blob), "Content-Type", "application/octet-stream")
+	h, err = c.want(ctx, http.StatusAccepted, http.MethodPatch, h.Get("Location"), blob, "Content-Type", "application/octet-stream")
 	if err != nil {
-		return "", err
+		return err
 	}
-	digest := fmt.Sprintf("sha256:%x", sha256.Sum256(blob))
 	_, err = c.want(ctx, http.StatusCreated, http.MethodPut, h.Get("Location")+"&digest="+digest, nil)
-	return digest, err
+	return err
 }
 
 // image stores an image of one small layer under the tag bench:1.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -30,6 +31,11 @@ func both(ctx context.Context, l *lab, times int, s setup, measure func(context.
 			got[k] = append(got[k], values)
 		}
 	}
+	return medians(got), nil
+}
+
+// medians answers that of each column.
+func medians(got map[kind][][]float64) map[kind][]float64 {
 	out := map[kind][]float64{}
 	for k, runs := range got {
 		for i := range runs[0] {
@@ -41,7 +47,7 @@ func both(ctx context.Context, l *lab, times int, s setup, measure func(context.
 			out[k] = append(out[k], column[len(column)/2])
 		}
 	}
-	return out, nil
+	return out
 }
 
 func once(ctx context.Context, l *lab, k kind, s setup, measure func(context.Context, *server, *client) ([]float64, error)) ([]float64, error) {
@@ -120,15 +126,12 @@ func logins(ctx context.Context, l *lab, t *table) error {
 func blobs(ctx context.Context, l *lab, t *table) error {
 	got, err := both(ctx, l, rounds, setup{}, func(ctx context.Context, v *server, c *client) ([]float64, error) {
 		blob := random(blobMB * 1e6)
-		var digest string
-		push, err := timed(v, func() (err error) {
-			digest, err = c.push(ctx, blob)
-			return err
-		})
+		digest := digestOf(blob)
+		push, err := timed(v, blobMB, func() error { return c.send(ctx, bytes.NewReader(blob), digest) })
 		if err != nil {
 			return nil, err
 		}
-		pull, err := timed(v, func() error {
+		pull, err := timed(v, blobMB, func() error {
 			_, err := c.want(ctx, http.StatusOK, http.MethodGet, "/v2/bench/blobs/"+digest, nil)
 			return err
 		})
@@ -145,7 +148,7 @@ func blobs(ctx context.Context, l *lab, t *table) error {
 }
 
 // timed answers a transfer's MB/s and its processor seconds a GB.
-func timed(v *server, transfer func() error) ([]float64, error) {
+func timed(v *server, mb float64, transfer func() error) ([]float64, error) {
 	before, err := v.cpu()
 	if err != nil {
 		return nil, err
@@ -156,7 +159,7 @@ func timed(v *server, transfer func() error) ([]float64, error) {
 	}
 	took := time.Since(began)
 	after, err := v.cpu()
-	return []float64{blobMB / took.Seconds(), (after - before).Seconds() / (blobMB / 1e3)}, err
+	return []float64{mb / took.Seconds(), (after - before).Seconds() / (mb / 1e3)}, err
 }
 
 // slowPulls: the memory for 64 clients that read a layer at 1 MB/s each.

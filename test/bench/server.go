@@ -43,6 +43,7 @@ const (
 type setup struct {
 	login bool   // stock asks for a login; redoubt always does
 	redis string // the socket of the descriptor cache; none if empty
+	store *place // a bucket; a directory if nil
 	held  bool   // the listening socket is held by another, as systemd does
 }
 
@@ -112,7 +113,7 @@ health: {storagedriver: {enabled: true, interval: 10s, threshold: 3}}
 			redoubt: ", maxretries: -1, dialtimeout: 20ms, readtimeout: 30ms, writetimeout: 30ms",
 		}[v.kind])
 	}
-	text += fmt.Sprintf("storage:\n  filesystem: {rootdirectory: %s/data}\n  delete: {enabled: true}%s\n", dir, cache)
+	text += fmt.Sprintf("storage:\n%s  delete: {enabled: true}\n  redirect: {disable: true}%s\n", v.setup.store.section(dir), cache)
 	switch {
 	case v.kind == redoubt:
 		text += fmt.Sprintf("auth: {redoubt: {realm: bench, path: %s}}\n", htpasswd)

@@ -27,17 +27,17 @@ func (t *table) row(name string, got map[kind][]float64, i int, format string) {
 }
 
 // markdown is the whole: when and where it was measured, and the rows.
-func (t *table) markdown() (string, error) {
+func (t *table) markdown(part string) (string, error) {
 	machine, err := machine()
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf(`Measured on %s by `+"`make bench`"+`, on %s.
+	return fmt.Sprintf(`Measured on %s by `+"`make bench`"+` (BENCH=%s), on %s.
 
 | | Redoubt | registry 3.1.2 | ratio |
 |---|--:|--:|--:|
 %s
-`, time.Now().UTC().Format("2 January 2006, 15:04 UTC"), machine, strings.Join(t.lines, "\n")), nil
+`, time.Now().UTC().Format("2 January 2006, 15:04 UTC"), part, machine, strings.Join(t.lines, "\n")), nil
 }
 
 // machine is what it ran on.
@@ -62,12 +62,13 @@ func machine() (string, error) {
 
 // The lines in the document between which the table stands.
 const (
-	begin = "<!-- make bench: begin -->\n"
-	end   = "<!-- make bench: end -->\n"
+	begin = "<!-- make bench: %s begin -->\n"
+	end   = "<!-- make bench: %s end -->\n"
 )
 
-// replace puts the text between the marks in the document.
-func replace(path, text string) error {
+// replace puts the text between the marks of a part in the document.
+func replace(path, part, text string) error {
+	begin, end := fmt.Sprintf(begin, part), fmt.Sprintf(end, part)
 	old, err := os.ReadFile(path)
 	if err != nil {
 		return err
