@@ -440,7 +440,7 @@ func BenchmarkHit(b *testing.B) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	c := New((&redisServer{socket: socket}).server(b), "", func(string, error) {})
+	c := newCache((&redisServer{socket: socket}).server(b), "", 10*time.Second, func(string, error) {})
 	defer c.Close()
 	d := descriptor(1)
 	for c.Stats().Open {
