@@ -25,6 +25,7 @@ func TestBIOS(t *testing.T) {
 	}{
 		{"sound", func(t *testing.T) { g.sound(t) }},
 		{"no EFI", func(t *testing.T) { g.sh(t, "! test -d /sys/firmware/efi") }},
+		{"metadata is root's", func(t *testing.T) { g.closed(t) }},
 		{"data fills the disk", func(t *testing.T) { g.full(t) }},
 		{"door", func(t *testing.T) { testDoor(t, g, ca) }},
 		{"clients", func(t *testing.T) { testClients(t, g, ca) }},
@@ -63,6 +64,7 @@ func TestSecureBoot(t *testing.T) {
 		t.Errorf("the kernel's lockdown is %q, want integrity", got)
 	}
 	testRoundTrip(t, g)
+	g.closed(t)
 	g.sound(t)
 }
 
@@ -107,6 +109,18 @@ func (g *guest) sound(t *testing.T) {
 	var report any
 	if text := g.sh(t, "redoubt status --json"); json.Unmarshal([]byte(text), &report) != nil {
 		t.Errorf("redoubt status --json: %s", text)
+	}
+}
+
+// closed wants the metadata service of the cloud to be root's alone, by the kernel of
+// the image and the modules that it has.
+func (g *guest) closed(t *testing.T) {
+	t.Helper()
+	out := g.sh(t, `systemctl is-active redoubt-firewall.service
+		setpriv --reuid=1000 --clear-groups timeout 30 bash -c 'exec 3<>/dev/tcp/169.254.169.254/80' 2>&1 || true
+		nft list table inet redoubt`)
+	if !strings.HasPrefix(out, "active") || !strings.Contains(out, "Connection refused") || strings.Contains(out, "packets 0 bytes 0 reject with tcp reset") {
+		t.Errorf("the firewall does not keep uid 1000 from the metadata service:\n%s", out)
 	}
 }
 

@@ -123,6 +123,17 @@ func TestInstanceRole(t *testing.T) {
 		}
 	})
 	s.run("who gets them", func(t *testing.T, s *site) { whoGetsCredentials(t, s) })
+	s.run("IPv6 alone", func(t *testing.T, s *site) {
+		s.Run("ip", "route", "replace", "unreachable", "169.254.169.254/32")
+		defer s.Run("ip", "route", "replace", "169.254.169.254/32", "via", machine.LanAddress)
+		s.Run("systemctl", "restart", units.Credentials)
+		if out, err := ask(s.Machine, nil, "unix", "/run/redoubt-credentials/socket", "/credentials"); err != nil || !strings.HasPrefix(out, "200 ") {
+			t.Errorf("%v %s", err, out)
+		}
+		if out, err := s.TryRun("redoubt", "credentials", "--check"); err != nil || !strings.Contains(out, "has a role") {
+			t.Errorf("%v %s", err, out)
+		}
+	})
 	s.run("rotation", func(t *testing.T, s *site) { rotates(t, s, role) })
 	s.run("metadata away", func(t *testing.T, s *site) {
 		role.live(0)
