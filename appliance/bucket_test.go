@@ -107,7 +107,7 @@ func TestAMistakeWithTheBucketAtFirstBoot(t *testing.T) {
 					t.Errorf("a secret in what is said:\n%v\n%s\n%s", err, &b.out, page)
 				}
 			}
-			if b.exists("run/redoubt/credentials") || b.exists("var/lib/redoubt/config/last-good.yaml") {
+			if b.exists("run/redoubt/credentials") || b.exists("var/lib/redoubt/config/last-good.sealed") {
 				t.Error("something of it was taken up")
 			}
 			b.userData(bucketOf(s, bucket)) // and mended

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -211,11 +212,36 @@ type box struct {
 	root     string
 	registry *registry
 	out      bytes.Buffer
+	vault    vault
 	ready    []string // calls that the service manager had when the files were in place
 }
 
 // settle is how long a file must be unchanged here.
 const settle = 100 * time.Millisecond
+
+// vault seals as the machine's does, for tests. Another system has another key.
+type vault struct{ key byte }
+
+func (v *vault) Seal(data []byte) ([]byte, error) {
+	return append([]byte{v.key}, base64.StdEncoding.EncodeToString(data)...), nil
+}
+
+func (v *vault) Open(sealed []byte) ([]byte, error) {
+	if len(sealed) == 0 || sealed[0] != v.key {
+		return nil, errors.New("another key")
+	}
+	return base64.StdEncoding.DecodeString(string(sealed[1:]))
+}
+
+// lastGood is the document that the box keeps.
+func (b *box) lastGood() string {
+	b.Helper()
+	data, err := b.vault.Open([]byte(b.get("var/lib/redoubt/config/last-good.sealed")))
+	if err != nil {
+		b.Fatal(err)
+	}
+	return string(data)
+}
 
 func newBox(t *testing.T) *box {
 	t.Helper()
@@ -263,6 +289,7 @@ func (b *box) machine() *appliance.Machine {
 		Units:       b.registry,
 		Source:      userdata.Source{Root: b.root},
 		Credentials: filepath.Join(b.root, "run/credentials"),
+		Vault:       &b.vault,
 		Now:         time.Now,
 		Out:         &b.out,
 		Ready: func() error {
@@ -361,8 +388,8 @@ func TestFirstApplyThenNothing(t *testing.T) {
 		"var/lib/redoubt/secrets":                      fs.ModeDir | 0o700,
 		"var/lib/redoubt/secrets/http-secret":          0o600,
 		"var/lib/redoubt/secrets/password-hashes.json": 0o600,
-		"var/lib/redoubt/config/last-good.yaml":        0o600,
-		"var/lib/redoubt/generations/1/config.yaml":    0o600,
+		"var/lib/redoubt/config/last-good.sealed":      0o600,
+		"var/lib/redoubt/generations/1/config.sealed":  0o600,
 		"var/lib/redoubt/ca/ca.key":                    0o600,
 		"var/lib/redoubt/ca/ca.crt":                    0o644,
 	} {
@@ -417,7 +444,7 @@ func TestChanges(t *testing.T) {
 			"reload redoubt-registry.service"},
 		{"a header", "  listen: {headers: []}\n", "reload redoubt-registry.service",
 			"reload redoubt-registry.service"},
-		{"no redis", "  cache: {type: memory}\n", "restart redoubt-redis.service, reload redoubt-registry.service",
+		{"no redis", "  cache: {type: memory}\n", "reload redoubt-registry.service, restart redoubt-redis.service",
 			"reload redoubt-registry.service, start redoubt-redis.service"},
 		{"a name: the certificate is new, and no file", "  aliases: [other.example.com]\n", "reload redoubt-registry.service",
 			"reload redoubt-registry.service"},
@@ -520,6 +547,25 @@ func TestInvalidLaterKeepsTheLastGood(t *testing.T) {
 	}
 }
 
+// What another system has sealed is as good as none, and that is said.
+func TestWhatWasSealedElsewhere(t *testing.T) {
+	b := newBox(t)
+	b.userData(good)
+	b.mustApply()
+	b.reboot()
+	b.vault.key++
+	b.userData("redoubt:\n  hostname: \n")
+	b.wantError(b.apply(), "no images are served", "hostname: required")
+	if !strings.Contains(b.out.String(), "warning: cannot use /var/lib/redoubt/config/last-good.sealed, so that it is as if there were none") {
+		t.Errorf("out:\n%s", &b.out)
+	}
+	b.userData(good)
+	b.mustApply()
+	if !strings.Contains(b.lastGood(), "registry.example.com") {
+		t.Error("it was not sealed anew")
+	}
+}
+
 func TestMetadataGone(t *testing.T) {
 	b := newBox(t)
 	b.userData(good)
@@ -555,7 +601,7 @@ func TestUnhealthyComesBack(t *testing.T) {
 			if again := b.get("run/redoubt/registry.yml"); again != rendered {
 				t.Errorf("rolled back to:\n%s", again)
 			}
-			if strings.Contains(b.get("var/lib/redoubt/config/last-good.yaml"), name) || b.exists("var/lib/redoubt/generations/2") {
+			if strings.Contains(b.lastGood(), name) || b.exists("var/lib/redoubt/generations/2") {
 				t.Error("an unhealthy configuration was kept as good")
 			}
 
@@ -625,7 +671,7 @@ func TestCrashBeforeTheActions(t *testing.T) {
 	b.registry.crash = false
 	b.userData(good + "  cache: {type: memory}\n") // and then another configuration
 	b.mustApply()
-	b.wantCalls("daemon-reload, restart redoubt-redis.service, restart redoubt-registry.service")
+	b.wantCalls("daemon-reload, restart redoubt-registry.service, restart redoubt-redis.service")
 	if b.exists("run/systemd/system/redoubt-registry.service.d") {
 		t.Error("the drop-in of the crashed apply is still there")
 	}

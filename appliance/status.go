@@ -59,7 +59,7 @@ func (m *Machine) Status(ctx context.Context, version string) (*status.Report, e
 
 // present is the target that the machine was last brought to.
 func (m *Machine) present() target {
-	document, _ := generations.LastGood(m.Root) // none is maintenance
+	document, _ := generations.LastGood(m.Root, m.Vault) // none is maintenance
 	cfg, _, report := config.Parse([]config.Layer{{Name: generations.LastGoodPath, Data: document}})
 	t := target{cfg: cfg}
 	if data, err := os.ReadFile(filepath.Join(m.Root, render.RegistryPath)); err == nil {

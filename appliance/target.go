@@ -44,7 +44,7 @@ func (m *Machine) choose(ctx context.Context, try bool) (t target, problem, err 
 		return t, problem, err
 	}
 	found := m.Source.Read()
-	lastGood, err := generations.LastGood(m.Root)
+	lastGood, err := generations.LastGood(m.Root, m.Vault)
 	if err != nil {
 		fmt.Fprintf(m.Out, "warning: %v\n", err) // as if there were none
 	}

@@ -1,6 +1,6 @@
 // Package generations keeps the configurations that a machine has served with:
 // the last good one, for a boot without metadata, and a few before it, each
-// under a number. They hold secrets and are for root alone.
+// under a number. They hold secrets: they are for root alone, and sealed.
 package generations
 
 import (
@@ -22,9 +22,10 @@ import (
 
 // Where they lie.
 const (
-	LastGoodPath = "/var/lib/redoubt/config/last-good.yaml"
+	LastGoodPath = "/var/lib/redoubt/config/last-good.sealed"
 	Dir          = "/var/lib/redoubt/generations"
 	keep         = 5 // generations, the newest with them
+	configName   = "config.sealed"
 )
 
 // Generation is one configuration that was served with.
@@ -34,29 +35,55 @@ type Generation struct {
 	Sources []string  `json:"sources"` // names of the layers that it came from
 }
 
+// Sealer keeps documents from whoever reads the disk on another machine.
+type Sealer interface {
+	Seal(data []byte) ([]byte, error)
+	Open(sealed []byte) ([]byte, error)
+}
+
+// SealName is the name that the documents are sealed under.
+const SealName = "redoubt.configuration"
+
 // LastGood returns the document that was last served with, or nothing if there
-// is none.
-func LastGood(root string) ([]byte, error) {
-	files, err := disk.Read(root, []string{LastGoodPath})
+// is none. One that cannot be opened, as on another system or another disk, is
+// an error.
+func LastGood(root string, s Sealer) ([]byte, error) { return open(root, s, LastGoodPath) }
+
+func open(root string, s Sealer, path string) ([]byte, error) {
+	files, err := disk.Read(root, []string{path})
 	if err != nil || len(files) == 0 {
 		return nil, err
 	}
-	return files[0].Data, nil
+	document, err := s.Open(files[0].Data)
+	if err != nil {
+		return nil, fmt.Errorf("cannot use %s, so that it is as if there were none: another system has sealed it, or the key is gone: %w", path, err)
+	}
+	return document, nil
 }
 
 // Save makes document the last good one. If it is another than the newest
 // generation it becomes a new one, and the oldest beyond a few are removed.
-func Save(root string, document []byte, g Generation) (Generation, error) {
+func Save(root string, s Sealer, document []byte, g Generation) (Generation, error) {
 	numbers, err := list(root)
 	if err != nil {
 		return Generation{}, err
 	}
-	var p plan.Plan
+	var sealed []byte
+	last, lastErr := LastGood(root, s)
 	newest := 0
 	if len(numbers) > 0 {
 		newest = numbers[len(numbers)-1]
 	}
-	if have, err := disk.Read(root, []string{file(newest, "config.yaml")}); err == nil && len(have) > 0 && bytes.Equal(have[0].Data, document) {
+	have, err := open(root, s, file(newest, configName))
+	same := err == nil && have != nil && bytes.Equal(have, document)
+	kept := lastErr == nil && last != nil && bytes.Equal(last, document)
+	if !same || !kept {
+		if sealed, err = s.Seal(document); err != nil {
+			return Generation{}, fmt.Errorf("cannot keep the generation: %w", err)
+		}
+	}
+	var p plan.Plan
+	if same {
 		if g, err = read(root, newest); err != nil {
 			return Generation{}, err
 		}
@@ -67,15 +94,15 @@ func Save(root string, document []byte, g Generation) (Generation, error) {
 			return Generation{}, fmt.Errorf("cannot keep the generation: %w", err)
 		}
 		p.Write = append(p.Write, directory(Dir), directory(path.Join(Dir, strconv.Itoa(g.Number))),
-			private(file(g.Number, "config.yaml"), document), private(file(g.Number, "generation.json"), append(meta, '\n')))
+			private(file(g.Number, configName), sealed), private(file(g.Number, "generation.json"), append(meta, '\n')))
 		for len(numbers) >= keep {
 			n := numbers[0]
-			p.Remove = append(p.Remove, file(n, "config.yaml"), file(n, "generation.json"), path.Join(Dir, strconv.Itoa(n)))
+			p.Remove = append(p.Remove, file(n, configName), file(n, "generation.json"), path.Join(Dir, strconv.Itoa(n)))
 			numbers = numbers[1:]
 		}
 	}
-	if last, err := LastGood(root); err != nil || !bytes.Equal(last, document) {
-		p.Write = append(p.Write, directory(path.Dir(LastGoodPath)), private(LastGoodPath, document))
+	if !kept {
+		p.Write = append(p.Write, directory(path.Dir(LastGoodPath)), private(LastGoodPath, sealed))
 	}
 	if p.Empty() {
 		return g, nil

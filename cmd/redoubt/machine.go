@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/redoubt-registry/redoubt/appliance"
+	"github.com/redoubt-registry/redoubt/appliance/generations"
 	"github.com/redoubt-registry/redoubt/appliance/systemd"
 	"github.com/redoubt-registry/redoubt/appliance/userdata"
 )
@@ -32,6 +33,7 @@ func onMachine(cmd *cobra.Command, f func(m *appliance.Machine) error) error {
 		Units:       units,
 		Source:      userdata.Source{Root: "/", Credentials: credentials},
 		Credentials: credentials,
+		Vault:       systemd.Vault{Socket: systemd.VaultSocket, Name: generations.SealName},
 		Now:         time.Now,
 		Out:         cmd.OutOrStdout(),
 		Patience:    patience,
