@@ -88,8 +88,8 @@ func explainStatus(err error) *Problem {
 		return wrongRegion(err)
 	case s == http.StatusInsufficientStorage:
 		return &Problem{keyBucket, "the store is full: free room, or raise the quota"}
-	case s == http.StatusBadRequest && strings.Contains(err.Error(), "HTTP request to an HTTPS server"):
-		return &Problem{keyEndpoint, "the endpoint speaks https, and was asked with http: begin it with https://"}
+	case s == http.StatusBadRequest && code(err) == "": // what servers of TLS answer to what is none
+		return &Problem{keyEndpoint, "the endpoint does not answer as an S3 store does: if it speaks https, begin it with https://"}
 	case s == http.StatusServiceUnavailable || s == http.StatusBadGateway || s == http.StatusGatewayTimeout:
 		return &Problem{keyEndpoint, fmt.Sprintf("the store answers %d: it, or a proxy before it, is not ready", s)}
 	case kindOf(err) == ErrFull:
@@ -106,7 +106,7 @@ func operation(err error) string {
 	return ""
 }
 
-var expecting = regexp.MustCompile(`expecting '([a-z0-9-]+)'`)
+var expecting = regexp.MustCompile(`expecting ['"]([a-z0-9-]+)['"]`)
 
 // wrongRegion names the right region where the store does.
 func wrongRegion(err error) *Problem {
@@ -153,6 +153,12 @@ func explainTrust(err error) *Problem {
 	return nil
 }
 
+// nowhere tells whether the endpoint's name has no address.
+func nowhere(err error) bool {
+	var dns *net.DNSError
+	return errors.As(err, &dns) && dns.IsNotFound
+}
+
 // explainNetwork reads failures to reach the store at all.
 func explainNetwork(err error) *Problem {
 	var dns *net.DNSError
@@ -165,7 +171,7 @@ func explainNetwork(err error) *Problem {
 	}
 	var timeout net.Error
 	switch {
-	case errors.As(err, &dns) && dns.IsNotFound:
+	case nowhere(err) && errors.As(err, &dns):
 		return &Problem{keyEndpoint, "there is no address for " + dns.Name + ": correct the endpoint (or the region that its name is made of)"}
 	case errors.As(err, &dns):
 		return &Problem{keyEndpoint, "the address of " + dns.Name + " cannot be asked for: check this machine's name servers"}

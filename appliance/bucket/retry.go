@@ -101,7 +101,7 @@ func again(err error, before int) bool {
 	case "ExpiredToken", "RequestTimeTooSkewed": // the credentials and the clock's offset are looked at anew
 		return true
 	}
-	return kindOf(err) == ErrUnavailable
+	return kindOf(err) == ErrUnavailable && explainTrust(err) == nil && !nowhere(err)
 }
 
 func pause(before int) time.Duration {
