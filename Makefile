@@ -1,5 +1,5 @@
 # One line a target: what each does is in scripts/.
-.PHONY: help bootstrap up pebble down build image test test-unit test-faults test-fuzz test-machine test-power test-build test-image bench lint clean
+.PHONY: help bootstrap up pebble bucket down build image test test-unit test-faults test-fuzz test-machine test-power test-build test-image bench lint clean
 MAKEFLAGS += --no-print-directory
 
 help: ## what can be made
@@ -12,6 +12,8 @@ down: ## stops that machine and keeps its images
 	@scripts/down
 pebble: ## runs an ACME CA for tests on the loopback, for a machine of make up (HTTP_PORT=8080)
 	@scripts/pebble
+bucket: ## runs an S3-compatible store on the loopback, for a machine of make up
+	@scripts/bucket
 build: ## dist/redoubt and dist/packer-plugin-redoubt
 	@scripts/build
 image: ## dist/redoubt-VERSION-amd64.qcow2

@@ -15,14 +15,20 @@ import (
 )
 
 // certify makes a CA of the store's own and the pair that it issues for the
-// address, under the names that MinIO looks for.
-func (s *Store) certify(host string) {
+// addresses, under the names that MinIO looks for.
+func (s *Store) certify(hosts ...string) {
+	var addresses []net.IP
+	for _, h := range hosts {
+		if ip := net.ParseIP(h); ip != nil {
+			addresses = append(addresses, ip)
+		}
+	}
 	s.t.Helper()
 	caKey, ca := s.issue(nil, nil, &x509.Certificate{
 		Subject: pkix.Name{CommonName: "The store's CA"}, IsCA: true, KeyUsage: x509.KeyUsageCertSign,
 	})
 	key, leaf := s.issue(ca, caKey, &x509.Certificate{
-		Subject: pkix.Name{CommonName: "The store"}, IPAddresses: []net.IP{net.ParseIP(host)}, DNSNames: []string{"localhost"},
+		Subject: pkix.Name{CommonName: "The store"}, IPAddresses: addresses, DNSNames: []string{"localhost"},
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	})
 	encoded, err := x509.MarshalPKCS8PrivateKey(key)

@@ -18,6 +18,7 @@ import (
 // Options are how a store runs. The zero value is a store on 127.0.0.1 without TLS.
 type Options struct {
 	Listen string // the address that it listens on; empty: 127.0.0.1
+	Also   string // a further address that its certificate is for
 	Region string // empty: us-east-1
 	TLS    bool   // its certificate is issued by a CA of its own, see Store.Roots
 	Size   int64  // bytes of the file system that its data is on; 0: no limit. Wants root
@@ -78,7 +79,7 @@ func start(t Owner, name string, command func(*Store) (args, env []string), opti
 	s.Endpoint = "http://" + s.address
 	if s.options.TLS {
 		s.Endpoint = "https://" + s.address
-		s.certify(host)
+		s.certify(host, s.options.Also)
 	}
 	s.Data = filepath.Join(s.dir, "data")
 	if err := os.MkdirAll(s.Data, 0o755); err != nil {

@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"github.com/redoubt-registry/redoubt/test/pebble"
+	"github.com/redoubt-registry/redoubt/test/program"
 )
 
 // host is this machine's loopback as QEMU's user network shows it to a guest.
@@ -24,12 +25,12 @@ const example = "test/testdata/user-data.yaml"
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	p := &program{}
-	defer p.end()
+	p := &program.Program{}
+	defer p.End()
 	run(ctx, p, os.Getenv)
 }
 
-func run(ctx context.Context, p *program, env func(string) string) {
+func run(ctx context.Context, p *program.Program, env func(string) string) {
 	port, err := strconv.Atoi(env("HTTP_PORT"))
 	if err != nil || port < 1 || port > 65535 {
 		p.Fatalf("cannot use HTTP_PORT=%s: it must be a number from 1 to 65535", env("HTTP_PORT"))
