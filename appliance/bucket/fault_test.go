@@ -116,7 +116,6 @@ func TestLostAnswers(t *testing.T) {
 	})
 }
 
-
 // Half of all requests fail: all that is tried again succeeds in the end.
 func TestHalfOfAllFails(t *testing.T) {
 	each(t, func(t *testing.T, s *stores.Store) {
@@ -228,13 +227,16 @@ func TestFrozen(t *testing.T) {
 	}
 	s.Freeze()
 	calls := map[string]func() error{
-		"head":     func() error { _, err := b.Head(t.Context(), "big"); return err },
-		"get":      func() error { _, _, err := b.Get(t.Context(), "big", 0, -1); return err },
-		"put":      func() error { _, err := b.Put(t.Context(), "x", []byte("x"), bucket.Condition{}); return err },
-		"part":     func() error { _, err := b.UploadPart(t.Context(), m, 1, big[:8*mib]); return err },
-		"complete": func() error { _, err := b.CompleteMultipart(t.Context(), m, []bucket.Part{{Number: 1, ETag: "x"}}); return err },
-		"copy":     func() error { return b.CopySized(t.Context(), "big", "y", 100) },
-		"read on":  func() error { _, err := io.Copy(io.Discard, r); return err },
+		"head": func() error { _, err := b.Head(t.Context(), "big"); return err },
+		"get":  func() error { _, _, err := b.Get(t.Context(), "big", 0, -1); return err },
+		"put":  func() error { _, err := b.Put(t.Context(), "x", []byte("x"), bucket.Condition{}); return err },
+		"part": func() error { _, err := b.UploadPart(t.Context(), m, 1, big[:8*mib]); return err },
+		"complete": func() error {
+			_, err := b.CompleteMultipart(t.Context(), m, []bucket.Part{{Number: 1, ETag: "x"}})
+			return err
+		},
+		"copy":    func() error { return b.CopySized(t.Context(), "big", "y", 100) },
+		"read on": func() error { _, err := io.Copy(io.Discard, r); return err },
 	}
 	type result struct {
 		name string
