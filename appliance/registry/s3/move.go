@@ -117,7 +117,7 @@ func (d *driver) deleteFile(ctx context.Context, p string) (found bool, err erro
 // deleteUpload deletes all there is of an upload. What this process alone has
 // made it knows without asking.
 func (d *driver) deleteUpload(ctx context.Context, dir string) error {
-	s := d.sessions.remove(dir)
+	s := d.sessions.end(dir)
 	if s == nil {
 		s = &session{}
 	}

@@ -91,16 +91,17 @@ func (s *sessions) add(dir string) *session {
 	return added
 }
 
-func (s *sessions) remove(dir string) *session {
+// end gives what is known, and keeps only that the upload has ended.
+func (s *sessions) end(dir string) *session {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e, ok := s.byPath[dir]
 	if !ok {
 		return nil
 	}
-	delete(s.byPath, dir)
-	s.order.Remove(e)
-	return e.Value.(named).session
+	was := e.Value.(named).session
+	e.Value = named{dir, &session{states: map[string][]byte{}, committed: true, moved: true}}
+	return was
 }
 
 // part tells which part of an upload a path is: the upload's directory, and
