@@ -28,6 +28,7 @@ const (
 	smallPart    = 20
 	// litter is how old something is that a killed look has left behind.
 	litter = 5 * time.Minute
+	silent = "its disk does not answer"
 	// sample is what is written, in bytes.
 	sample = 4096
 )
@@ -219,7 +220,7 @@ func (d Directory) explain(err error) fault {
 	case is(fs.ErrNotExist):
 		return say("it is missing", key, "%s is not there: mount its disk, or make the directory (redoubt apply)", d.Root)
 	case is(context.DeadlineExceeded):
-		return fault{message: fmt.Sprintf("the disk of %s does not answer: look for its errors (journalctl -k)", d.Root), reason: "it does not answer"}
+		return fault{message: fmt.Sprintf("the disk of %s does not answer: look for its errors (journalctl -k)", d.Root), reason: silent}
 	}
 	return fault{message: fmt.Sprintf("%s cannot be used: %v", d.Root, err), reason: "it fails"}
 }

@@ -320,7 +320,8 @@ func TestForbiddenDirectory(t *testing.T) {
 	wantLook(t, as(t, d.Root), health.OK, "", "")
 }
 
-// A disk that takes no write and says nothing, as one that dies does.
+// A disk that takes no write and says nothing, as one that dies does. One run of the unit
+// finds out, for it cannot end before the disk answers.
 func TestFrozenDirectory(t *testing.T) {
 	dir := t.TempDir()
 	image := filepath.Join(dir, "disk")
@@ -348,11 +349,17 @@ func TestFrozenDirectory(t *testing.T) {
 			_ = unix.IoctlSetInt(int(f.Fd()), thaw, 0)
 		}
 	}()
-	look := want(t, d, health.Degraded, "does not answer", "it does not answer")
+	look := want(t, d, health.Degraded, "does not answer", "its disk does not answer")
 	if _, cause := look.Grade(); cause == nil || cause.Sure {
 		t.Errorf("one look is enough: %+v", cause)
+	}
+	s := newStation(t, fmt.Sprintf("  filesystem: {rootdirectory: %q}\n", d.Root))
+	if state := s.keep(health.Degraded, "", "does not answer"); len(state.Looks) != 2 {
+		t.Errorf("%q looks", state.Looks)
 	}
 	check(t, unix.IoctlSetInt(int(f.Fd()), thaw, 0))
 	thawed = true
 	want(t, d, health.OK, "", "")
+	s.keep(health.Degraded, "", "")
+	s.keep(health.OK, "the storage is ok; it was degraded since", "")
 }

@@ -61,11 +61,40 @@ func (w Watch) Keep(ctx context.Context) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		fmt.Fprintf(w.Out, "warning: %v; it begins anew\n", err)
 	}
-	look := Probe(ctx, settings.Place, before.Look(), before.Failures > 0)
-	if ctx.Err() != nil {
-		return nil // somebody stops it: what was found says nothing
+	began, look := time.Now(), health.Look{}
+	for time.Since(began) < hung && (look.At.IsZero() || stuck(look)) {
+		look = Probe(ctx, settings.Place, before.Look(), before.Failures > 0)
+		if ctx.Err() != nil {
+			return nil // somebody stops it: what was found says nothing
+		}
+		state, tell := before.Next(look, settings.Interval, settings.Threshold)
+		if err := w.keep(before, state); err != nil {
+			return err
+		}
+		if tell {
+			return Trouble(state)
+		}
+		before = state
 	}
-	state, tell := before.Next(look, settings.Interval, settings.Threshold)
+	return nil
+}
+
+// hung is how long a disk that does not answer is asked again by the same look: the process
+// cannot end before the disk answers, and the next look would come too late.
+const hung = 12 * time.Second
+
+// stuck says whether an access to a disk has not come back.
+func stuck(look health.Look) bool {
+	for _, o := range look.Operations {
+		if o.Reason == silent {
+			return true
+		}
+	}
+	return false
+}
+
+// keep writes the state where others read it, and says what has got better.
+func (w Watch) keep(before, state health.State) error {
 	data, err := json.MarshalIndent(state, "", "  ")
 	if err == nil {
 		err = writeFile(w.State, append(data, '\n'))
@@ -74,11 +103,8 @@ func (w Watch) Keep(ctx context.Context) error {
 		return fmt.Errorf("cannot keep the state of the storage: %w", err)
 	}
 	if before.Grade.Worse(state.Grade) && before.Storage == state.Storage {
-		fmt.Fprintf(w.Out, "the storage is %s again, since it was %s from %s on: %s\n",
-			state.Grade, before.Grade, before.Since.Format(time.RFC3339), state.Storage)
-	}
-	if tell {
-		return Trouble(state)
+		fmt.Fprintf(w.Out, "the storage is %s; it was %s since %s: %s\n",
+			state.Grade, before.Grade, before.Since.UTC().Format(time.RFC3339), state.Storage)
 	}
 	return nil
 }

@@ -76,7 +76,7 @@ func TestKeepDirectory(t *testing.T) {
 	s.keep(health.Degraded, "", "") // told once
 	check(t, unix.Mount("", root, "", unix.MS_REMOUNT, "size=8m"))
 	s.keep(health.Degraded, "", "")
-	s.keep(health.OK, "the storage is ok again, since it was degraded from ", "")
+	s.keep(health.OK, "the storage is ok; it was degraded since ", "")
 	s.keep(health.OK, "", "")
 	if left, err := filepath.Glob(s.State + "*"); err != nil || len(left) != 1 {
 		t.Errorf("%q are left", left)
@@ -104,7 +104,7 @@ func TestKeepBucket(t *testing.T) {
 	}
 	store.Start()
 	s.keep(health.Down, "", "")
-	s.keep(health.OK, "the storage is ok again", "")
+	s.keep(health.OK, "the storage is ok; it was down since", "")
 	// Another bucket begins anew.
 	s.configure(fmt.Sprintf("  s3: {bucket: another, region: %s, regionendpoint: %q, accesskey: %s, secretkey: %s}\n",
 		store.Region, store.Endpoint, store.AccessKey, store.SecretKey), "{enabled: true, threshold: 1}")

@@ -136,7 +136,7 @@ func TestStorageHealth(t *testing.T) {
 		s.mustPull(ref, image)
 		s.mustServe("while no writes are taken")
 		s.Eventually("the alert is out", func() bool {
-			return strings.Contains(s.Run("journalctl", "--no-pager", "--output=cat", "--unit=redoubt-alert@"+units.Health), "the storage is degraded: it is read-only (/srv/images)")
+			return strings.Contains(s.Run("journalctl", "--no-pager", "--output=cat", "--unit=redoubt-alert@"+units.Health+".service"), "the storage is degraded: it is read-only (/srv/images)")
 		})
 		if out, err := s.TryRun("redoubt", "status"); err == nil || !strings.HasPrefix(out, "degraded: ") || !strings.Contains(out, "is mounted read-only") {
 			t.Errorf("redoubt status: %v\n%s", err, out)
@@ -151,7 +151,7 @@ func TestStorageHealth(t *testing.T) {
 		s.Run("mount", "-o", "remount,rw", "/srv/images")
 		s.awaitGrade(health.OK)
 		s.Eventually("pushes are taken again", func() bool { return s.pushes() == nil })
-		if out := s.Run("journalctl", "--no-pager", "--output=cat", "--unit="+units.Health); !strings.Contains(out, "the storage is ok again") {
+		if out := s.Run("journalctl", "--no-pager", "--output=cat", "--unit="+units.Health); !strings.Contains(out, "the storage is ok; it was degraded since") {
 			t.Errorf("the journal says:\n%s", out)
 		}
 		if got := failedUnits(t, s.Machine); len(got) > 0 {
