@@ -12,6 +12,9 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"github.com/redoubt-registry/redoubt/test/proxy"
+	cache "github.com/redoubt-registry/redoubt/test/redis"
 )
 
 // redis is a cache of the benchmark's own, on a socket.
@@ -70,6 +73,36 @@ func deadCache(ctx context.Context, l *lab, t *table) error {
 			}
 		}
 		t.section("Redis is " + c.name + ", one client")
+		t.row("the first request, ms", got, 0, "%.1f")
+		t.row("the median of those after it, ms", got, 1, "%.1f")
+	}
+	return nil
+}
+
+// farCache: the same with a Redis on another machine, when the line to it is bad.
+func farCache(ctx context.Context, l *lab, t *table) error {
+	for _, c := range []struct {
+		name  string
+		fault func(*proxy.Proxy)
+		times int
+	}{
+		{"answers after 30 ms", func(p *proxy.Proxy) { p.Latency(15 * time.Millisecond) }, 50},
+		{"is behind a line that loses everything", (*proxy.Proxy).Freeze, 5},
+	} {
+		got := map[kind][]float64{}
+		for _, k := range []kind{stock, redoubt} {
+			o := &owner{dir: l.dir}
+			line := proxy.TCP(o, cache.Start(o, cache.Options{}).Address)
+			var err error
+			got[k], err = once(ctx, l, k, setup{redis: line.Address}, func(ctx context.Context, _ *server, cl *client) ([]float64, error) {
+				return withoutCache(ctx, cl, func() error { c.fault(line); return nil }, c.times)
+			})
+			o.end()
+			if err != nil {
+				return fmt.Errorf("%s: %w", k, err)
+			}
+		}
+		t.section("a shared Redis " + c.name + ", one client")
 		t.row("the first request, ms", got, 0, "%.1f")
 		t.row("the median of those after it, ms", got, 1, "%.1f")
 	}

@@ -39,7 +39,7 @@ func bench(ctx context.Context, out io.Writer) (err error) {
 	l := &lab{dir: dir, stock: os.Args[1], redoubt: os.Args[2]}
 	which := os.Getenv("BENCH")
 	for _, p := range []part{
-		{"local", []measurement{manifests, logins, blobs, slowPulls, deadCache, reload, kills}},
+		{"local", []measurement{manifests, logins, blobs, slowPulls, deadCache, farCache, reload, kills}},
 		{"s3", []measurement{minio, versity}},
 	} {
 		if which == "" || which == p.name {
