@@ -46,7 +46,7 @@ func TestACME(t *testing.T) {
 		t.Fatal(err)
 	}
 	g := &guest{https: freePort(t), http: freePort(t)}
-	userData := pebbleRuns(t, root, dir, g.http)
+	userData, _ := keeps(t, root, "pebble", dir, "PEBBLE_DIR="+dir, fmt.Sprintf("HTTP_PORT=%d", g.http))
 	data, err := os.ReadFile(userData)
 	if err != nil {
 		t.Fatal(err)
@@ -156,11 +156,12 @@ func (g *guest) shown() *x509.Certificate {
 	return conn.ConnectionState().PeerCertificates[0]
 }
 
-// pebbleRuns is make pebble, until the test ends. It answers the user-data's file.
-func pebbleRuns(t *testing.T, root, dir string, httpPort int) string {
+// keeps is a target of make that runs until the test ends, and writes user-data
+// into a directory. It answers the user-data's file, and what was printed.
+func keeps(t *testing.T, root, target, dir string, settings ...string) (file, printed string) {
 	t.Helper()
-	cmd := exec.Command("make", "-C", root, "pebble")
-	cmd.Env = append(os.Environ(), "PEBBLE_DIR="+dir, fmt.Sprintf("HTTP_PORT=%d", httpPort))
+	cmd := exec.Command("make", "-C", root, target)
+	cmd.Env = append(os.Environ(), settings...)
 	var out output
 	cmd.Stdout, cmd.Stderr = &out, &out
 	ended := keep(t, cmd)
@@ -169,21 +170,21 @@ func pebbleRuns(t *testing.T, root, dir string, httpPort int) string {
 		select {
 		case <-ended:
 		case <-time.After(30 * time.Second):
-			t.Errorf("make pebble does not end:\n%s", out.String())
+			t.Errorf("make %s does not end:\n%s", target, out.String())
 			_ = cmd.Process.Kill()
 		}
 	})
-	file := filepath.Join(dir, "user-data.yaml")
+	file = filepath.Join(dir, "user-data.yaml")
 	for limit := time.After(stepLimit); !strings.Contains(out.String(), "make up USER_DATA="+file); {
 		select {
 		case <-ended:
-			t.Fatalf("make pebble has ended:\n%s", out.String())
+			t.Fatalf("make %s has ended:\n%s", target, out.String())
 		case <-limit:
-			t.Fatalf("make pebble does not say what to type:\n%s", out.String())
+			t.Fatalf("make %s does not say what to type:\n%s", target, out.String())
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
-	return file
+	return file, out.String()
 }
 
 // output is what a program has printed so far.
