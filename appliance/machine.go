@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/redoubt-registry/redoubt/appliance/generations"
+	"github.com/redoubt-registry/redoubt/appliance/secrets"
 	"github.com/redoubt-registry/redoubt/appliance/systemd"
 	"github.com/redoubt-registry/redoubt/appliance/tree"
 	"github.com/redoubt-registry/redoubt/appliance/userdata"
@@ -121,17 +122,13 @@ func (m *Machine) lock() (unlock func(), err error) {
 }
 
 // CredentialsDir is where the credentials are: in environment, where systemd
-// names it for redoubt-apply.service; for an apply by hand, where that unit has
-// them while it is active, or else where the machine has its own.
+// names it for redoubt-apply.service, or else where the machine has its own.
+// systemd takes those of the unit away as soon as its program has ended.
 func CredentialsDir(environment string) string {
-	const unit = "/run/credentials/redoubt-apply.service"
 	if environment != "" {
 		return environment
 	}
-	if _, err := os.Stat(unit); err == nil {
-		return unit
-	}
-	return "/run/credentials/@system"
+	return secrets.SystemCredentials
 }
 
 const lockPath = "/run/redoubt/apply.lock"

@@ -32,6 +32,10 @@ const (
 	maxPassword = 72       // bytes that bcrypt takes
 )
 
+// SystemCredentials are those that the machine was started with. An apply by hand
+// has no others.
+const SystemCredentials = "/run/credentials/@system"
+
 // Resolver finds secrets that are kept outside the configuration.
 type Resolver struct {
 	Root        string // what file: paths are below
@@ -42,7 +46,11 @@ type Resolver struct {
 // name where it was looked for.
 func (r Resolver) Value(s config.Secret) (string, error) {
 	if name, ok := strings.CutPrefix(string(s), "cred:"); ok {
-		return read(filepath.Join(r.Credentials, name), "credential "+name)
+		value, err := read(filepath.Join(r.Credentials, name), "credential "+name)
+		if errors.Is(err, fs.ErrNotExist) && r.Credentials == SystemCredentials {
+			err = fmt.Errorf("%w; those of the machine's files are handed to the unit alone: systemctl restart redoubt-apply", err)
+		}
+		return value, err
 	}
 	if path, ok := strings.CutPrefix(string(s), "file:"); ok {
 		return read(filepath.Join(r.Root, path), path)

@@ -98,6 +98,14 @@ func TestSecretsFromFilesAndCredentials(t *testing.T) {
 	}
 }
 
+// By hand, the credentials of the unit are not there, and what to do is said.
+func TestACredentialByHand(t *testing.T) {
+	_, err := secrets.Resolver{Credentials: secrets.SystemCredentials}.Value("cred:redoubt.of-the-tests")
+	if err == nil || !strings.HasSuffix(err.Error(), "systemctl restart redoubt-apply") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestProblemsNameTheKeyAndNeverTheValue(t *testing.T) {
 	root := t.TempDir()
 	if err := os.WriteFile(filepath.Join(root, "hash"), []byte("hunter2"), 0o600); err != nil {
