@@ -31,6 +31,7 @@ import (
 // Options are how the CA behaves.
 type Options struct {
 	HTTPPort  int                                                                  // where it asks for answers to http-01; 0: nobody is there
+	Fresh     bool                                                                 // each order is validated: no authorization is used again
 	BadNonces int                                                                  // percent of nonces that it refuses
 	Profiles  map[string]Profile                                                   // nil: default, tlsserver and shortlived
 	EAB       map[string]string                                                    // key identifiers with their MAC keys: a binding is required
@@ -66,6 +67,7 @@ type CA struct {
 	port      int
 	manage    int
 	dns       int
+	names     int    // where the DNS server is told of names
 	end       func() // of Pebble
 }
 
@@ -73,14 +75,14 @@ type CA struct {
 func Start(t Owner, o Options) *CA {
 	t.Helper()
 	tools := build(t)
-	c := &CA{t: t, options: o, dir: t.TempDir(), port: FreePort(t), manage: FreePort(t), dns: FreePort(t)}
+	c := &CA{t: t, options: o, dir: t.TempDir(), port: FreePort(t), manage: FreePort(t), dns: FreePort(t), names: FreePort(t)}
 	if o.HTTPPort == 0 {
 		c.options.HTTPPort = FreePort(t)
 	}
 	c.Directory = "https://" + net.JoinHostPort(cmp.Or(o.Seen, "127.0.0.1"), strconv.Itoa(c.port)) + "/dir"
 	c.certify()
 	c.run(exec.Command(filepath.Join(tools, "pebble-challtestsrv"), "-defaultIPv4", cmp.Or(o.Address, "127.0.0.1"), "-defaultIPv6", "",
-		"-dnsserver", "127.0.0.1:"+strconv.Itoa(c.dns), "-management", "127.0.0.1:"+strconv.Itoa(FreePort(t)),
+		"-dnsserver", "127.0.0.1:"+strconv.Itoa(c.dns), "-management", "127.0.0.1:"+strconv.Itoa(c.names),
 		"-http01", "", "-https01", "", "-tlsalpn01", "", "-doh", ""))
 	c.Restart()
 	return c
@@ -104,6 +106,9 @@ func (c *CA) Restart() {
 	}
 	cmd := exec.Command(filepath.Join(build(c.t), "pebble"), "-config", path, "-dnsserver", "127.0.0.1:"+strconv.Itoa(c.dns), "-strict")
 	cmd.Env = append(os.Environ(), "PEBBLE_VA_NOSLEEP=1", "PEBBLE_WFE_NONCEREJECT="+strconv.Itoa(c.options.BadNonces))
+	if c.options.Fresh {
+		cmd.Env = append(cmd.Env, "PEBBLE_AUTHZREUSE=0")
+	}
 	c.end = c.run(cmd)
 	client := c.Client()
 	directory := "https://127.0.0.1:" + strconv.Itoa(c.port) + "/dir"
@@ -220,6 +225,32 @@ func (c *CA) Suggest(chain []byte, document string) {
 		c.t.Fatal(err)
 	}
 	c.managed(http.MethodPost, "/set-renewal-info/", body)
+}
+
+// Resolve makes the CA find a name at addresses. It asks the first of them.
+func (c *CA) Resolve(name string, addresses ...string) {
+	c.t.Helper()
+	client := &http.Client{Transport: &http.Transport{DialContext: c.options.Dial, DisableKeepAlives: true}}
+	for _, call := range []struct {
+		path string
+		body map[string]any
+	}{
+		{"/clear-a", map[string]any{"host": name + "."}},
+		{"/add-a", map[string]any{"host": name + ".", "addresses": addresses}},
+	} {
+		body, err := json.Marshal(call.body)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		response, err := client.Post("http://127.0.0.1:"+strconv.Itoa(c.names)+call.path, "application/json", bytes.NewReader(body))
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		response.Body.Close()
+		if response.StatusCode != http.StatusOK {
+			c.t.Fatalf("%s: %s", call.path, response.Status)
+		}
+	}
 }
 
 func (c *CA) managed(method, path string, body []byte) []byte {
