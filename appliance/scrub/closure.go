@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
@@ -117,8 +118,16 @@ func (r *repository) add(f Fault, confirm func(ctx context.Context) bool) {
 	r.found = append(r.found, found{f, confirm})
 }
 
-// report tells the faults that are still there, with the tags they are found by.
+// moment is longer than a registry takes between the steps of a deletion or of a
+// push, of which a look may see one without the other.
+const moment = time.Second
+
+// report tells the faults that are still there a moment later, with the tags they
+// are found by.
 func (r *repository) report(ctx context.Context) {
+	if len(r.found) == 0 || !rest(ctx, moment) {
+		return
+	}
 	for _, f := range r.found {
 		if !f.confirm(ctx) || ctx.Err() != nil {
 			continue // deleted or moved meanwhile

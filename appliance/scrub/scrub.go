@@ -232,16 +232,21 @@ func again(ctx context.Context, f func() error) error {
 	for try := 1; ; try++ {
 		err := f()
 		_, damaged := errors.AsType[*layout.Damage](err)
-		if err == nil || damaged || missing(err) || try == tries {
+		if err == nil || damaged || missing(err) || try == tries || !rest(ctx, time.Duration(try)*time.Second) {
 			return err
 		}
-		timer := time.NewTimer(time.Duration(try) * time.Second)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return err
-		case <-timer.C:
-		}
+	}
+}
+
+// rest waits, unless ctx is done before.
+func rest(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
 	}
 }
 
