@@ -32,7 +32,7 @@ func Open(s Settings, creds aws.CredentialsProvider) (*Bucket, error) {
 	if err != nil {
 		return nil, err
 	}
-	patient, err := newTransport(s, workLimit)
+	patient, err := newTransport(s, 0)
 	if err != nil {
 		return nil, err
 	}

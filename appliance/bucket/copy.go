@@ -58,7 +58,7 @@ func (b *Bucket) copyWhole(ctx context.Context, from, to string) error {
 		StorageClass: types.StorageClass(b.settings.StorageClass), ACL: types.ObjectCannedACL(b.settings.ACL),
 	}
 	in.ServerSideEncryption, in.SSEKMSKeyId = b.encryption()
-	return b.doWithin(ctx, workLimit, "copy to", to, func(ctx context.Context, _ int) error {
+	return b.doWork(ctx, "copy to", to, func(ctx context.Context, _ int) error {
 		out, err := b.worker.CopyObject(ctx, in)
 		if err == nil && (out.CopyObjectResult == nil || aws.ToString(out.CopyObjectResult.ETag) == "") {
 			return errAgain // an error after the headers had gone

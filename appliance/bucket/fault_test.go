@@ -282,3 +282,25 @@ func TestEndOfTheCaller(t *testing.T) {
 		t.Error("that is no problem of the configuration")
 	}
 }
+
+// The store may have long work with an upload that is completed. It is waited
+// for, and known when its answer is lost.
+func TestWorkTakesItsTime(t *testing.T) {
+	s := stores.MinIO(t)
+	b, p := behind(t, s)
+	m, err := b.CreateMultipart(t.Context(), "big")
+	if err != nil {
+		t.Fatal(err)
+	}
+	part, err := b.UploadPart(t.Context(), m, 1, noise(t, 1000))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Set(proxy.Fault{Match: is("POST", "uploadId"), Times: 1, Delay: 14 * time.Second, Lost: true})
+	if _, err := b.CompleteMultipart(t.Context(), m, []bucket.Part{part}); err != nil {
+		t.Error(err)
+	}
+	if p.Hit() != 1 {
+		t.Errorf("%d requests were slow", p.Hit())
+	}
+}

@@ -62,7 +62,7 @@ func (b *Bucket) UploadPart(ctx context.Context, m Multipart, number int32, data
 
 func (b *Bucket) uploadPart(ctx context.Context, m Multipart, number int32, data []byte, sum uint32) (Part, error) {
 	part := Part{Number: number, Size: int64(len(data))}
-	err := b.doOpen(ctx, ctx, fmt.Sprintf("upload part %d of", number), m.Key, func(ctx context.Context, _ int) error {
+	err := b.doOpen(ctx, fmt.Sprintf("upload part %d of", number), m.Key, func(ctx context.Context, _ int) error {
 		source := &source{Reader: bytes.NewReader(data)}
 		defer source.Close()
 		in := &s3.UploadPartInput{
@@ -121,7 +121,7 @@ func (s *source) Close() error {
 // CopyPart makes length bytes of another object, from offset on, a part.
 func (b *Bucket) CopyPart(ctx context.Context, m Multipart, number int32, from string, offset, length int64) (Part, error) {
 	part := Part{Number: number, Size: length}
-	err := b.doWithin(ctx, workLimit, "copy into", m.Key, func(ctx context.Context, _ int) error {
+	err := b.doWork(ctx, "copy into", m.Key, func(ctx context.Context, _ int) error {
 		out, err := b.worker.UploadPartCopy(ctx, &s3.UploadPartCopyInput{
 			Bucket: b.bucket(), Key: b.key(m.Key), UploadId: &m.ID, PartNumber: &number,
 			CopySource: b.source(from), CopySourceRange: aws.String(fmt.Sprintf("bytes=%d-%d", offset, offset+length-1)),
@@ -196,7 +196,7 @@ func (b *Bucket) CompleteMultipart(ctx context.Context, m Multipart, parts []Par
 		completed[i] = types.CompletedPart{ETag: aws.String(p.ETag), PartNumber: aws.Int32(p.Number)}
 		size += p.Size
 	}
-	err = b.doWithin(ctx, workLimit, "complete the upload of", m.Key, func(ctx context.Context, before int) error {
+	err = b.doWork(ctx, "complete the upload of", m.Key, func(ctx context.Context, before int) error {
 		out, err := b.worker.CompleteMultipartUpload(ctx, &s3.CompleteMultipartUploadInput{
 			Bucket: b.bucket(), Key: b.key(m.Key), UploadId: &m.ID, MultipartUpload: &types.CompletedMultipartUpload{Parts: completed},
 		})

@@ -61,7 +61,7 @@ func (b *Bucket) get(ctx context.Context, key string, offset, length int64, etag
 	case offset > 0:
 		in.Range = aws.String(fmt.Sprintf("bytes=%d-", offset))
 	}
-	err := b.doOpen(ctx, ctx, "read", key, func(ctx context.Context, _ int) error {
+	err := b.doOpen(ctx, "read", key, func(ctx context.Context, _ int) error {
 		opened, cancel := context.WithCancel(ctx) // ends with the body
 		out, err := b.client.GetObject(opened, in)
 		if err != nil {

@@ -3,9 +3,12 @@ package bucket
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"sync/atomic"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
 
 const (
@@ -14,7 +17,11 @@ const (
 	// ends by itself within answerTimeout or stallTimeout.
 	lastStart  = 10 * time.Second
 	callLimit  = 20 * time.Second // of a call without a large body
-	workLimit  = 22 * time.Second // of a call that the store has work with
+	// workLimit is of a call that the store has work with, as long as it shows
+	// in between that it is alive.
+	workLimit  = 10 * time.Minute
+	workPause  = 8 * time.Second // before it is asked, and between
+	pulseLimit = 5 * time.Second // of its answer
 	firstPause = 30 * time.Millisecond
 	mostPause  = 2 * time.Second
 
@@ -23,6 +30,7 @@ const (
 	downFor       = 10 * time.Second
 	downLastStart = 1 * time.Second
 	downCallLimit = 4 * time.Second
+	downWorkPause = 2 * time.Second
 )
 
 // patience knows whether the store answered last time.
@@ -42,39 +50,77 @@ func (p *patience) note(err error) {
 // do calls f until it succeeds, fails for good or the time is up. f is told
 // how many attempts there were before, to know its own lost answers.
 func (b *Bucket) do(ctx context.Context, op, key string, f func(ctx context.Context, before int) error) error {
-	return b.doWithin(ctx, callLimit, op, key, f)
-}
-
-// doWithin is do with another limit.
-func (b *Bucket) doWithin(ctx context.Context, limit time.Duration, op, key string, f func(ctx context.Context, before int) error) error {
+	limit := callLimit
 	if b.patience.impatient() {
-		limit = min(limit, downCallLimit)
+		limit = downCallLimit
 	}
 	bounded, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	return b.doOpen(bounded, ctx, op, key, f)
+	return b.attempt(bounded, ctx, false, op, key, f)
+}
+
+// doWork is do for what the store may have minutes of work with. It is asked for
+// a sign of life meanwhile: no answer ends the call.
+func (b *Bucket) doWork(ctx context.Context, op, key string, f func(ctx context.Context, before int) error) error {
+	bounded, cancel := context.WithTimeout(ctx, workLimit)
+	defer cancel()
+	watched, stop := context.WithCancelCause(bounded)
+	defer stop(nil)
+	go b.watch(watched, stop)
+	return b.attempt(watched, ctx, true, op, key, f)
+}
+
+// watch ends a call when the store shows no sign of life.
+func (b *Bucket) watch(ctx context.Context, stop context.CancelCauseFunc) {
+	wait := workPause
+	if b.patience.impatient() {
+		wait = downWorkPause
+	}
+	for sleep(ctx, wait) {
+		pulse, cancel := context.WithTimeout(ctx, pulseLimit)
+		_, err := b.client.HeadBucket(pulse, &s3.HeadBucketInput{Bucket: b.bucket()})
+		cancel()
+		if err != nil && status(err) == 0 {
+			stop(errStalled)
+			return
+		}
+		wait = workPause
+	}
 }
 
 // doOpen is do without a limit on one attempt, for bodies that take their time:
-// those are cut when they stall. given is the caller's context, whose end is
+// those are cut when they stall.
+func (b *Bucket) doOpen(ctx context.Context, op, key string, f func(ctx context.Context, before int) error) error {
+	return b.attempt(ctx, ctx, false, op, key, f)
+}
+
+// attempt calls f again and again. given is the caller's context, whose end is
 // nothing that the store is blamed for.
-func (b *Bucket) doOpen(ctx, given context.Context, op, key string, f func(ctx context.Context, before int) error) error {
+func (b *Bucket) attempt(ctx, given context.Context, work bool, op, key string, f func(ctx context.Context, before int) error) error {
 	until := time.Now().Add(lastStart)
 	if b.patience.impatient() {
 		until = time.Now().Add(downLastStart)
 	}
 	var err error
 	for before := range attempts {
+		began := time.Now()
 		if err = f(ctx, before); err == nil {
 			break
 		}
 		if given.Err() != nil {
 			return &Error{Op: op, Key: key, Err: given.Err()}
 		}
+		if cause := context.Cause(ctx); cause != nil {
+			err = fmt.Errorf("%w: %w", cause, err)
+			break
+		}
 		if !again(err, before) {
 			break
 		}
 		wait := pause(before)
+		if work && time.Since(began) > lastStart { // its answer may be lost: look
+			until = time.Now().Add(2 * wait)
+		}
 		if time.Now().Add(wait).After(until) || !sleep(ctx, wait) {
 			break
 		}
