@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/distribution/distribution/v3/registry/storage/driver"
@@ -43,7 +44,13 @@ type repository struct {
 	*Copy
 	name string
 	left map[digest.Digest]bool // revisions that were not copied
+
+	pause sync.Once
 }
+
+// moment is longer than a registry takes between the steps of a deletion, of which
+// a look may see one without the other.
+const moment = time.Second
 
 // link is one to be copied, and what it holds.
 type link struct {
@@ -224,6 +231,7 @@ func (r *repository) tags(ctx context.Context, links []link, known map[digest.Di
 
 // leftOut tells of a link that is not copied, unless it is gone or changed by now.
 func (r *repository) leftOut(ctx context.Context, l link, why error) error {
+	r.pause.Do(func() { rest(ctx, moment) })
 	now, gone, err := layout.Read(ctx, r.From, l.Path)
 	if err == nil && !gone && now == l.holds && !r.comparing {
 		r.fault(Fault{Repository: r.name, Tag: l.Tag, Digest: l.holds, Err: why})
