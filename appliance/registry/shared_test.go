@@ -2,10 +2,9 @@ package registry
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"net/http"
-	"os"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -15,21 +14,32 @@ import (
 
 	"github.com/redoubt-registry/redoubt/test/proxy"
 	"github.com/redoubt-registry/redoubt/test/redis"
+	"github.com/redoubt-registry/redoubt/test/stores"
 )
+
+// eachStorage runs a test with what registry.yml says of a storage.
+func eachStorage(t *testing.T, test func(t *testing.T, storage string)) {
+	t.Run("directory", func(t *testing.T) {
+		test(t, fmt.Sprintf("filesystem: {rootdirectory: %q}", t.TempDir()))
+	})
+	t.Run("bucket", func(t *testing.T) {
+		text, err := json.Marshal(parameters(t, stores.MinIO(t)))
+		check(t, err)
+		test(t, "s3: "+string(text)+"\n  redirect: {disable: true}")
+	})
+}
 
 // twoMachines run on one storage and one Redis. The second reaches it over a
 // network of its own.
-func twoMachines(t *testing.T) (one, two *machine, r *redis.Server, network *proxy.Proxy) {
+func twoMachines(t *testing.T, storage string) (one, two *machine, r *redis.Server, network *proxy.Proxy) {
 	t.Helper()
 	r = redis.Start(t, redis.Options{})
 	network = proxy.TCP(t, r.Address)
 	one, two = newMachine(t), newMachine(t)
 	one.redis, two.redis = r.Address, network.Address
 	for _, m := range []*machine{one, two} {
+		m.bucket = storage
 		m.config(t, "info")
-		data, err := os.ReadFile(m.path("registry.yml"))
-		check(t, err)
-		m.write(t, "registry.yml", strings.ReplaceAll(string(data), m.path("store"), one.path("store")))
 		m.start(t)
 	}
 	for _, m := range []*machine{one, two} {
@@ -100,7 +110,11 @@ func gone(t *testing.T, path string, all ...*machine) {
 // What one machine deletes, the others do not serve, and no client is told that
 // they have it.
 func TestDeletedThroughAnotherMachine(t *testing.T) {
-	one, two, r, network := twoMachines(t)
+	eachStorage(t, deletedThroughAnotherMachine)
+}
+
+func deletedThroughAnotherMachine(t *testing.T, storage string) {
+	one, two, r, network := twoMachines(t, storage)
 	image, err := random.Image(10_000, 2)
 	check(t, err)
 	check(t, one.push(image, "app:1"))
@@ -140,7 +154,11 @@ func TestDeletedThroughAnotherMachine(t *testing.T) {
 
 // A shared cache outlives the processes that use it.
 func TestReloadAndRestartEmptyNothing(t *testing.T) {
-	one, two, r, _ := twoMachines(t)
+	eachStorage(t, reloadAndRestartEmptyNothing)
+}
+
+func reloadAndRestartEmptyNothing(t *testing.T, storage string) {
+	one, two, r, _ := twoMachines(t, storage)
 	path := "/v2/app/blobs/" + one.blob(t, "app", "kept")
 	cached(t, path, one, two)
 	keys := r.Do(t, "DBSIZE")
@@ -163,7 +181,11 @@ func TestReloadAndRestartEmptyNothing(t *testing.T) {
 // Readers at both machines, all the while that blobs come and go: what is
 // deleted is gone from the moment that it was said so.
 func TestDeletionsAmongReaders(t *testing.T) {
-	one, two, _, _ := twoMachines(t)
+	eachStorage(t, deletionsAmongReaders)
+}
+
+func deletionsAmongReaders(t *testing.T, storage string) {
+	one, two, _, _ := twoMachines(t, storage)
 	machines := []*machine{one, two}
 	for i := range 15 {
 		path := "/v2/app/blobs/" + one.blob(t, "app", fmt.Sprint("blob ", i))
