@@ -34,9 +34,7 @@ func open(root string) driver.StorageDriver {
 
 func filled(t *testing.T) string {
 	t.Helper()
-	root := t.TempDir()
-	seed.Serve(t, seed.Directory(root)).Fill(t, 1<<20)
-	return root
+	return seed.Filled(t, 1<<20)
 }
 
 // run scrubs, and returns the faults.

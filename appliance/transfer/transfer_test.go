@@ -37,9 +37,7 @@ func open(root string) driver.StorageDriver {
 // filled is a directory with a registry in it.
 func filled(t *testing.T) string {
 	t.Helper()
-	root := t.TempDir()
-	seed.Serve(t, seed.Directory(root)).Fill(t, large)
-	return root
+	return seed.Filled(t, large)
 }
 
 // directory makes a target of root.
