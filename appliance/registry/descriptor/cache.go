@@ -171,7 +171,12 @@ func (c *Cache) do(ctx context.Context, f func(context.Context, *redis.Conn) err
 		return err
 	}
 	r := requestOf(ctx)
-	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.left(c.budget))
+	left := r.left(c.budget)
+	if left <= 0 { // it has waited once; others may find Redis well
+		c.breaker.skipped.Add(1)
+		return errOpen
+	}
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), left)
 	defer cancel()
 	began := time.Now()
 	err := c.exchange(bounded, f)

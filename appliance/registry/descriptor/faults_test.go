@@ -318,6 +318,32 @@ func TestBudgetIsOfTheWholeRequest(t *testing.T) {
 	}
 }
 
+// A request that has lost its budget goes on without Redis, and says nothing of
+// a Redis that is back.
+func TestRequestWithoutBudget(t *testing.T) {
+	r := real.Start(t, real.Options{})
+	c, _ := newSite(t).node(t, r.Address, patient)
+	ready(t, c)
+	set(t, c, descriptor(1))
+	ctx := c.Request(t.Context())
+	requestOf(ctx).spend(patient)
+	before := c.Stats()
+	if _, err := c.Stat(ctx, descriptor(1).Digest); err == nil {
+		t.Error("a request without a budget asked Redis")
+	}
+	if s := c.Stats(); s.Open || s.Errors != before.Errors {
+		t.Errorf("Stats = %+v", s)
+	}
+	word := wordOf(t, c)
+	if err := c.Clear(ctx, descriptor(1).Digest); err != nil {
+		t.Fatal(err)
+	}
+	if wordOf(t, c) == word {
+		t.Error("a deletion that Redis was not told of has not ended the epoch")
+	}
+	wantMiss(t, c, descriptor(1))
+}
+
 // A server closes what nobody has used for long. That is no fault.
 func TestIdleConnectionsThatTheServerCloses(t *testing.T) {
 	for _, secured := range []bool{false, true} {
