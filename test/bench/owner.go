@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 )
 
@@ -31,6 +32,9 @@ func (o *owner) Cleanup(f func()) { o.cleanups = append(o.cleanups, f) }
 // TempDir is a new directory that goes at the end.
 func (o *owner) TempDir() string {
 	dir, err := os.MkdirTemp(o.dir, "store-")
+	if err == nil {
+		dir, err = filepath.Abs(dir)
+	}
 	if err != nil {
 		o.Fatal(err)
 	}

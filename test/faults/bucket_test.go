@@ -52,7 +52,7 @@ func TestFrozen(t *testing.T) {
 func TestFull(t *testing.T) {
 	each(t, stores.Options{Size: 4 << 30}, func(t *testing.T, s *stores.Store, storage string, k keys) {
 		var filler string
-		begin := func(*server) { filler = stores.Fill(t, s.Data, 20<<20) }
+		begin := func(*server) { filler = stores.Fill(t, s.Data, 64<<10) }
 		trial{storage: storage, before: k, after: k, begin: begin, wait: long, end: func(*server) {
 			if err := os.Remove(filler); err != nil {
 				t.Error(err)

@@ -21,7 +21,7 @@ func TestFileSystemFull(t *testing.T) {
 	stores.Limit(t, dir, 4<<30)
 	storage := fmt.Sprintf("  filesystem: {rootdirectory: %s}\n", dir)
 	var filler string
-	begin := func(*server) { filler = stores.Fill(t, dir, 12<<20) }
+	begin := func(*server) { filler = stores.Fill(t, dir, 2<<20) }
 	trial{storage: storage, begin: begin, wait: 15 * time.Second, end: func(*server) {
 		if err := os.Remove(filler); err != nil {
 			t.Error(err)
