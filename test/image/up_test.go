@@ -34,7 +34,7 @@ func TestUp(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*bootLimit)
 	defer cancel()
 	machine := func(verb string, settings ...string) (string, error) {
-		cmd := w.command(ctx, "make", "-C", root, verb)
+		cmd := w.Command(ctx, "make", "-C", root, verb)
 		cmd.Env = append(cmd.Env, append(settings, "UP_DIR="+dir, "ACCEL="+string(a), "HOME="+os.Getenv("HOME"))...)
 		out, err := cmd.CombinedOutput()
 		return string(out), err
@@ -95,7 +95,7 @@ func testUpRefuses(t *testing.T, w *world, dir string, machine func(string, ...s
 	if err := os.WriteFile(bad, []byte(faulty), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	l, err := w.listen("127.0.0.1:9999")
+	l, err := w.Listen("127.0.0.1:9999")
 	if err != nil {
 		t.Fatal(err)
 	}
