@@ -36,7 +36,7 @@ type Operation struct {
 	Reason  string    `json:"reason,omitempty"`
 	// Without is what the storage is while this fails.
 	Without Grade `json:"without"`
-	// Sure: the same comes of it the next time, so one look is enough.
+	// Sure: the same comes of it the next time, so that one look is enough.
 	Sure bool `json:"sure,omitempty"`
 }
 
@@ -82,6 +82,7 @@ type State struct {
 	Key        string        `json:"key,omitempty"`    // of the configuration
 	Failures   int           `json:"failures"`         // looks in a row that found something
 	Looks      []Grade       `json:"looks"`            // the last ones, the newest last
+	Proven     bool          `json:"proven"`           // one of all looks found it well
 	Told       time.Time     `json:"told,omitzero"`    // when people were last told of the grade
 	Operations []Operation   `json:"operations"`
 }
@@ -97,8 +98,9 @@ const (
 )
 
 // Next is the state after one more look. The grade gets worse when threshold looks
-// in a row were at least as bad, or when one is sure; it gets better when so many in
-// a row were at least as good, or two if that is less. tell is true when people are
+// in a row were at least as bad, or when one is sure of a storage that was well before: a
+// new one may be in the making. It gets better when so many in a row were at least as good,
+// or two if that is less. tell is true when people are
 // to be told: the grade has got worse, or has been bad for another day.
 func (s State) Next(look Look, interval time.Duration, threshold int) (next State, tell bool) {
 	grade, cause := look.Grade()
@@ -108,7 +110,7 @@ func (s State) Next(look Look, interval time.Duration, threshold int) (next Stat
 		s.Looks = nil // they are of another time
 	}
 	next = State{Grade: s.Grade, Since: s.Since, Checked: look.At, Interval: interval, Storage: look.Storage,
-		Reason: s.Reason, Told: s.Told, Operations: look.Operations}
+		Reason: s.Reason, Told: s.Told, Operations: look.Operations, Proven: s.Proven || grade == OK}
 	next.Looks = append(slices.Clone(s.Looks), grade)
 	if old := len(next.Looks) - max(threshold, better); old > 0 {
 		next.Looks = next.Looks[old:]
@@ -116,7 +118,7 @@ func (s State) Next(look Look, interval time.Duration, threshold int) (next Stat
 	if cause != nil {
 		next.Failures, next.Error, next.Key = s.Failures+1, cause.Error, cause.Key
 	}
-	next.Grade = judge(s.Grade, next.Looks, threshold, cause)
+	next.Grade = judge(s.Grade, next.Looks, threshold, s.Proven && cause != nil && cause.Sure)
 	if next.Grade != s.Grade {
 		next.Since = look.At
 	}
@@ -134,9 +136,9 @@ func (s State) Next(look Look, interval time.Duration, threshold int) (next Stat
 }
 
 // judge is the grade that follows grade by the looks, the newest last.
-func judge(grade Grade, looks []Grade, threshold int, cause *Operation) Grade {
+func judge(grade Grade, looks []Grade, threshold int, sure bool) Grade {
 	last := looks[len(looks)-1]
-	if cause != nil && cause.Sure && last.Worse(grade) {
+	if sure && last.Worse(grade) {
 		return last
 	}
 	mildest, harshest := last, last

@@ -47,9 +47,10 @@ func TestGradesChangeSlowly(t *testing.T) {
 		"the mildest of three":       {3, "down degraded down", "ok ok degraded", "- - x"},
 		"threshold of one":           {1, "down ok degraded ok", "down ok degraded ok", "x - x -"},
 		"threshold of two":           {2, "down down ok ok", "ok down down ok", "- x - -"},
-		"sure needs no second look":  {3, "degraded! ok ok", "degraded degraded ok", "x - -"},
-		"sure and worse":             {3, "degraded! down!", "degraded down", "x x"},
-		"sure is no cause to mend":   {3, "down! degraded! degraded!", "down down degraded", "x - -"},
+		"sure needs no second look":  {3, "ok degraded! ok ok", "ok degraded degraded ok", "- x - -"},
+		"sure and worse":             {3, "ok degraded! down!", "ok degraded down", "- x x"},
+		"sure is no cause to mend":   {3, "ok down! degraded! degraded!", "ok down down degraded", "- x - -"},
+		"sure of a new one":          {3, "down! down! down! ok ok", "ok ok down down ok", "- - x - -"},
 		"told again when it is back": {1, "down ok down", "down ok down", "x - x"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -96,7 +97,7 @@ func TestStateSaysWhy(t *testing.T) {
 }
 
 func TestPeopleAreRemindedEachDay(t *testing.T) {
-	var state health.State
+	state, _ := health.State{}.Next(seen("ok", began), time.Hour, 3)
 	told := 0
 	for i := range 49 {
 		var tell bool
@@ -112,7 +113,8 @@ func TestPeopleAreRemindedEachDay(t *testing.T) {
 
 func TestAnotherStorageOrTime(t *testing.T) {
 	bad := func() health.State {
-		s, _ := health.State{}.Next(seen("down!", began), time.Second, 3)
+		s, _ := health.State{}.Next(seen("ok", began), time.Second, 3)
+		s, _ = s.Next(seen("down!", began), time.Second, 3)
 		return s
 	}
 	other := seen("down", began.Add(time.Second))

@@ -147,8 +147,14 @@ func (o Objects) put(ctx context.Context, key string) error {
 	return err
 }
 
+// copy copies what was read just now. That it is not there was seen once of a busy
+// versitygw, to which it was new.
 func (o Objects) copy(ctx context.Context, to string) error {
-	return o.Bucket.CopySized(ctx, o.key(canary), to, sample)
+	err := o.Bucket.CopySized(ctx, o.key(canary), to, sample)
+	if errors.Is(err, bucket.ErrNotFound) {
+		err = o.Bucket.CopySized(ctx, o.key(canary), to, sample)
+	}
+	return err
 }
 
 // multipart uploads in parts. One is enough, and the last may be small.
@@ -221,6 +227,9 @@ func explainBucket(err error) fault {
 		f.reason = "it refuses access"
 	case errors.Is(err, bucket.ErrUnavailable), errors.Is(err, context.DeadlineExceeded):
 		f.reason = "it does not answer"
+		if f.key == "" {
+			f.key = "storage.s3.endpoint"
+		}
 	}
 	return f
 }

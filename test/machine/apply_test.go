@@ -11,7 +11,7 @@ import (
 )
 
 // rendered lists every file of ours with what tells a write: inode, time, digest.
-const rendered = `find /run/redoubt /run/systemd/system /run/issue.d /run/motd.d /var/lib/redoubt -xdev \( -path /run/redoubt/renew.json -o -path /var/lib/redoubt/registry -o -path /var/lib/redoubt/etc \) -prune -o -type f -printf '%p %i %T@ %m %u:%g\n' | sort`
+const rendered = `find /run/redoubt /run/systemd/system /run/issue.d /run/motd.d /var/lib/redoubt -xdev \( -path /run/redoubt/renew.json -o -path /var/lib/redoubt/registry -o -path /var/lib/redoubt/health -o -path /var/lib/redoubt/etc \) -prune -o -type f -printf '%p %i %T@ %m %u:%g\n' | sort`
 
 // TestApplyAgain holds that a second apply changes nothing: no file, no unit, also
 // with a password in plain text, which is hashed once and for all.

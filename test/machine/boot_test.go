@@ -51,6 +51,7 @@ func TestUnits(t *testing.T) {
 		for unit, want := range map[string]string{
 			units.Apply: "enabled", units.EtcMount: "enabled",
 			units.Firewall: "enabled", units.CredentialsSocket: "enabled", units.Credentials: "static", "nftables.service": "disabled",
+			units.HealthTimer: "enabled", units.Health: "static",
 			units.Registry: "static", units.RegistrySocket: "static", units.Redis: "static",
 			"redis-server.service": "masked", "systemd-networkd.service": "enabled", "ssh.service": "enabled",
 		} {

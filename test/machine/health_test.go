@@ -1,7 +1,10 @@
 package machine_test
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -13,6 +16,7 @@ import (
 
 	"github.com/redoubt-registry/redoubt/appliance/health"
 	"github.com/redoubt-registry/redoubt/test/machine"
+	"github.com/redoubt-registry/redoubt/test/stores"
 	"github.com/redoubt-registry/redoubt/units"
 )
 
@@ -221,4 +225,57 @@ func TestHealthInterval(t *testing.T) {
 		t.Errorf("a wrong interval is applied:\n%s", out)
 	}
 	s.looks(2)
+}
+
+// TestBucketHealth kills the bucket of a machine: first it serves nothing and says why,
+// then it comes back by itself.
+func TestBucketHealth(t *testing.T) {
+	lan, store := machine.NewLan(t), stores.MinIO(t)
+	bucket, service := store.NewBucket(t), strings.TrimPrefix(store.Endpoint, "http://")
+	lan.Forward(net.JoinHostPort(machine.LanAddress, storePort), func(ctx context.Context) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "tcp", service)
+	})
+	s := &site{t: t, aliceHash: hash(t)}
+	s.Machine = lan.Boot(1, machine.Seed(userData(s.aliceHash)+fmt.Sprintf(`
+  storage: {s3: {bucket: %s, endpoint: "http://%s:%s", accessKey: %s, secretKey: %s, redirect: false}}
+  health: {storage: {interval: 1s}}
+`, bucket, machine.LanAddress, storePort, store.AccessKey, store.SecretKey))...)
+	s.awaitApply()
+	s.transport = s.Transport()
+	s.transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		return s.Dial(ctx, network, "127.0.0.1:443")
+	}
+	s.mustServe("after boot")
+	ref, image := s.push("team/app:v1", 1)
+	if state := s.awaitGrade(health.OK); len(state.Operations) != 6 || !strings.HasPrefix(state.Storage, "bucket "+bucket+" at ") {
+		t.Errorf("%+v", state)
+	}
+	if out := s.Run("redoubt", "health"); !strings.HasPrefix(out, "ok: bucket "+bucket) || !strings.Contains(out, "  multipart  ") {
+		t.Errorf("redoubt health:\n%s", out)
+	}
+	s.looks(3)
+	if out := s.Run("journalctl", "--no-pager", "--output=cat", "--unit="+units.Health); out != "" && !strings.Contains(out, "No entries") {
+		t.Errorf("the journal says:\n%s", out)
+	}
+
+	store.Kill()
+	if state := s.awaitGrade(health.Down); state.Reason != "it does not answer" || state.Key != "storage.s3.endpoint" {
+		t.Errorf("%+v", state)
+	}
+	s.Eventually("nothing is served, and it says why", func() bool {
+		answer, err := machine.Do(s.transport, request("/v2/"))
+		return err == nil && answer.Status == http.StatusServiceUnavailable && strings.Contains(answer.Body, "it does not answer")
+	})
+	if out, err := s.TryRun("redoubt", "status"); err == nil || !strings.Contains(out, "the storage is down: storage.s3.endpoint: ") {
+		t.Errorf("redoubt status: %v\n%s", err, out)
+	}
+	store.Start()
+	s.awaitGrade(health.OK)
+	s.Eventually("it serves again", func() bool { return s.pushes() == nil })
+	s.mustPull(ref, image)
+	for _, place := range []string{"cat " + health.StatePath, "redoubt health --json", "redoubt status --json", "journalctl --no-pager --all"} {
+		if out, _ := s.TryRun("sh", "-c", place); out == "" || strings.Contains(out, store.SecretKey) {
+			t.Errorf("the secret key is in: %s", place)
+		}
+	}
 }

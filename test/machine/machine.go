@@ -32,6 +32,7 @@ type Machine struct {
 	console string // path of what it printed
 	leader  int    // process 1 of the machine, as the host numbers it
 	notify  *net.UnixConn
+	up      chan int // process 1 of the machine, at each boot
 	ended   chan struct{}
 }
 
@@ -82,6 +83,8 @@ func boot(t testing.TB, s spec, network int) *Machine {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { m.notify.Close() })
+	m.up = make(chan int, 16)
+	go m.listen()
 	if err := m.start(s, network); err != nil {
 		t.Fatal(err)
 	}
@@ -134,34 +137,38 @@ func (m *Machine) start(s spec, network int) error {
 	return nil
 }
 
-// awaitReady reads sd_notify messages of systemd-nspawn until the machine is up.
-func (m *Machine) awaitReady() error {
-	deadline := time.Now().Add(bootDeadline)
+// listen reads the sd_notify messages of systemd-nspawn until the test ends, for its
+// systemd waits until somebody has. Of each boot it tells process 1 when the machine is up.
+func (m *Machine) listen() {
 	buf := make([]byte, 4096)
-	for time.Now().Before(deadline) {
-		select {
-		case <-m.ended:
-			return errors.New("the machine ended while it booted")
-		default:
-		}
-		m.notify.SetReadDeadline(time.Now().Add(time.Second)) //nolint:errcheck // a socket has deadlines
+	for leader := 0; ; {
 		n, err := m.notify.Read(buf)
 		if err != nil {
-			continue
+			return
 		}
 		for line := range strings.Lines(string(buf[:n])) {
 			line = strings.TrimSpace(line)
 			if pid, ok := strings.CutPrefix(line, "X_NSPAWN_LEADER_PID="); ok {
-				if m.leader, err = strconv.Atoi(pid); err != nil {
-					return err
-				}
+				leader, _ = strconv.Atoi(pid) // then nobody is told, and the test says so
 			}
-			if line == "READY=1" && m.leader != 0 {
-				return nil
+			if line == "READY=1" && leader != 0 {
+				m.up <- leader
+				leader = 0 // a reload ends with the same words
 			}
 		}
 	}
-	return fmt.Errorf("the machine was not up after %s", bootDeadline)
+}
+
+// awaitReady waits until the machine is up.
+func (m *Machine) awaitReady() error {
+	select {
+	case m.leader = <-m.up:
+		return nil
+	case <-m.ended:
+		return errors.New("the machine ended while it booted")
+	case <-time.After(bootDeadline):
+		return fmt.Errorf("the machine was not up after %s", bootDeadline)
+	}
 }
 
 // Reboot boots the machine anew, with the disk that it has, and waits until it is
