@@ -64,7 +64,22 @@ func (t *Directory) open() (err error) {
 	if err := os.RemoveAll(filepath.Join(t.root, scratch)); err != nil { // of one that was killed
 		return err
 	}
-	return os.MkdirAll(filepath.Join(t.root, scratch), 0o700)
+	return t.makeScratch()
+}
+
+// makeScratch makes the scratch directory. The one above it may be the registry's
+// too.
+func (t *Directory) makeScratch() error {
+	full := filepath.Join(t.root, scratch)
+	above := filepath.Dir(full)
+	err := os.Mkdir(above, t.dirs)
+	if err == nil {
+		err = errors.Join(os.Chmod(above, t.dirs), os.Chown(above, t.uid, t.gid))
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return os.Mkdir(full, 0o700)
 }
 
 // Close ends the use of the target.

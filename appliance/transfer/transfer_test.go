@@ -127,9 +127,15 @@ func same(t *testing.T, a, b string) {
 
 func TestCopy(t *testing.T) {
 	from, to := filled(t), t.TempDir()
+	upload := "docker/registry/v2/repositories/large/_uploads/01a1fc40-21f2-71ba-861e-687081044d10"
+	check(t, os.MkdirAll(filepath.Join(from, upload), 0o700))
+	check(t, os.WriteFile(filepath.Join(from, upload, "data"), []byte("on its way"), 0o600))
 	before := tree(t, from)
 	first := copied(t, from, to)
 	same(t, from, to)
+	if _, err := os.Stat(filepath.Join(to, filepath.Dir(upload))); err == nil {
+		t.Error("an upload in progress was copied")
+	}
 	if !maps.Equal(before, tree(t, from)) {
 		t.Error("the source was changed")
 	}
@@ -304,8 +310,16 @@ func TestOwner(t *testing.T) {
 	check(t, os.Chown(to, 1234, 2345))
 	check(t, os.Chmod(to, 0o750))
 	old := syscall.Umask(0o077)
-	copied(t, from, to)
+	target := directory(t, to)
+	check(t, os.Mkdir(filepath.Join(to, "redoubt/health"), 0o750)) // the registry's own keeps the directory
+	check(t, os.Chown(filepath.Join(to, "redoubt/health"), 1234, 2345))
+	check(t, os.Chmod(filepath.Join(to, "redoubt/health"), 0o750))
+	_, faults, err := run(t, &transfer.Copy{From: open(from), To: target})
 	syscall.Umask(old)
+	if err != nil || len(faults) > 0 {
+		t.Fatalf("%v %q", err, faults)
+	}
+	check(t, target.Close())
 	check(t, filepath.Walk(to, func(path string, info fs.FileInfo, err error) error {
 		check(t, err)
 		stat := info.Sys().(*syscall.Stat_t)
