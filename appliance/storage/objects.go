@@ -77,7 +77,9 @@ func (o Objects) look(ctx context.Context, l *looker, before map[string]health.O
 	})
 	if dear {
 		all.Go(func() {
-			_ = l.try(ctx, at("multipart", 2*answer, health.Degraded), o.multipart)
+			if l.try(ctx, at("multipart", 2*answer, health.Degraded), o.multipart) == nil {
+				o.drop(ctx, o.key(parts))
+			}
 			o.sweep(ctx, time.Now())
 		})
 	} else {
@@ -168,19 +170,17 @@ func (o Objects) multipart(ctx context.Context) error {
 	if err == nil {
 		_, err = o.Bucket.CompleteMultipart(ctx, m, []bucket.Part{part})
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), quick)
-	defer cancel()
 	if err != nil {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), quick)
+		defer cancel()
 		_ = o.Bucket.AbortMultipart(ctx, m) // a later look sweeps
-		return err
 	}
-	o.drop(ctx, key)
-	return nil
+	return err
 }
 
 // drop deletes what is of no use any more. What stays is left to a later look.
 func (o Objects) drop(ctx context.Context, keys ...string) {
-	ctx, cancel := context.WithTimeout(ctx, quick)
+	ctx, cancel := context.WithTimeout(ctx, answer)
 	defer cancel()
 	_ = o.Bucket.Delete(ctx, keys...)
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/redoubt-registry/redoubt/appliance/bucket"
 	"github.com/redoubt-registry/redoubt/appliance/health"
+	"github.com/redoubt-registry/redoubt/test/proxy"
 	"github.com/redoubt-registry/redoubt/test/stores"
 )
 
@@ -242,6 +243,44 @@ func TestWrongBuckets(t *testing.T) {
 					t.Errorf("%s: it shows the secret key: %s", what, op.Error)
 				}
 			}
+		}
+	})
+}
+
+// A store that takes two seconds for each answer is slow, and no more.
+func TestSlowBucket(t *testing.T) {
+	s := stores.MinIO(t)
+	p := params(s, s.NewBucket(t))
+	between := proxy.HTTP(t, s.Endpoint)
+	p["regionendpoint"] = between.URL
+	o := objects(t, p)
+	want(t, o, health.OK, "", "")
+	between.Set(proxy.Fault{Delay: 2 * time.Second})
+	look := want(t, o, health.OK, "", "")
+	if slowest := look.Slowest(); slowest.Name != "multipart" || slowest.Seconds < 6 {
+		t.Errorf("the slowest is %+v", slowest)
+	}
+}
+
+// A look costs what the documentation says.
+func TestRequestsOfALook(t *testing.T) {
+	each(t, stores.Options{}, func(t *testing.T, s *stores.Store) {
+		p := params(s, s.NewBucket(t))
+		between := proxy.HTTP(t, s.Endpoint)
+		p["regionendpoint"] = between.URL
+		o := objects(t, p)
+		look := want(t, o, health.OK, "", "")
+		between.Forget()
+		look = Probe(t.Context(), o, look, false)
+		wantLook(t, look, health.OK, "", "")
+		if n := between.Requests(""); n != 4 {
+			t.Errorf("a look made %d requests, want 4", n)
+		}
+		between.Forget()
+		want(t, o, health.OK, "", "")
+		// Three of the upload, one of the copy, a listing of uploads, and two deletions.
+		if n := between.Requests(""); n != 4+7 {
+			t.Errorf("a look at everything made %d requests, want 11", n)
 		}
 	})
 }

@@ -25,6 +25,7 @@ const (
 	quick   = 2 * time.Second
 	patient = 5 * time.Second
 	grace   = 100 * time.Millisecond
+	whole   = 10 * time.Second
 )
 
 // Probe looks at place once. all tries each operation; otherwise those of before that
@@ -37,6 +38,8 @@ func Probe(ctx context.Context, place Place, before health.Look, all bool) healt
 			known[o.Name] = o
 		}
 	}
+	ctx, cancel := context.WithTimeout(ctx, whole)
+	defer cancel()
 	at := time.Now()
 	place.look(ctx, l, known)
 	return health.Look{Storage: place.String(), At: at, Operations: l.found()}
