@@ -235,7 +235,22 @@ func (c *cluster) each(f func(s *site)) {
 // renewed runs a renewal, after one that may be under way.
 func (s *site) renewed() {
 	s.t.Helper()
-	s.Run("systemctl", "start", units.Renew)
+	if out, err := s.start(units.Renew); err != nil {
+		s.t.Fatalf("%v\n%s", err, out)
+	}
+}
+
+// start starts a unit. On a host that is too busy, systemctl has been seen to give
+// up on its connection to systemd, which starts the unit all the same.
+func (s *site) start(unit string) (out string, err error) {
+	for range 3 {
+		out, err = s.TryRun("systemctl", "start", unit)
+		if err == nil || !strings.Contains(out, "Transport endpoint is not connected") {
+			return out, err
+		}
+		s.t.Logf("once more: %s", out)
+	}
+	return out, err
 }
 
 // TestThreeMachines holds what several machines promise together: one certificate
@@ -262,7 +277,7 @@ func TestThreeMachines(t *testing.T) {
 			other := (i + 1) % 3
 			c.ca.Resolve(hostname, c.addresses()[other])
 			before := c.memory().Number
-			t.Log(s.Run("redoubt", "renew", "--force"))
+			s.Run("redoubt", "renew", "--force")
 			if n := c.memory().Number; n != before+1 {
 				t.Errorf("machine %d asked, machine %d answered: %d certificates", i+1, other+1, n-before)
 			}
@@ -308,7 +323,7 @@ func TestThreeMachines(t *testing.T) {
 			if err == nil || !strings.Contains(out, "s3://"+c.bucket+"/"+stateObject) || !strings.Contains(out, "It is left as it is") {
 				t.Errorf("%v\n%s", err, out)
 			}
-			if out, err := s.TryRun("systemctl", "start", units.Renew); err == nil {
+			if out, err := s.start(units.Renew); err == nil {
 				t.Errorf("the unit succeeds: %s", out)
 			}
 			s.Eventually("the alert", func() bool {
@@ -328,7 +343,11 @@ func TestThreeMachines(t *testing.T) {
 	c.run("one is cut off", func(t *testing.T, c *cluster) {
 		c.amid(func() { c.lan.Cut(2) }, 0, 2)
 		c.lan.Join(2)
-		c.sites[1].mustServe("back on the network")
+		back := c.sites[1] // which has found its storage to be away
+		back.Eventually("it serves again", func() bool {
+			answer, err := machine.Do(back.transport, request("/v2/"))
+			return err == nil && answer.Status == http.StatusOK
+		})
 	})
 	c.run("one is killed", func(t *testing.T, c *cluster) {
 		c.amid(c.sites[2].Kill, 0, 1)
@@ -411,7 +430,6 @@ func realClientsAnywhere(t *testing.T, c *cluster) {
 	certs(d)
 	ref := fmt.Sprintf("docker://%s/team/real:v1", hostname)
 	d.run(t, "skopeo", "copy", "--quiet", "--dest"+login[1:], "oci:"+source+":v1", ref)
-	d.run(t, "skopeo", "copy", "--quiet", "--src"+login[1:], ref, image(d))
 }
 
 // layout is a directory with an image that clients can take.
