@@ -15,8 +15,8 @@ const (
 	attempts = 12
 	// lastStart is how long after the first attempt another one may begin; each
 	// ends by itself within answerTimeout or stallTimeout.
-	lastStart  = 10 * time.Second
-	callLimit  = 20 * time.Second // of a call without a large body
+	lastStart = 10 * time.Second
+	callLimit = 20 * time.Second // of a call without a large body
 	// workLimit is of a call that the store has work with, as long as it shows
 	// in between that it is alive.
 	workLimit  = 10 * time.Minute
@@ -137,15 +137,14 @@ func (b *Bucket) attempt(ctx, given context.Context, work bool, op, key string, 
 	return &Error{Op: op, Key: key, Err: err, kind: kindOf(err)}
 }
 
-// again tells whether another attempt may help.
+// again tells whether another attempt may help. With the next one the credentials
+// and the clock's offset are looked at anew.
 func again(err error, before int) bool {
 	switch code(err) {
 	case "ConditionalRequestConflict": // 409: two writers at the same moment
 		return true
 	case "BadDigest", "XAmzContentChecksumMismatch", "InvalidDigest": // changed on its way
 		return before < 2
-	case "ExpiredToken", "RequestTimeTooSkewed": // the credentials and the clock's offset are looked at anew
-		return true
 	}
 	return kindOf(err) == ErrUnavailable && explainTrust(err) == nil && !nowhere(err)
 }

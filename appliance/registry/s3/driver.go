@@ -30,6 +30,10 @@ const (
 	spool = "/var/lib/redoubt/registry"
 	// redirectLife is how long an address for a client is good, as upstream's.
 	redirectLife = 20 * time.Minute
+	// abandoned is the age of an upload in parts, straight to a blob's path, that
+	// nobody can still be sending: that is one request.
+	abandoned  = 48 * time.Hour
+	sweepPause = time.Hour
 )
 
 // Register makes the driver known to distribution. It may be called more than
@@ -74,6 +78,9 @@ type driver struct {
 	bucket   *bucket.Bucket
 	buffers  *bucket.Buffers
 	sessions *sessions
+
+	sweeping sync.Mutex
+	swept    time.Time
 }
 
 // Name implements storagedriver.StorageDriver.

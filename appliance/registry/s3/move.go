@@ -7,6 +7,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	storagedriver "github.com/distribution/distribution/v3/registry/storage/driver"
 
@@ -139,6 +140,9 @@ func (d *driver) deleteUpload(ctx context.Context, dir string) error {
 		}
 		return fail(ctx, dir, d.bucket.Delete(ctx, s.written...))
 	}
+	if !s.known() { // upstream purges what was given up
+		d.sweep(ctx, time.Now().Add(-abandoned))
+	}
 	found, err := d.deleteAll(ctx, dir)
 	if err != nil {
 		return fail(ctx, dir, err)
@@ -151,6 +155,29 @@ func (d *driver) deleteUpload(ctx context.Context, dir string) error {
 		return storagedriver.PathNotFoundError{Path: dir}
 	}
 	return nil
+}
+
+// sweep ends uploads in parts, straight to a blob's path, of a process that was
+// killed. It is done along with upstream's purge of its uploads. What it cannot
+// do it does the next time.
+func (d *driver) sweep(ctx context.Context, before time.Time) {
+	if !d.sweeping.TryLock() {
+		return
+	}
+	defer d.sweeping.Unlock()
+	if time.Since(d.swept) < sweepPause {
+		return
+	}
+	d.swept = time.Now()
+	uploads, err := d.bucket.Multiparts(ctx, blobsPath)
+	if err != nil {
+		return
+	}
+	for _, u := range uploads {
+		if u.Begun.Before(before) {
+			_ = d.bucket.AbortMultipart(ctx, u)
+		}
+	}
 }
 
 // abort ends all uploads in parts of a path.

@@ -37,6 +37,11 @@ type session struct {
 	writing   chan error // a state that is being written
 }
 
+// known tells whether this process has had to do with the upload.
+func (s *session) known() bool {
+	return s.ours || len(s.states) > 0 || s.committed || s.multipart.ID != ""
+}
+
 // ready is data that waits for its final path: the object appears there when
 // its digest has been checked.
 type ready struct {

@@ -163,10 +163,12 @@ func (w *writer) aim() {
 	w.upload = w.driver.bucket.NewUpload(w.ctx, w.driver.buffers, bucket.Multipart{Key: blobPath(d)[1:]}, nil)
 }
 
+const blobsPath = "docker/registry/v2/blobs/"
+
 // blobPath is upstream's layout of a blob (registry/storage/paths.go).
 func blobPath(d digest.Digest) string {
 	hex := d.Encoded()
-	return "/docker/registry/v2/blobs/" + d.Algorithm().String() + "/" + hex[:2] + "/" + hex + "/data"
+	return "/" + blobsPath + d.Algorithm().String() + "/" + hex[:2] + "/" + hex + "/data"
 }
 
 // Size implements storagedriver.FileWriter.
