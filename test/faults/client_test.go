@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -44,14 +45,20 @@ type answer struct {
 	body   []byte
 }
 
-// do sends a request and reads the answer. Statuses other than those wanted are
+// do sends a request and reads the answer, and notes the longest wait in it. Statuses other than those wanted are
 // errors, and wrong ones unless the registry says that it cannot now, and when.
-func (c *client) do(method, target string, body io.Reader, length int64, header http.Header, want ...int) (answer, error) {
+func (c *client) do(method, target string, body *paced, length int64, header http.Header, want ...int) (answer, error) {
 	at, err := c.base.Parse(target)
 	if err != nil {
 		return answer{}, err
 	}
-	request, err := http.NewRequestWithContext(context.Background(), method, at.String(), body)
+	var reader io.Reader // not a nil *paced
+	if body == nil {
+		body = newBody(nil)
+	} else {
+		reader = body
+	}
+	request, err := http.NewRequestWithContext(context.Background(), method, at.String(), reader)
 	if err != nil {
 		return answer{}, err
 	}
@@ -61,10 +68,9 @@ func (c *client) do(method, target string, body io.Reader, length int64, header 
 		request.Header[name] = values
 	}
 	name := method + " " + at.Path
-	began := time.Now()
 	response, err := c.http.Do(request)
 	if err != nil {
-		c.note(name, time.Since(began))
+		c.note(name, body.wait())
 		if errors.Is(err, context.DeadlineExceeded) {
 			return answer{}, wrong{fmt.Sprintf("%s has no answer after %s", name, patience)}
 		}
@@ -73,7 +79,7 @@ func (c *client) do(method, target string, body io.Reader, length int64, header 
 	defer response.Body.Close()
 	a := answer{status: response.StatusCode, header: response.Header}
 	a.body, err = io.ReadAll(response.Body)
-	c.note(name, time.Since(began))
+	c.note(name, body.wait())
 	if err != nil {
 		return a, fmt.Errorf("%s: %w", name, err)
 	}
@@ -114,13 +120,32 @@ const (
 )
 
 // paced is a body that comes as over a line of some 8 MB/s, so that a fault finds
-// pushes in their middle.
-type paced struct{ io.Reader }
+// pushes in their middle. It notes how long the registry let it wait.
+type paced struct {
+	io.Reader
+	mu     sync.Mutex
+	given  time.Time // the last byte
+	waited time.Duration
+}
+
+func newBody(data []byte) *paced { return &paced{Reader: bytes.NewReader(data), given: time.Now()} }
 
 func (p *paced) Read(b []byte) (int, error) {
+	p.wait()
 	n, err := p.Reader.Read(b[:min(len(b), 64<<10)])
 	time.Sleep(time.Duration(n) * time.Second / 8e6)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.given = time.Now()
 	return n, err
+}
+
+// wait is the longest that the client has waited since it gave something.
+func (p *paced) wait() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.waited = max(p.waited, time.Since(p.given))
+	return p.waited
 }
 
 // push stores a blob. It returns nil only when the registry said 201.
@@ -136,7 +161,7 @@ func (c *client) push(repository string, b blob, w way) error {
 	case chunked:
 		at, err = c.chunks(at, data)
 	case streamed:
-		if a, err = c.do(http.MethodPatch, at, &paced{bytes.NewReader(data)}, -1, octets, http.StatusAccepted); err == nil {
+		if a, err = c.do(http.MethodPatch, at, newBody(data), -1, octets, http.StatusAccepted); err == nil {
 			at = a.header.Get("Location")
 		}
 	case monolithic:
@@ -145,7 +170,7 @@ func (c *client) push(repository string, b blob, w way) error {
 	if err != nil {
 		return err
 	}
-	_, err = c.do(http.MethodPut, at+"&digest="+url.QueryEscape(b.digest), &paced{bytes.NewReader(rest)}, int64(len(rest)), octets, http.StatusCreated)
+	_, err = c.do(http.MethodPut, at+"&digest="+url.QueryEscape(b.digest), newBody(rest), int64(len(rest)), octets, http.StatusCreated)
 	return err
 }
 
@@ -155,7 +180,7 @@ func (c *client) chunks(at string, data []byte) (string, error) {
 	asked := false
 	for from := 0; from < len(data); {
 		to := min(len(data), from+len(data)/3+1)
-		a, err := c.do(http.MethodPatch, at, &paced{bytes.NewReader(data[from:to])}, int64(to-from), http.Header{
+		a, err := c.do(http.MethodPatch, at, newBody(data[from:to]), int64(to-from), http.Header{
 			"Content-Type": {"application/octet-stream"}, "Content-Range": {fmt.Sprintf("%d-%d", from, to-1)},
 		}, http.StatusAccepted)
 		if err == nil {
@@ -188,7 +213,7 @@ func (c *client) chunks(at string, data []byte) (string, error) {
 
 // tag stores an image's manifest.
 func (c *client) tag(i image) error {
-	a, err := c.do(http.MethodPut, "/v2/"+i.repository+"/manifests/"+i.tag, bytes.NewReader(i.manifest), int64(len(i.manifest)),
+	a, err := c.do(http.MethodPut, "/v2/"+i.repository+"/manifests/"+i.tag, newBody(i.manifest), int64(len(i.manifest)),
 		http.Header{"Content-Type": {manifestType}}, http.StatusCreated)
 	if err == nil && a.header.Get("Docker-Content-Digest") != digestOf(i.manifest) {
 		return wrong{"a manifest was stored as " + a.header.Get("Docker-Content-Digest")}

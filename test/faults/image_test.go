@@ -51,10 +51,15 @@ type image struct {
 	manifest        []byte
 }
 
-// newImage makes one whose large layer is more than a part of a multipart upload.
+// newImage makes one whose large layer is more than a part of a multipart upload,
+// and for one client more than what a store copies at once.
 func newImage(repository string, client, serial int) image {
+	large := 9<<20 + rand.IntN(1<<20)
+	if client == 0 {
+		large += 32 << 20
+	}
 	i := image{repository: repository, tag: fmt.Sprintf("client-%d.%d", client, serial), serial: client + serial, blobs: []blob{
-		newBlob(9<<20 + rand.IntN(1<<20)), newBlob(700 << 10), newBlob(300<<10 + rand.IntN(1000)),
+		newBlob(large), newBlob(700 << 10), newBlob(300<<10 + rand.IntN(1000)),
 	}}
 	var layers bytes.Buffer
 	for n, b := range i.blobs {

@@ -19,7 +19,7 @@ const (
 	// gets some seconds more.
 	most = 30*time.Second + 5*time.Second
 	// recovery is by when every client must have pushed what failed, after a fault.
-	recovery = 90 * time.Second
+	recovery = 4 * time.Minute
 	// rest is how long a client does nothing between two images, at most.
 	rest = 3 * time.Second
 )
