@@ -187,7 +187,7 @@ type Health struct {
 // StorageHealth is the check of the storage.
 type StorageHealth struct {
 	Interval  time.Duration `yaml:"interval" jsonschema_description:"Time between two checks: 1s to 1h."`
-	Threshold int           `yaml:"threshold" jsonschema:"minimum=1,maximum=100" jsonschema_description:"Results in a row until the registry believes a change."`
+	Threshold int           `yaml:"threshold" jsonschema:"minimum=1,maximum=100" jsonschema_description:"Bad results in a row until the registry believes that the storage is worse. Two good ones are enough for better."`
 }
 
 // GC is garbage collection.

@@ -30,7 +30,7 @@ func (w Watch) Look(ctx context.Context, adopt bool) (*Report, error) {
 		return nil, err
 	}
 	if settings.Place == nil {
-		return nil, errors.New("there is no storage to look at: the machine is not configured, or health.storagedriver is turned off in registry:")
+		return nil, errors.New("there is no storage to look at: the machine is not configured, or health.storagedriver is turned off in its overlay")
 	}
 	if directory, ok := settings.Place.(Directory); ok {
 		if err := become(w.User); err != nil {
