@@ -34,7 +34,7 @@ test-build: ## the image, built twice
 	@scripts/test build
 test-image: ## the image in QEMU, and real clients
 	@scripts/test image
-bench: ## beside the stock registry: writes docs/performance.md
+bench: ## beside the stock registry: writes docs/performance.md (BENCH=s3, BENCH=local: a part)
 	@scripts/bench
 lint: ## gofmt, vet, staticcheck, shellcheck
 	@scripts/lint
