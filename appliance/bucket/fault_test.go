@@ -191,7 +191,7 @@ func TestReadsGoOn(t *testing.T) {
 	if _, err := io.CopyN(io.Discard, r, mib); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.Put(t.Context(), "big", data[:30*mib], bucket.Condition{}); err != nil {
+	if _, err := b.Put(t.Context(), "big", data[:12*mib], bucket.Condition{}); err != nil {
 		t.Fatal(err)
 	}
 	cutter.Reset()

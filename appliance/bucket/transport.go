@@ -18,7 +18,7 @@ const (
 	connectTimeout   = 5 * time.Second
 	handshakeTimeout = 5 * time.Second
 	// answerTimeout is from the end of the request to the answer's headers.
-	answerTimeout = 10 * time.Second
+	answerTimeout = 13 * time.Second
 	// stallTimeout cuts a body of which no byte moves.
 	stallTimeout = 12 * time.Second
 	idleTimeout  = 60 * time.Second
