@@ -21,7 +21,7 @@ const (
 	// recovery is by when every client must have pushed what failed, after a fault.
 	recovery = 4 * time.Minute
 	// rest is how long a client does nothing between two images, at most.
-	rest = 3 * time.Second
+	rest = 6 * time.Second
 )
 
 // load is clients that push and pull, each its own images, until they are told
