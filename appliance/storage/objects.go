@@ -50,14 +50,17 @@ func (o Objects) look(ctx context.Context, l *looker, before map[string]health.O
 		return attempt{name: name, timeout: timeout, without: without, explain: explainBucket}
 	}
 	dear := o.dear(before)
+	// First, and then the rest: it makes the object that stays, and with it the
+	// directory of all of them in a store that has directories.
+	got := l.try(ctx, at("get", answer, health.Down), o.get)
 	var all sync.WaitGroup
-	all.Go(func() {
-		if l.try(ctx, at("get", answer, health.Down), o.get) == nil && dear {
+	if got == nil && dear {
+		all.Go(func() {
 			to := o.key("copy-" + rand.Text())
 			_ = l.try(ctx, at("copy", answer, health.Degraded), func(ctx context.Context) error { return o.copy(ctx, to) })
 			o.drop(ctx, to)
-		}
-	})
+		})
+	}
 	all.Go(func() {
 		key := o.key("put-" + rand.Text())
 		put := l.try(ctx, at("put", answer, health.Degraded), func(ctx context.Context) error { return o.put(ctx, key) })
@@ -149,14 +152,9 @@ func (o Objects) put(ctx context.Context, key string) error {
 	return err
 }
 
-// copy copies what was read just now. That it is not there was seen once of a busy
-// versitygw, to which it was new.
+// copy copies what was read just now.
 func (o Objects) copy(ctx context.Context, to string) error {
-	err := o.Bucket.CopySized(ctx, o.key(canary), to, sample)
-	if errors.Is(err, bucket.ErrNotFound) {
-		err = o.Bucket.CopySized(ctx, o.key(canary), to, sample)
-	}
-	return err
+	return o.Bucket.CopySized(ctx, o.key(canary), to, sample)
 }
 
 // multipart uploads in parts. One is enough, and the last may be small.
