@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -302,5 +304,30 @@ func TestWorkTakesItsTime(t *testing.T) {
 	}
 	if p.Hit() != 1 {
 		t.Errorf("%d requests were slow", p.Hit())
+	}
+}
+
+// What is written beside what is being deleted is written.
+func TestNeighbours(t *testing.T) {
+	s := stores.Versity(t)
+	b := open(t, params(s, s.NewBucket(t)))
+	ctx := t.Context()
+	for i := range 200 {
+		dir := fmt.Sprintf("%d/a/b/", i)
+		var both sync.WaitGroup
+		both.Go(func() {
+			if _, err := b.Put(ctx, dir+"stays", []byte("x"), bucket.Condition{}); err != nil {
+				t.Error(err)
+			}
+		})
+		both.Go(func() {
+			if _, err := b.Put(ctx, dir+"goes", []byte("x"), bucket.Condition{}); err != nil {
+				t.Error(err)
+			}
+			if err := b.Delete(ctx, dir+"goes"); err != nil {
+				t.Error(err)
+			}
+		})
+		both.Wait()
 	}
 }

@@ -145,6 +145,10 @@ func again(err error, before int) bool {
 		return true
 	case "BadDigest", "XAmzContentChecksumMismatch", "InvalidDigest": // changed on its way
 		return before < 2
+	case "ExistingObjectIsDirectory":
+		// A store on a file system, versitygw: so it answers too while the deletion of
+		// a neighbour takes an empty directory away.
+		return before < 5
 	}
 	return kindOf(err) == ErrUnavailable && explainTrust(err) == nil && !nowhere(err)
 }
