@@ -210,9 +210,9 @@ func (d Directory) explain(err error) fault {
 	case is(errNoDirectory, syscall.ENOTDIR):
 		return say("it is missing", key, "%s is not a directory", d.Root)
 	case is(errSpace):
-		return say("it is full", "", "%v on %s: make the disk larger, or delete images", err, d.Root)
+		return say("it is full", "", "%v on %s: make the disk larger", err, d.Root)
 	case is(syscall.ENOSPC, syscall.EDQUOT):
-		return say("it is full", "", "the disk of %s is full: make it larger, or delete images", d.Root)
+		return say("it is full", "", "the disk of %s is full: make it larger", d.Root)
 	case is(syscall.EROFS):
 		return say("it is read-only", "", "%s is mounted read-only: look for the disk's errors (journalctl -k), then mount it read-write", d.Root)
 	case is(syscall.EACCES, syscall.EPERM):
