@@ -103,8 +103,12 @@ func (b *Bucket) attempt(ctx, given context.Context, work bool, op, key string, 
 	}
 	var err error
 	for before := range attempts {
-		began := time.Now()
+		began, last := time.Now(), err
 		if err = f(ctx, before); err == nil {
+			break
+		}
+		if last != nil && errors.Is(given.Err(), context.DeadlineExceeded) { // says more than that the time is up
+			err = last
 			break
 		}
 		if given.Err() != nil {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -193,10 +194,14 @@ func (m *Machine) Kill() {
 	m.stdin.Close() // the keeper ends what is left
 }
 
+// answered is a line of the access log for a request that went well.
+var answered = regexp.MustCompile(`(?m)^.*"msg":"request".*"status":[23].*\n`)
+
 // stop cuts the machine's power and prints what it said if the test failed.
 func (m *Machine) stop() {
 	if m.t.Failed() && m.leader != 0 {
-		out, _ := m.TryRun("journalctl", "--no-pager", "--output=short-monotonic", "--lines=400")
+		out, _ := m.TryRun("journalctl", "--no-pager", "--output=short-monotonic", "--lines=20000")
+		out = answered.ReplaceAllString(out, "") // they are most of it
 		m.t.Logf("journal:\n%s", out)
 	}
 	// Its disk is gone with it: there is nothing to end in good order.
