@@ -97,8 +97,9 @@ func (m *Machine) Apply(ctx context.Context, o Options) error {
 	if problem != nil {
 		return problem
 	}
-	m.renewSoon(ctx, want)
-	return errors.Join(m.keep(ctx, want, change), change.refused)
+	err = m.keep(ctx, want, change)
+	m.renewSoon(ctx, want) // now: it goes by what was kept
+	return errors.Join(err, change.refused)
 }
 
 // lock makes sure that only one apply runs. The lock goes with the process.

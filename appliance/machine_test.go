@@ -23,6 +23,7 @@ import (
 
 	"github.com/redoubt-registry/redoubt/appliance"
 	"github.com/redoubt-registry/redoubt/appliance/cert"
+	"github.com/redoubt-registry/redoubt/appliance/generations"
 	"github.com/redoubt-registry/redoubt/appliance/status"
 	"github.com/redoubt-registry/redoubt/appliance/systemd"
 	"github.com/redoubt-registry/redoubt/appliance/tree"
@@ -59,6 +60,7 @@ func TestMain(m *testing.M) {
 // registry stands for systemd and the registry: it records what it is asked,
 // and answers on port 443 as the files in root say, with the certificate there.
 type registry struct {
+	begun   func() // called when a unit is begun
 	t       *testing.T
 	root    string
 	mu      sync.Mutex
@@ -103,6 +105,9 @@ func (r *registry) Start(_ context.Context, names ...string) error {
 
 func (r *registry) Begin(_ context.Context, unit string) error {
 	r.calls = append(r.calls, "begin "+unit)
+	if r.begun != nil {
+		r.begun()
+	}
 	return nil
 }
 
@@ -852,5 +857,24 @@ func TestStatus(t *testing.T) {
 	}
 	if r.Verdict != status.Maintenance || !strings.Contains(r.String(), "  - user-data:3:3: hostnme: unknown key") {
 		t.Errorf("got:\n%s", r)
+	}
+}
+
+// The renewal that an apply begins goes by the configuration that was kept: it may
+// run before the apply has ended.
+func TestRenewalIsBegunLast(t *testing.T) {
+	b := newBox(t)
+	b.userData("redoubt:\n  hostname: registry.example.com\n  tls: {mode: acme, acme: {directory: \"https://127.0.0.1:1/dir\"}}\n" +
+		"  auth: {users: [{name: alice, password: hunter2hunter2}]}\n")
+	begun := false
+	b.registry.begun = func() {
+		begun = true
+		if document, err := generations.LastGood(b.root, &b.vault); err != nil || !bytes.Contains(document, []byte("acme")) {
+			t.Errorf("the renewal is begun before the configuration is kept: %v", err)
+		}
+	}
+	b.mustApply()
+	if !begun {
+		t.Error("no renewal was begun")
 	}
 }

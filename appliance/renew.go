@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"time"
 
 	"github.com/redoubt-registry/redoubt/appliance/acme"
@@ -32,8 +33,23 @@ type RenewOptions struct {
 // Renew obtains or renews the server's certificate if that is due, publishes it
 // and makes the registry read it. With nothing to do it does nothing. Whatever
 // goes wrong, the certificate that was in force stays so.
+//
+// An apply that runs meanwhile may have asked for a renewal that is this one: then
+// it begins anew with the new configuration.
 func (m *Machine) Renew(ctx context.Context, o RenewOptions) error {
-	now := m.present()
+	for {
+		now := m.present()
+		err := m.renewAs(ctx, now, o)
+		if ctx.Err() != nil || m.still(now) {
+			return err
+		}
+	}
+}
+
+// still says whether the configuration is the one of now.
+func (m *Machine) still(now target) bool { return reflect.DeepEqual(m.present().cfg, now.cfg) }
+
+func (m *Machine) renewAs(ctx context.Context, now target, o RenewOptions) error {
 	if now.maintenance || now.names() == nil {
 		return nil
 	}
@@ -146,6 +162,9 @@ func (m *Machine) publish(ctx context.Context, now target) error {
 		return err
 	}
 	defer unlock()
+	if !m.still(now) {
+		return nil // Renew begins anew
+	}
 	c := change{applied: m.loadApplied()}
 	if err := m.certify(now, &c); err != nil {
 		return err
