@@ -173,7 +173,7 @@ tls: {mode: files, files: {certificate: "file:/etc/redoubt/tls/tls.crt", private
 	restarts := s.invocations()
 	second := s.certificateFiles(t, "second")
 	s.Eventually("the new pair is served", func() bool { return s.serial(t) == second })
-	s.Eventually("the watch is on again", func() bool { return s.Property(units.Renew, "ActiveState") == "inactive" })
+	s.Eventually("the watch is on again", func() bool { return s.Property(units.CertificateFiles, "SubState") == "waiting" })
 	s.Run("sh", "-ec", "echo broken >/etc/redoubt/tls/tls.crt")
 	s.Eventually("the bad pair is an alert", func() bool {
 		return strings.Contains(s.Run("journalctl", "--no-pager", "--output=cat", "MESSAGE_ID=9f4c2d6b1e7a4f0c8b53a6d1c07e24f9"), "/etc/redoubt/tls/tls.crt")
@@ -206,7 +206,8 @@ func (s *site) certificateFiles(t *testing.T, cn string) string {
 		}
 		s.Write("/etc/redoubt/tls/"+f, string(data), 0o600)
 	}
-	return strings.TrimPrefix(strings.TrimSpace(string(out)), "serial=")
+	// openssl fills up the last byte.
+	return strings.TrimLeft(strings.TrimPrefix(strings.TrimSpace(string(out)), "serial="), "0")
 }
 
 // serial is the serial number of the certificate that the registry shows.
