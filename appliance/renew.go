@@ -1,17 +1,18 @@
 package appliance
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"reflect"
 	"time"
 
 	"github.com/redoubt-registry/redoubt/appliance/acme"
 	"github.com/redoubt-registry/redoubt/appliance/bucket"
 	"github.com/redoubt-registry/redoubt/appliance/config"
+	"github.com/redoubt-registry/redoubt/appliance/generations"
 	"github.com/redoubt-registry/redoubt/appliance/render"
 	"github.com/redoubt-registry/redoubt/appliance/state"
 	"github.com/redoubt-registry/redoubt/units"
@@ -46,8 +47,14 @@ func (m *Machine) Renew(ctx context.Context, o RenewOptions) error {
 	}
 }
 
-// still says whether the configuration is the one of now.
-func (m *Machine) still(now target) bool { return reflect.DeepEqual(m.present().cfg, now.cfg) }
+// still says whether the configuration is the one of now. It looks at the file as
+// it lies there: to open it takes another process.
+func (m *Machine) still(now target) bool { return bytes.Equal(m.sealed(), now.sealed) }
+
+func (m *Machine) sealed() []byte {
+	data, _ := os.ReadFile(filepath.Join(m.Root, generations.LastGoodPath)) // none is nil
+	return data
+}
 
 func (m *Machine) renewAs(ctx context.Context, now target, o RenewOptions) error {
 	if now.maintenance || now.names() == nil {

@@ -59,9 +59,10 @@ func (m *Machine) Status(ctx context.Context, version string) (*status.Report, e
 
 // present is the target that the machine was last brought to.
 func (m *Machine) present() target {
+	sealed := m.sealed()
 	document, _ := generations.LastGood(m.Root, m.Vault) // none is maintenance
 	cfg, _, report := config.Parse([]config.Layer{{Name: generations.LastGoodPath, Data: document}})
-	t := target{cfg: cfg}
+	t := target{cfg: cfg, sealed: sealed}
 	if data, err := os.ReadFile(filepath.Join(m.Root, render.RegistryPath)); err == nil {
 		t.files = append(t.files, render.Registry(data))
 	}

@@ -21,6 +21,7 @@ import (
 type target struct {
 	cfg         config.Config
 	document    []byte // cfg as it is kept; nil in maintenance
+	sealed      []byte // the file that cfg was read from; nil where it is not the present one
 	sources     []string
 	files       tree.Tree
 	kept        tree.Tree // secrets; nil in maintenance

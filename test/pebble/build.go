@@ -5,13 +5,15 @@ import (
 	"os/exec"
 	"path/filepath"
 	"syscall"
+
+	"github.com/redoubt-registry/redoubt/test/program"
 )
 
 // build makes Pebble and its challenge test server from their module, once for
 // all packages, and returns their directory. What is up to date costs little.
 func build(t Owner) string {
 	t.Helper()
-	repo := repository(t)
+	repo := program.Repository(t)
 	dir := filepath.Join(repo, ".cache", "tools")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
@@ -32,22 +34,4 @@ func build(t Owner) string {
 		t.Fatalf("cannot build Pebble: %v\n%s", err, out)
 	}
 	return dir
-}
-
-// repository is the directory of the main module's go.mod.
-func repository(t Owner) string {
-	t.Helper()
-	dir, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for {
-		if _, err := os.Stat(filepath.Join(dir, "test", "tools", "go.mod")); err == nil {
-			return dir
-		}
-		if dir == "/" {
-			t.Fatal("cannot find the repository above the test")
-		}
-		dir = filepath.Dir(dir)
-	}
 }

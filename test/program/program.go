@@ -5,6 +5,7 @@ package program
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 )
 
@@ -43,4 +44,25 @@ func (p *Program) End() {
 		f()
 	}
 	p.cleanups = nil
+}
+
+// Repository is the directory of the main module's go.mod, above the present one.
+func Repository(t interface {
+	Helper()
+	Fatal(args ...any)
+}) string {
+	t.Helper()
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "test", "tools", "go.mod")); err == nil {
+			return dir
+		}
+		if dir == "/" {
+			t.Fatal("cannot find the repository above the present directory")
+		}
+		dir = filepath.Dir(dir)
+	}
 }

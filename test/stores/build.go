@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"syscall"
+
+	"github.com/redoubt-registry/redoubt/test/program"
 )
 
 // programs are what is built for a store, from the module in test/tools/NAME.
@@ -41,7 +43,7 @@ func build(t Owner, name string) {
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
 		t.Fatal(err)
 	}
-	module := filepath.Join(repository(t), "test", "tools", name)
+	module := filepath.Join(program.Repository(t), "test", "tools", name)
 	stamp, want := filepath.Join(dir, "."+name+".stamp"), fingerprint(t, module)
 	if have, err := os.ReadFile(stamp); err == nil && bytes.Equal(have, want) {
 		return
@@ -79,22 +81,4 @@ func fingerprint(t Owner, module string) []byte {
 }
 
 // tools is where the programs are.
-func tools(t Owner) string { return filepath.Join(repository(t), ".cache", "tools") }
-
-// repository is the directory of the main module's go.mod.
-func repository(t Owner) string {
-	t.Helper()
-	dir, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for {
-		if _, err := os.Stat(filepath.Join(dir, "test", "tools", "go.mod")); err == nil {
-			return dir
-		}
-		if dir == "/" {
-			t.Fatal("cannot find the repository above the test")
-		}
-		dir = filepath.Dir(dir)
-	}
-}
+func tools(t Owner) string { return filepath.Join(program.Repository(t), ".cache", "tools") }
