@@ -15,9 +15,9 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/redoubt-registry/redoubt/appliance/disk"
-	"github.com/redoubt-registry/redoubt/appliance/plan"
-	"github.com/redoubt-registry/redoubt/appliance/tree"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/disk"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/plan"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/tree"
 	"github.com/redoubt-registry/redoubt/units"
 )
 

@@ -53,74 +53,107 @@ func packages(t *testing.T, patterns ...string) []pkg {
 	return list
 }
 
-// below gives each layer of the agent what it may import of the others. What is
+// rooms lists the rooms from the lowest to the highest: a package imports its own
+// room and those below it.
+var rooms = []string{"storage", "certificates", "configuration", "access", "registry", "system"}
+
+// below gives each package of the agent what it may import of the others. What is
 // not named here may import nothing of the agent at all.
 var below = map[string][]string{
-	"appliance/tree":        {},
-	"appliance/config":      {"cert"},
-	"appliance/health":      {},
-	"appliance/cert":        {},
-	"appliance/userdata":    {"config"},
-	"appliance/render":      {"config", "tree", "units"},
-	"appliance/plan":        {"tree"},
-	"appliance/disk":        {"plan", "tree"},
-	"appliance/systemd":     {"tree"},
-	"appliance/clientca":    {"cert"},
-	"appliance/credentials": {},
-	"appliance/secrets":     {"cert", "config", "render", "tree"},
-	"appliance/generations": {"disk", "plan", "tree"},
-	"appliance/status":      {"health", "renewal"},
-	"appliance/bucket":      {},
-	"appliance/storage":     {"bucket", "health"},
-	"appliance/state":       {"bucket"},
-	"appliance/renewal":     {},
-	"appliance/redis":       {},
-	"appliance/acme":        {"cert", "renewal", "state"},
-	"appliance/layout":      {},
-	"appliance/progress":    {},
-	"appliance/transfer":    {"layout", "progress"},
-	"appliance/scrub":       {"layout", "progress"},
-	"appliance/place":       {"bucket", "config", "registry/s3", "render", "secrets", "userdata"},
-	"appliance/registry":    {"bucket", "cert", "health", "redis", "registry/", "renewal", "state", "storage"},
-	"appliance": {"acme", "bucket", "cert", "clientca", "config", "disk", "generations", "health", "place", "plan",
-		"progress", "redis", "render", "renewal", "scrub", "secrets", "state", "status", "systemd", "transfer", "tree",
-		"units", "userdata"},
+	"configuration":          {},
+	"configuration/config":   {"certificates/cert"},
+	"configuration/disk":     {"configuration/plan", "configuration/tree"},
+	"configuration/history":  {"configuration/disk", "configuration/plan", "configuration/tree"},
+	"configuration/plan":     {"configuration/tree"},
+	"configuration/render":   {"configuration/config", "configuration/tree", "units"},
+	"configuration/secrets":  {"certificates/cert", "configuration/config", "configuration/render", "configuration/tree"},
+	"configuration/systemd":  {"configuration/tree"},
+	"configuration/tree":     {},
+	"configuration/userdata": {"configuration/config"},
+	"certificates":           {},
+	"certificates/acme":      {"certificates/cert", "certificates/renewal", "storage/sharedstate"},
+	"certificates/cert":      {},
+	"certificates/clientca":  {"certificates/cert"},
+	"certificates/renewal":   {},
+	"storage":                {},
+	"storage/bucket":         {},
+	"storage/storagecheck":   {"storage/bucket", "storage/health"},
+	"storage/driver":         {"storage/bucket", "storage/fault"},
+	"storage/fault":          {},
+	"storage/health":         {},
+	"storage/imagecopy":      {"storage/layout", "storage/progress"},
+	"storage/layout":         {},
+	"storage/progress":       {},
+	"storage/role":           {},
+	"storage/scrub":          {"storage/layout", "storage/progress"},
+	"storage/sharedstate":    {"storage/bucket"},
+	"access":                 {},
+	"access/clients":         {"certificates/cert"},
+	"access/users":           {"access/clients"},
+	"registry":               {"access/", "certificates/", "registry/", "storage/"},
+	"registry/blob":          {"storage/bucket", "storage/fault"},
+	"registry/blobcache":     {"registry/redis"},
+	"registry/logs":          {"access/clients"},
+	"registry/metrics":       {},
+	"registry/page":          {},
+	"registry/redis":         {},
+	"registry/socket":        {},
+	"registry/watchdog":      {"registry/socket"},
+	"system":                 {},
+	"system/imagestore":      {"configuration/", "storage/"},
+	"system/status":          {"certificates/renewal", "storage/health"},
+	"":                       {"certificates/", "configuration/", "registry/redis", "storage/", "system/", "units"},
 }
 
 func TestImportsRunDown(t *testing.T) {
 	seen := map[string]bool{}
 	for _, p := range packages(t, "./appliance/...") {
-		allowed, ok := below[p.ImportPath]
-		if strings.HasPrefix(p.ImportPath, "appliance/registry/") {
-			allowed, ok = []string{"bucket", "cert", "registry/", "redis"}, true // its own parts
-		}
+		name := inside(p.ImportPath)
+		allowed, ok := below[name]
 		if !ok {
-			t.Errorf("%s is new: say in this test what it may import", p.ImportPath)
+			t.Errorf("appliance/%s is new: say in this test what it may import", name)
 		}
-		seen[p.ImportPath] = true
+		seen[name] = true
 		for _, i := range p.Imports {
-			name, ours := strings.CutPrefix(i, module)
+			other, ours := strings.CutPrefix(i, module)
 			if !ours {
 				continue
 			}
-			name = strings.TrimPrefix(name, "appliance/")
-			if !slices.ContainsFunc(allowed, func(a string) bool { return name == a || strings.HasSuffix(a, "/") && strings.HasPrefix(name, a) }) {
-				t.Errorf("%s imports %s, which is not below it", p.ImportPath, name)
+			other = inside(other)
+			if !slices.ContainsFunc(allowed, func(a string) bool {
+				return other == a || strings.HasSuffix(a, "/") && strings.HasPrefix(other, a)
+			}) {
+				t.Errorf("appliance/%s imports %s, which is not below it", name, other)
+			}
+			from, to := room(name), room(other)
+			if from >= 0 && to > from {
+				t.Errorf("appliance/%s imports %s: its room is not below that of %s", name, other, rooms[from])
 			}
 		}
 	}
 	for path := range below {
 		if !seen[path] {
-			t.Errorf("this test names %s, which does not exist", path)
+			t.Errorf("this test names appliance/%s, which does not exist", path)
 		}
 	}
+}
+
+// inside is a path of the repository without the agent's folder.
+func inside(path string) string {
+	return strings.TrimPrefix(strings.TrimPrefix(path, "appliance"), "/")
+}
+
+// room is the number of the room of a package, or -1 for what is in none.
+func room(path string) int {
+	name, _, _ := strings.Cut(path, "/")
+	return slices.Index(rooms, name)
 }
 
 // What is pure can be tested without a machine: it reaches no network, no bus
 // and no other program.
 func TestPurePackages(t *testing.T) {
-	for _, p := range packages(t, "./appliance/tree", "./appliance/config", "./appliance/cert",
-		"./appliance/health", "./appliance/render", "./appliance/plan", "./appliance/renewal") {
+	for _, p := range packages(t, "./appliance/configuration/tree", "./appliance/configuration/config", "./appliance/configuration/render",
+		"./appliance/configuration/plan", "./appliance/certificates/cert", "./appliance/certificates/renewal", "./appliance/storage/health") {
 		for _, i := range p.Imports {
 			impure := i == "net" || strings.HasPrefix(i, "net/http") || i == "os/exec" ||
 				strings.Contains(i, "dbus") || strings.Contains(i, "go-systemd")
@@ -133,7 +166,8 @@ func TestPurePackages(t *testing.T) {
 
 // The renderers have no clock, no environment and no disk either.
 func TestRenderersAndPlansTouchNothing(t *testing.T) {
-	for _, p := range packages(t, "./appliance/tree", "./appliance/render", "./appliance/plan", "./appliance/renewal") {
+	for _, p := range packages(t, "./appliance/configuration/tree", "./appliance/configuration/render", "./appliance/configuration/plan",
+		"./appliance/certificates/renewal") {
 		for _, i := range []string{"os", "math/rand", "math/rand/v2", "crypto/rand", "syscall"} {
 			if slices.Contains(p.Imports, i) {
 				t.Errorf("%s imports %s", p.ImportPath, i)
@@ -145,7 +179,7 @@ func TestRenderersAndPlansTouchNothing(t *testing.T) {
 func TestThePackerSideSharesOnlyTree(t *testing.T) {
 	for _, p := range packages(t, "./packer/...", "./butane/...", "./cmd/packer-plugin-redoubt") {
 		for _, d := range p.Deps {
-			if name, ours := strings.CutPrefix(d, module); ours && strings.HasPrefix(name, "appliance") && name != "appliance/tree" {
+			if name, ours := strings.CutPrefix(d, module); ours && strings.HasPrefix(name, "appliance") && name != "appliance/configuration/tree" {
 				t.Errorf("%s needs %s of the agent", p.ImportPath, name)
 			}
 		}

@@ -14,13 +14,13 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"github.com/redoubt-registry/redoubt/appliance/bucket"
-	"github.com/redoubt-registry/redoubt/appliance/config"
-	"github.com/redoubt-registry/redoubt/appliance/disk"
-	"github.com/redoubt-registry/redoubt/appliance/generations"
-	"github.com/redoubt-registry/redoubt/appliance/render"
-	"github.com/redoubt-registry/redoubt/appliance/secrets"
-	"github.com/redoubt-registry/redoubt/appliance/state"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/disk"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/history"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/render"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/secrets"
+	"github.com/redoubt-registry/redoubt/appliance/storage/bucket"
+	"github.com/redoubt-registry/redoubt/appliance/storage/sharedstate"
 	"github.com/redoubt-registry/redoubt/units"
 )
 
@@ -42,7 +42,7 @@ func (m *Machine) tryBucket(ctx context.Context, want target, origins config.Ori
 	if want.cfg.Storage.S3 == nil {
 		return nil
 	}
-	before, _, _ := config.Parse([]config.Layer{{Name: generations.LastGoodPath, Data: lastGood}})
+	before, _, _ := config.Parse([]config.Layer{{Name: history.LastGoodPath, Data: lastGood}})
 	serves := m.rendered()
 	known, err := m.hasBucket(want, before, serves)
 	if err != nil {
@@ -91,9 +91,9 @@ func awaitBucket(ctx context.Context, b *bucket.Bucket, shared bool) (passing bo
 // may go well. With shared it looks too whether several machines can write there.
 func askBucket(ctx context.Context, b *bucket.Bucket, shared bool) (passing bool, err error) {
 	if err = tryOut(ctx, b); err == nil && shared {
-		err = state.Probe(ctx, b)
+		err = sharedstate.Probe(ctx, b)
 	}
-	if unfit, ok := errors.AsType[*state.Unconditional](err); ok {
+	if unfit, ok := errors.AsType[*sharedstate.Unconditional](err); ok {
 		return false, secrets.Problem{Path: "nodes", Err: unfit}
 	}
 	return err != nil && bucket.Passing(err), problemOf(err)

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/redoubt-registry/redoubt/appliance"
-	"github.com/redoubt-registry/redoubt/appliance/cert"
+	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
 	"github.com/redoubt-registry/redoubt/test/gateway"
 	"github.com/redoubt-registry/redoubt/test/stores"
 )

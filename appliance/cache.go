@@ -10,9 +10,9 @@ import (
 	"github.com/distribution/distribution/v3/configuration"
 	"go.yaml.in/yaml/v2"
 
-	"github.com/redoubt-registry/redoubt/appliance/redis"
-	"github.com/redoubt-registry/redoubt/appliance/render"
-	"github.com/redoubt-registry/redoubt/appliance/status"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/render"
+	"github.com/redoubt-registry/redoubt/appliance/registry/redis"
+	"github.com/redoubt-registry/redoubt/appliance/system/status"
 )
 
 // cacheTimeout is less than that of the whole look, so that it is the cache's

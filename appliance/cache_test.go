@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"github.com/redoubt-registry/redoubt/appliance"
-	"github.com/redoubt-registry/redoubt/appliance/status"
+	"github.com/redoubt-registry/redoubt/appliance/system/status"
 	"github.com/redoubt-registry/redoubt/test/redis"
 )
 

@@ -10,12 +10,12 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/redoubt-registry/redoubt/appliance/cert"
-	"github.com/redoubt-registry/redoubt/appliance/clientca"
-	"github.com/redoubt-registry/redoubt/appliance/disk"
-	"github.com/redoubt-registry/redoubt/appliance/plan"
-	"github.com/redoubt-registry/redoubt/appliance/render"
-	"github.com/redoubt-registry/redoubt/appliance/tree"
+	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
+	"github.com/redoubt-registry/redoubt/appliance/certificates/clientca"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/disk"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/plan"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/render"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/tree"
 	"github.com/redoubt-registry/redoubt/units"
 )
 

@@ -15,8 +15,8 @@ import (
 	"software.sslmate.com/src/go-pkcs12"
 
 	"github.com/redoubt-registry/redoubt/appliance"
-	"github.com/redoubt-registry/redoubt/appliance/cert"
-	"github.com/redoubt-registry/redoubt/appliance/clientca"
+	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
+	"github.com/redoubt-registry/redoubt/appliance/certificates/clientca"
 )
 
 const withClients = `redoubt:

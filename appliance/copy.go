@@ -8,9 +8,9 @@ import (
 	"io/fs"
 	"time"
 
-	"github.com/redoubt-registry/redoubt/appliance/place"
-	"github.com/redoubt-registry/redoubt/appliance/progress"
-	"github.com/redoubt-registry/redoubt/appliance/transfer"
+	"github.com/redoubt-registry/redoubt/appliance/storage/imagecopy"
+	"github.com/redoubt-registry/redoubt/appliance/storage/progress"
+	"github.com/redoubt-registry/redoubt/appliance/system/imagestore"
 )
 
 // CopyOptions are what the caller of CopyStorage chooses.
@@ -28,7 +28,7 @@ const mostParallel = 64
 
 // CopyStorage copies one storage to another. The error says whether anything is
 // left to be done.
-func CopyStorage(ctx context.Context, finder place.Finder, o CopyOptions) error {
+func CopyStorage(ctx context.Context, finder imagestore.Finder, o CopyOptions) error {
 	if o.Parallel < 1 || o.Parallel > mostParallel {
 		return fmt.Errorf("cannot use --parallel %d: it is from 1 to %d", o.Parallel, mostParallel)
 	}
@@ -43,25 +43,25 @@ func CopyStorage(ctx context.Context, finder place.Finder, o CopyOptions) error 
 	if err != nil {
 		return err
 	}
-	if place.Same(from, to) {
+	if imagestore.Same(from, to) {
 		return errors.New("cannot copy: --from and --to are the same storage")
 	}
-	var target transfer.Target = transfer.Objects{StorageDriver: to.Driver}
+	var target imagecopy.Target = imagecopy.Objects{StorageDriver: to.Driver}
 	if to.Root != "" {
-		directory, err := transfer.OpenDirectory(to.Driver, to.Root)
+		directory, err := imagecopy.OpenDirectory(to.Driver, to.Root)
 		if err != nil {
 			return err
 		}
 		defer directory.Close()
 		target = directory
 	}
-	c := &transfer.Copy{From: from.Driver, To: target, Parallel: o.Parallel, Verify: o.Verify, Delete: o.Delete,
-		Meter: &progress.Meter{}, Fault: func(f transfer.Fault) { o.Output.Println(f.String()) }}
+	c := &imagecopy.Copy{From: from.Driver, To: target, Parallel: o.Parallel, Verify: o.Verify, Delete: o.Delete,
+		Meter: &progress.Meter{}, Fault: func(f imagecopy.Fault) { o.Output.Println(f.String()) }}
 	began := time.Now()
 	stop := o.Output.Show(c.Meter)
 	summary, err := c.Run(ctx)
 	stop()
-	if errors.Is(err, transfer.ErrNothing) {
+	if errors.Is(err, imagecopy.ErrNothing) {
 		return fmt.Errorf("cannot copy %s: %w", o.From, err)
 	}
 	tellCopy(o, summary, time.Since(began))
@@ -69,7 +69,7 @@ func CopyStorage(ctx context.Context, finder place.Finder, o CopyOptions) error 
 }
 
 // tellCopy says what was done.
-func tellCopy(o CopyOptions, s transfer.Summary, took time.Duration) {
+func tellCopy(o CopyOptions, s imagecopy.Summary, took time.Duration) {
 	fmt.Fprintf(o.Result, "copied %d blobs (%s) and %d links in %v; %d blobs were there already\n",
 		s.Blobs, progress.Size(s.Bytes), s.Links, took.Round(time.Second), s.Present)
 	if s.Removed > 0 {
@@ -89,7 +89,7 @@ func tellCopy(o CopyOptions, s transfer.Summary, took time.Duration) {
 }
 
 // copied is the copy's outcome as an error.
-func copied(ctx context.Context, o CopyOptions, s transfer.Summary, err error) error {
+func copied(ctx context.Context, o CopyOptions, s imagecopy.Summary, err error) error {
 	switch {
 	case ctx.Err() != nil:
 		return errors.New("stopped: the same command goes on where it was")

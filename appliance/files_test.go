@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"github.com/redoubt-registry/redoubt/appliance"
-	"github.com/redoubt-registry/redoubt/appliance/cert"
+	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
 )
 
 // pair is a certificate with its key, made by a test.

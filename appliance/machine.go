@@ -13,11 +13,11 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/redoubt-registry/redoubt/appliance/generations"
-	"github.com/redoubt-registry/redoubt/appliance/secrets"
-	"github.com/redoubt-registry/redoubt/appliance/systemd"
-	"github.com/redoubt-registry/redoubt/appliance/tree"
-	"github.com/redoubt-registry/redoubt/appliance/userdata"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/history"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/secrets"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/systemd"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/tree"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/userdata"
 )
 
 // Units is the service manager.
@@ -47,13 +47,13 @@ type Machine struct {
 	Root        string // the file system that it works on; / on the machine
 	Units       Units
 	Source      Source
-	Credentials string             // directory of the systemd credentials
-	Vault       generations.Sealer // what keeps the configurations that it has served with
-	Now         func() time.Time   // the time
-	Out         io.Writer          // what a person reads: plans and warnings, no secrets
-	Ready       func() error       // called when the files are in place, before units act
-	Patience    time.Duration      // how long the registry may take to answer
-	Settle      time.Duration      // how long a file must be unchanged to be read
+	Credentials string           // directory of the systemd credentials
+	Vault       history.Sealer   // what keeps the configurations that it has served with
+	Now         func() time.Time // the time
+	Out         io.Writer        // what a person reads: plans and warnings, no secrets
+	Ready       func() error     // called when the files are in place, before units act
+	Patience    time.Duration    // how long the registry may take to answer
+	Settle      time.Duration    // how long a file must be unchanged to be read
 }
 
 // Options are what the caller of Apply chooses.

@@ -22,12 +22,12 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/redoubt-registry/redoubt/appliance"
-	"github.com/redoubt-registry/redoubt/appliance/cert"
-	"github.com/redoubt-registry/redoubt/appliance/generations"
-	"github.com/redoubt-registry/redoubt/appliance/status"
-	"github.com/redoubt-registry/redoubt/appliance/systemd"
-	"github.com/redoubt-registry/redoubt/appliance/tree"
-	"github.com/redoubt-registry/redoubt/appliance/userdata"
+	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/history"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/systemd"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/tree"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/userdata"
+	"github.com/redoubt-registry/redoubt/appliance/system/status"
 	"github.com/redoubt-registry/redoubt/units"
 )
 
@@ -869,7 +869,7 @@ func TestRenewalIsBegunLast(t *testing.T) {
 	begun := false
 	b.registry.begun = func() {
 		begun = true
-		if document, err := generations.LastGood(b.root, &b.vault); err != nil || !bytes.Contains(document, []byte("acme")) {
+		if document, err := history.LastGood(b.root, &b.vault); err != nil || !bytes.Contains(document, []byte("acme")) {
 			t.Errorf("the renewal is begun before the configuration is kept: %v", err)
 		}
 	}

@@ -4,8 +4,8 @@ import (
 	"context"
 	"path/filepath"
 
-	"github.com/redoubt-registry/redoubt/appliance/acme"
-	"github.com/redoubt-registry/redoubt/appliance/cert"
+	"github.com/redoubt-registry/redoubt/appliance/certificates/acme"
+	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
 )
 
 // publishObtained takes up the certificate that the CA gave, as this machine knows

@@ -9,16 +9,16 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/redoubt-registry/redoubt/appliance/config"
-	"github.com/redoubt-registry/redoubt/appliance/generations"
-	"github.com/redoubt-registry/redoubt/appliance/render"
-	"github.com/redoubt-registry/redoubt/appliance/tree"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/history"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/render"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/tree"
 	"github.com/redoubt-registry/redoubt/units"
 )
 
 // keep remembers a target that serves, and says so.
 func (m *Machine) keep(ctx context.Context, t target, c change) error {
-	g, err := generations.Save(m.Root, m.Vault, t.document, generations.Generation{Applied: m.Now(), Sources: t.sources})
+	g, err := history.Save(m.Root, m.Vault, t.document, history.Generation{Applied: m.Now(), Sources: t.sources})
 	if err != nil {
 		return err
 	}
@@ -69,7 +69,7 @@ func (m *Machine) fallBack(ctx context.Context, want target, c change, failure e
 // itself: then a notice would be no better.
 func (m *Machine) candidates(want target, c change, failure error) []target {
 	var out []target
-	document, err := generations.LastGood(m.Root, m.Vault)
+	document, err := history.LastGood(m.Root, m.Vault)
 	if err == nil && document != nil {
 		out = m.earlier(want, c, document)
 	}

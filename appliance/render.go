@@ -5,10 +5,10 @@ import (
 	"io"
 	"os"
 
-	"github.com/redoubt-registry/redoubt/appliance/disk"
-	"github.com/redoubt-registry/redoubt/appliance/render"
-	"github.com/redoubt-registry/redoubt/appliance/secrets"
-	"github.com/redoubt-registry/redoubt/appliance/userdata"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/disk"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/render"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/secrets"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/userdata"
 )
 
 // Render writes into dir, which it makes, what Apply would write for the

@@ -9,12 +9,12 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/redoubt-registry/redoubt/appliance/acme"
-	"github.com/redoubt-registry/redoubt/appliance/bucket"
-	"github.com/redoubt-registry/redoubt/appliance/config"
-	"github.com/redoubt-registry/redoubt/appliance/generations"
-	"github.com/redoubt-registry/redoubt/appliance/render"
-	"github.com/redoubt-registry/redoubt/appliance/state"
+	"github.com/redoubt-registry/redoubt/appliance/certificates/acme"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/history"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/render"
+	"github.com/redoubt-registry/redoubt/appliance/storage/bucket"
+	"github.com/redoubt-registry/redoubt/appliance/storage/sharedstate"
 	"github.com/redoubt-registry/redoubt/units"
 )
 
@@ -52,7 +52,7 @@ func (m *Machine) Renew(ctx context.Context, o RenewOptions) error {
 func (m *Machine) still(now target) bool { return bytes.Equal(m.sealed(), now.sealed) }
 
 func (m *Machine) sealed() []byte {
-	data, _ := os.ReadFile(filepath.Join(m.Root, generations.LastGoodPath)) // none is nil
+	data, _ := os.ReadFile(filepath.Join(m.Root, history.LastGoodPath)) // none is nil
 	return data
 }
 
@@ -91,7 +91,7 @@ func (m *Machine) renewer(now target, o RenewOptions) (*acme.Renewer, error) {
 	}
 	r := &acme.Renewer{
 		Store:      m.certificateState(),
-		Challenges: state.Dir{Path: filepath.Join(m.Root, challengesDir), Mode: 0o640, GID: gid, Now: m.Now},
+		Challenges: sharedstate.Dir{Path: filepath.Join(m.Root, challengesDir), Mode: 0o640, GID: gid, Now: m.Now},
 		Want:       want,
 		Owner:      fmt.Sprintf("%s, process %d", m.ownName(), os.Getpid()),
 		UserAgent:  "redoubt/" + o.Version,
@@ -111,7 +111,7 @@ func (m *Machine) share(now target, r *acme.Renewer) error {
 	if err != nil {
 		return fmt.Errorf("cannot share the certificate: %w", err)
 	}
-	r.Store, r.Local, r.Challenges = state.InBucket(b), m.certificateState(), state.ChallengesIn(b)
+	r.Store, r.Local, r.Challenges = sharedstate.InBucket(b), m.certificateState(), sharedstate.ChallengesIn(b)
 	return nil
 }
 
@@ -138,8 +138,8 @@ func (m *Machine) ownName() string {
 
 // certificateState is what this machine knows of the certificate: all there is, or
 // a copy of what several machines share.
-func (m *Machine) certificateState() state.Dir {
-	return state.Dir{Path: filepath.Join(m.Root, stateDir), Mode: 0o600, GID: -1, Now: m.Now}
+func (m *Machine) certificateState() sharedstate.Dir {
+	return sharedstate.Dir{Path: filepath.Join(m.Root, stateDir), Mode: 0o600, GID: -1, Now: m.Now}
 }
 
 // wanted is the certificate that the configuration asks for.

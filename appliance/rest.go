@@ -8,7 +8,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/redoubt-registry/redoubt/appliance/render"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/render"
 )
 
 // A certificate and its key are two files, and whoever copies them changes first

@@ -10,9 +10,9 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/redoubt-registry/redoubt/appliance/place"
-	"github.com/redoubt-registry/redoubt/appliance/progress"
-	"github.com/redoubt-registry/redoubt/appliance/scrub"
+	"github.com/redoubt-registry/redoubt/appliance/storage/progress"
+	"github.com/redoubt-registry/redoubt/appliance/storage/scrub"
+	"github.com/redoubt-registry/redoubt/appliance/system/imagestore"
 )
 
 // ScrubOptions are what the caller of ScrubStorage chooses.
@@ -27,7 +27,7 @@ type ScrubOptions struct {
 }
 
 // ScrubStorage checks a storage. It returns an error if there are faults.
-func ScrubStorage(ctx context.Context, finder place.Finder, o ScrubOptions) error {
+func ScrubStorage(ctx context.Context, finder imagestore.Finder, o ScrubOptions) error {
 	if o.Parallel < 1 || o.Parallel > mostParallel {
 		return fmt.Errorf("cannot use --parallel %d: it is from 1 to %d", o.Parallel, mostParallel)
 	}

@@ -16,10 +16,10 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"github.com/redoubt-registry/redoubt/appliance/cert"
-	"github.com/redoubt-registry/redoubt/appliance/config"
-	"github.com/redoubt-registry/redoubt/appliance/health"
-	"github.com/redoubt-registry/redoubt/appliance/render"
+	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/render"
+	"github.com/redoubt-registry/redoubt/appliance/storage/health"
 )
 
 // errUnwell is a registry that answers, and not as it should. It may recover by

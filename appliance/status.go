@@ -15,12 +15,12 @@ import (
 	"strings"
 	"time"
 
-	"github.com/redoubt-registry/redoubt/appliance/cert"
-	"github.com/redoubt-registry/redoubt/appliance/config"
-	"github.com/redoubt-registry/redoubt/appliance/generations"
-	"github.com/redoubt-registry/redoubt/appliance/health"
-	"github.com/redoubt-registry/redoubt/appliance/render"
-	"github.com/redoubt-registry/redoubt/appliance/status"
+	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/history"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/render"
+	"github.com/redoubt-registry/redoubt/appliance/storage/health"
+	"github.com/redoubt-registry/redoubt/appliance/system/status"
 	"github.com/redoubt-registry/redoubt/units"
 )
 
@@ -60,8 +60,8 @@ func (m *Machine) Status(ctx context.Context, version string) (*status.Report, e
 // present is the target that the machine was last brought to.
 func (m *Machine) present() target {
 	sealed := m.sealed()
-	document, _ := generations.LastGood(m.Root, m.Vault) // none is maintenance
-	cfg, _, report := config.Parse([]config.Layer{{Name: generations.LastGoodPath, Data: document}})
+	document, _ := history.LastGood(m.Root, m.Vault) // none is maintenance
+	cfg, _, report := config.Parse([]config.Layer{{Name: history.LastGoodPath, Data: document}})
 	t := target{cfg: cfg, sealed: sealed}
 	if data, err := os.ReadFile(filepath.Join(m.Root, render.RegistryPath)); err == nil {
 		t.files = append(t.files, render.Registry(data))
@@ -72,7 +72,7 @@ func (m *Machine) present() target {
 }
 
 func (m *Machine) configurationStatus(r *status.Report) {
-	g, err := generations.Newest(m.Root)
+	g, err := history.Newest(m.Root)
 	if err == nil {
 		r.Configuration = status.Configuration{Sources: g.Sources, Generation: g.Number}
 	}

@@ -8,9 +8,9 @@ import (
 	"path/filepath"
 	"syscall"
 
-	"github.com/redoubt-registry/redoubt/appliance/config"
-	"github.com/redoubt-registry/redoubt/appliance/health"
-	"github.com/redoubt-registry/redoubt/appliance/status"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
+	"github.com/redoubt-registry/redoubt/appliance/storage/health"
+	"github.com/redoubt-registry/redoubt/appliance/system/status"
 )
 
 // storageStatus looks at the directory of the images without writing to it; what writes

@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redoubt-registry/redoubt/appliance/health"
-	"github.com/redoubt-registry/redoubt/appliance/status"
+	"github.com/redoubt-registry/redoubt/appliance/storage/health"
+	"github.com/redoubt-registry/redoubt/appliance/system/status"
 )
 
 // found puts what redoubt health would have left.

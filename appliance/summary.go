@@ -8,13 +8,13 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/redoubt-registry/redoubt/appliance/acme"
-	"github.com/redoubt-registry/redoubt/appliance/cert"
-	"github.com/redoubt-registry/redoubt/appliance/disk"
-	"github.com/redoubt-registry/redoubt/appliance/plan"
-	"github.com/redoubt-registry/redoubt/appliance/renewal"
-	"github.com/redoubt-registry/redoubt/appliance/state"
-	"github.com/redoubt-registry/redoubt/appliance/tree"
+	"github.com/redoubt-registry/redoubt/appliance/certificates/acme"
+	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
+	"github.com/redoubt-registry/redoubt/appliance/certificates/renewal"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/disk"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/plan"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/tree"
+	"github.com/redoubt-registry/redoubt/appliance/storage/sharedstate"
 )
 
 // summarize writes what is known of the renewal where status, metrics and
@@ -42,7 +42,7 @@ func (m *Machine) summarize(ctx context.Context, now target, problem error) erro
 		s.Error = problem.Error()
 	}
 	s.Alert = renewal.Alert(have, failures, m.Now())
-	if damaged, ok := errors.AsType[*state.Damaged](problem); ok && s.Alert == "" { // nothing that waiting mends
+	if damaged, ok := errors.AsType[*sharedstate.Damaged](problem); ok && s.Alert == "" { // nothing that waiting mends
 		s.Alert, s.Error = "the state of the certificate is damaged", damaged.Error()
 	}
 	data, err := s.Marshal()

@@ -8,13 +8,13 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/redoubt-registry/redoubt/appliance/config"
-	"github.com/redoubt-registry/redoubt/appliance/disk"
-	"github.com/redoubt-registry/redoubt/appliance/generations"
-	"github.com/redoubt-registry/redoubt/appliance/render"
-	"github.com/redoubt-registry/redoubt/appliance/secrets"
-	"github.com/redoubt-registry/redoubt/appliance/tree"
-	"github.com/redoubt-registry/redoubt/appliance/userdata"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/disk"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/history"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/render"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/secrets"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/tree"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/userdata"
 )
 
 // target is what the machine is to be.
@@ -45,12 +45,12 @@ func (m *Machine) choose(ctx context.Context, try bool) (t target, problem, err 
 		return t, problem, err
 	}
 	found := m.Source.Read()
-	lastGood, err := generations.LastGood(m.Root, m.Vault)
+	lastGood, err := history.LastGood(m.Root, m.Vault)
 	if err != nil {
 		fmt.Fprintf(m.Out, "warning: %v\n", err) // as if there were none
 	}
 	if problem = m.noNews(found); problem != nil {
-		found.Layers = append([]config.Layer{{Name: generations.LastGoodPath, Data: lastGood}}, found.Layers...)
+		found.Layers = append([]config.Layer{{Name: history.LastGoodPath, Data: lastGood}}, found.Layers...)
 	}
 	cfg, origins, report := found.Parse()
 	for _, w := range append(report.Warnings(), shadowed(found.Layers, origins)...) {
@@ -74,7 +74,7 @@ func (m *Machine) choose(ctx context.Context, try bool) (t target, problem, err 
 		if err == nil {
 			return t, fmt.Errorf("the last good configuration serves, since the present one cannot be used:\n%w", report.Err()), nil
 		}
-		fmt.Fprintf(m.Out, "warning: cannot use %s: %v\n", generations.LastGoodPath, err)
+		fmt.Fprintf(m.Out, "warning: cannot use %s: %v\n", history.LastGoodPath, err)
 		if m.rendered() {
 			return t, nil, fmt.Errorf("nothing was changed, since the configuration cannot be used:\n%w", report.Err())
 		}
@@ -114,7 +114,7 @@ func (m *Machine) noNews(found userdata.Found) error {
 	if !found.NoNews {
 		return nil
 	}
-	g, err := generations.Newest(m.Root)
+	g, err := history.Newest(m.Root)
 	if err != nil {
 		return nil
 	}
@@ -160,7 +160,7 @@ func (m *Machine) resolver() secrets.Resolver {
 
 // rebuild renders a document that Config.Document wrote.
 func (m *Machine) rebuild(document []byte) (target, error) {
-	layers := []config.Layer{{Name: generations.LastGoodPath, Data: document}}
+	layers := []config.Layer{{Name: history.LastGoodPath, Data: document}}
 	cfg, _, report := config.Parse(layers)
 	if err := report.Err(); err != nil {
 		return target{}, err

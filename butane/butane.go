@@ -16,7 +16,7 @@ import (
 	ignition "github.com/coreos/ignition/v2/config/v3_6"
 	"github.com/coreos/ignition/v2/config/v3_6/types"
 
-	"github.com/redoubt-registry/redoubt/appliance/tree"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/tree"
 )
 
 // Declaration is what a Butane file declares.

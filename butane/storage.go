@@ -13,7 +13,7 @@ import (
 	"github.com/coreos/ignition/v2/config/v3_6/types"
 	"github.com/vincent-petithory/dataurl"
 
-	"github.com/redoubt-registry/redoubt/appliance/tree"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/tree"
 )
 
 // refuseNodes names what a file, directory or link asks for in vain.

@@ -10,7 +10,7 @@ import (
 
 	"github.com/coreos/ignition/v2/config/v3_6/types"
 
-	"github.com/redoubt-registry/redoubt/appliance/tree"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/tree"
 )
 
 // Where Ignition puts units and presets.

@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/redoubt-registry/redoubt/appliance/state"
+	"github.com/redoubt-registry/redoubt/appliance/storage/sharedstate"
 )
 
 const (
@@ -69,7 +69,7 @@ func (a *answers) get(ctx context.Context, token string) ([]byte, error) {
 		case done && failure != nil:
 			return nil, failure
 		case done:
-			return nil, state.ErrNotFound
+			return nil, sharedstate.ErrNotFound
 		}
 		select {
 		case <-reading:
@@ -114,7 +114,7 @@ func (a *answers) refresh(ctx context.Context, known map[string]sharedAnswer) er
 			continue
 		}
 		data, _, err := a.store.Get(ctx, token)
-		if errors.Is(err, state.ErrNotFound) { // removed since
+		if errors.Is(err, sharedstate.ErrNotFound) { // removed since
 			continue
 		}
 		if err != nil {

@@ -9,21 +9,21 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redoubt-registry/redoubt/appliance/bucket"
-	"github.com/redoubt-registry/redoubt/appliance/state"
+	"github.com/redoubt-registry/redoubt/appliance/storage/bucket"
+	"github.com/redoubt-registry/redoubt/appliance/storage/sharedstate"
 	"github.com/redoubt-registry/redoubt/test/gateway"
 	"github.com/redoubt-registry/redoubt/test/stores"
 )
 
 // sharedAnswers are those of a bucket behind a gateway, and the bucket.
-func sharedAnswers(t *testing.T, s *stores.Store) (*answers, state.Store, *gateway.Gateway, *atomic.Int64) {
+func sharedAnswers(t *testing.T, s *stores.Store) (*answers, sharedstate.Store, *gateway.Gateway, *atomic.Int64) {
 	t.Helper()
 	g := gateway.Start(t, s)
 	b, err := bucket.OpenDefault(map[string]any{"bucket": s.NewBucket(t), "region": s.Region, "regionendpoint": g.Endpoint,
 		"forcepathstyle": true, "accesskey": s.AccessKey, "secretkey": s.SecretKey})
 	check(t, err)
 	var warnings atomic.Int64
-	return &answers{store: state.ChallengesIn(b), warn: func(error) { warnings.Add(1) }}, state.ChallengesIn(b), g, &warnings
+	return &answers{store: sharedstate.ChallengesIn(b), warn: func(error) { warnings.Add(1) }}, sharedstate.ChallengesIn(b), g, &warnings
 }
 
 // What another machine writes is found at once, and what it removes is gone.
@@ -34,7 +34,7 @@ func TestAnswersOfAnotherMachine(t *testing.T) {
 			ctx := context.Background()
 			for i := range 3 {
 				token := fmt.Sprintf("a-token-of-the-certificate-authority-%d", i)
-				if _, err := a.get(ctx, token); !errors.Is(err, state.ErrNotFound) {
+				if _, err := a.get(ctx, token); !errors.Is(err, sharedstate.ErrNotFound) {
 					t.Errorf("%s: before it is there: %v", token, err)
 				}
 				_, err := other.Put(ctx, token, []byte(token+".print"), "")
@@ -44,10 +44,10 @@ func TestAnswersOfAnotherMachine(t *testing.T) {
 				}
 			}
 			check(t, other.Delete(ctx, "a-token-of-the-certificate-authority-0"))
-			if _, err := a.get(ctx, "another-token-of-the-certificate-authority"); !errors.Is(err, state.ErrNotFound) {
+			if _, err := a.get(ctx, "another-token-of-the-certificate-authority"); !errors.Is(err, sharedstate.ErrNotFound) {
 				t.Error(err)
 			}
-			if _, err := a.get(ctx, "a-token-of-the-certificate-authority-0"); !errors.Is(err, state.ErrNotFound) {
+			if _, err := a.get(ctx, "a-token-of-the-certificate-authority-0"); !errors.Is(err, sharedstate.ErrNotFound) {
 				t.Errorf("it was removed: %v", err)
 			}
 		})
@@ -66,7 +66,7 @@ func TestStrangersAskTheBucketOnceASecond(t *testing.T) {
 	for i := range 64 {
 		all.Go(func() {
 			for n := 0; ctx.Err() == nil; n++ {
-				if _, err := a.get(ctx, fmt.Sprintf("not-a-token-of-anybody-%d-%d", i, n)); !errors.Is(err, state.ErrNotFound) && ctx.Err() == nil {
+				if _, err := a.get(ctx, fmt.Sprintf("not-a-token-of-anybody-%d-%d", i, n)); !errors.Is(err, sharedstate.ErrNotFound) && ctx.Err() == nil {
 					t.Error(err)
 				}
 				asked.Add(1)
@@ -120,7 +120,7 @@ func TestAnswersOfAFrozenBucket(t *testing.T) {
 	}()
 	select {
 	case err := <-done:
-		if err == nil || errors.Is(err, state.ErrNotFound) {
+		if err == nil || errors.Is(err, sharedstate.ErrNotFound) {
 			t.Errorf("a bucket that does not answer: %v", err)
 		}
 	case <-time.After(time.Minute):

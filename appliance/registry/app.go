@@ -13,23 +13,23 @@ import (
 	_ "github.com/distribution/distribution/v3/registry/storage/driver/inmemory"   // registers itself
 	"gopkg.in/yaml.v2"
 
-	"github.com/redoubt-registry/redoubt/appliance/bucket"
-	"github.com/redoubt-registry/redoubt/appliance/redis"
-	"github.com/redoubt-registry/redoubt/appliance/registry/access"
+	"github.com/redoubt-registry/redoubt/appliance/access/users"
 	"github.com/redoubt-registry/redoubt/appliance/registry/blob"
-	"github.com/redoubt-registry/redoubt/appliance/registry/descriptor"
-	"github.com/redoubt-registry/redoubt/appliance/registry/fault"
+	"github.com/redoubt-registry/redoubt/appliance/registry/blobcache"
 	"github.com/redoubt-registry/redoubt/appliance/registry/page"
-	"github.com/redoubt-registry/redoubt/appliance/registry/s3"
-	"github.com/redoubt-registry/redoubt/appliance/storage"
+	"github.com/redoubt-registry/redoubt/appliance/registry/redis"
+	"github.com/redoubt-registry/redoubt/appliance/storage/bucket"
+	"github.com/redoubt-registry/redoubt/appliance/storage/driver"
+	"github.com/redoubt-registry/redoubt/appliance/storage/fault"
+	"github.com/redoubt-registry/redoubt/appliance/storage/storagecheck"
 )
 
 // register makes our parts known to distribution, which finds them by name.
 func register() {
-	access.Register()
+	users.Register()
 	blob.Register()
-	descriptor.Register()
-	s3.Register()
+	blobcache.Register()
+	driver.Register()
 	fault.Register()
 }
 
@@ -71,7 +71,7 @@ func (g *generation) buildApp(s *server, old *generation) error {
 
 // storageFailed answers a request that the storage has failed.
 func storageFailed(w http.ResponseWriter, err error) {
-	page.Unavailable(w, because("the registry's storage has failed", storage.Reason(err)))
+	page.Unavailable(w, because("the registry's storage has failed", storagecheck.Reason(err)))
 }
 
 // newApp calls upstream's constructor, which panics where others return.
@@ -87,23 +87,23 @@ func newApp(ctx context.Context, c *configuration.Configuration) (app *handlers.
 // takeTable hands the table of users to our access controller.
 func (g *generation) takeTable(s *server, old *generation) {
 	kind := g.config.Auth.Type()
-	if kind != access.Name && kind != "htpasswd" {
+	if kind != users.Name && kind != "htpasswd" {
 		return
 	}
 	options := g.config.Auth.Parameters()
-	path, err := access.Path(options)
+	path, err := users.Path(options)
 	if err != nil {
 		return // the controller says so
 	}
 	if old != nil && old.table != nil && old.tablePath == path {
 		g.table = old.table
 	} else {
-		g.table = access.NewTable(path, func(err error) {
+		g.table = users.NewTable(path, func(err error) {
 			s.log.WithError(err).Error("the table of users is refused; the one before it stays, if there is one")
 		})
 	}
 	g.tablePath = path
-	options[access.TableOption] = g.table
+	options[users.TableOption] = g.table
 }
 
 // takeCache replaces upstream's use of Redis by ours.
@@ -120,7 +120,7 @@ func (g *generation) takeCache(s *server, old *generation) error {
 	}
 	prefix := ""
 	if redisServer.Shared() {
-		prefix = descriptor.Prefix(g.config.Storage)
+		prefix = blobcache.Prefix(g.config.Storage)
 	}
 	key, err := yaml.Marshal(section)
 	if err != nil {
@@ -130,7 +130,7 @@ func (g *generation) takeCache(s *server, old *generation) error {
 	if old != nil && old.cache != nil && old.cacheKey == g.cacheKey {
 		g.cache = old.cache
 	} else {
-		g.cache = descriptor.New(redisServer, prefix, func(text string, err error) {
+		g.cache = blobcache.New(redisServer, prefix, func(text string, err error) {
 			if err == nil {
 				s.log.Info(text)
 				return
@@ -138,7 +138,7 @@ func (g *generation) takeCache(s *server, old *generation) error {
 			s.log.WithError(err).Warn(text)
 		})
 	}
-	g.addMiddleware("registry", descriptor.Name, descriptor.CacheOption, g.cache)
+	g.addMiddleware("registry", blobcache.Name, blobcache.CacheOption, g.cache)
 	return nil
 }
 
@@ -159,7 +159,7 @@ func (g *generation) serveBlobs() error {
 		if err != nil {
 			return err
 		}
-		params[s3.BucketOption] = b
+		params[driver.BucketOption] = b
 		if off, _ := c.Storage["redirect"]["disable"].(bool); !off {
 			return nil
 		}

@@ -9,9 +9,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/redoubt-registry/redoubt/appliance/bucket"
 	"github.com/redoubt-registry/redoubt/appliance/registry/page"
-	"github.com/redoubt-registry/redoubt/appliance/state"
+	"github.com/redoubt-registry/redoubt/appliance/storage/bucket"
+	"github.com/redoubt-registry/redoubt/appliance/storage/sharedstate"
 )
 
 const challengePrefix = "/.well-known/acme-challenge/"
@@ -19,8 +19,8 @@ const challengePrefix = "/.well-known/acme-challenge/"
 var challengeToken = regexp.MustCompile(`^[A-Za-z0-9_-]{1,128}$`) // RFC 8555, 8.1
 
 // openChallenges is where redoubt renew puts the answers to a CA's challenges.
-func openChallenges(dir string) state.Store {
-	return state.Dir{Path: dir, GID: -1, Now: time.Now}
+func openChallenges(dir string) sharedstate.Store {
+	return sharedstate.Dir{Path: dir, GID: -1, Now: time.Now}
 }
 
 // challengesOption is the option of our access controller that says that the
@@ -42,7 +42,7 @@ func (g *generation) openAnswers(s *server) error {
 	if err != nil {
 		return err
 	}
-	g.answers = &answers{store: state.ChallengesIn(b), warn: func(err error) {
+	g.answers = &answers{store: sharedstate.ChallengesIn(b), warn: func(err error) {
 		s.log.WithError(err).Warn("cannot look for the answer to a CA's challenge")
 	}}
 	return nil
@@ -74,7 +74,7 @@ func (s *server) serveChallenge(g *generation, w http.ResponseWriter, r *http.Re
 	}
 	answer, err := s.challenge(r.Context(), g, token)
 	switch {
-	case errors.Is(err, state.ErrNotFound) || err != nil && g.answers == nil:
+	case errors.Is(err, sharedstate.ErrNotFound) || err != nil && g.answers == nil:
 		http.NotFound(w, r)
 		return true
 	case err != nil:

@@ -7,7 +7,7 @@ import (
 	"net/url"
 	"time"
 
-	"github.com/redoubt-registry/redoubt/appliance/registry/clients"
+	"github.com/redoubt-registry/redoubt/appliance/access/clients"
 	"github.com/redoubt-registry/redoubt/appliance/registry/page"
 )
 

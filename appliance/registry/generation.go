@@ -18,10 +18,10 @@ import (
 	"github.com/distribution/distribution/v3/health"
 	"github.com/distribution/distribution/v3/registry/handlers"
 
-	"github.com/redoubt-registry/redoubt/appliance/cert"
-	"github.com/redoubt-registry/redoubt/appliance/registry/access"
-	"github.com/redoubt-registry/redoubt/appliance/registry/clients"
-	"github.com/redoubt-registry/redoubt/appliance/registry/descriptor"
+	"github.com/redoubt-registry/redoubt/appliance/access/clients"
+	"github.com/redoubt-registry/redoubt/appliance/access/users"
+	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
+	"github.com/redoubt-registry/redoubt/appliance/registry/blobcache"
 	"github.com/redoubt-registry/redoubt/appliance/registry/logs"
 	"github.com/redoubt-registry/redoubt/appliance/registry/page"
 )
@@ -42,9 +42,9 @@ type generation struct {
 	pairFiles   [2]string        // where pair comes from; empty: made here
 	clients     *clients.Clients // nil: client certificates are not asked for
 	users       clients.Users    // whom they log in
-	table       *access.Table    // nil: another kind of authentication
+	table       *users.Table     // nil: another kind of authentication
 	tablePath   string
-	cache       *descriptor.Cache // nil: none, or upstream's in memory
+	cache       *blobcache.Cache // nil: none, or upstream's in memory
 	cacheKey    string
 	root        string   // of a filesystem store
 	answers     *answers // nil: the answers to challenges are this machine's own

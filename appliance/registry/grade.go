@@ -5,10 +5,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/redoubt-registry/redoubt/appliance/health"
 	"github.com/redoubt-registry/redoubt/appliance/registry/metrics"
 	"github.com/redoubt-registry/redoubt/appliance/registry/page"
-	"github.com/redoubt-registry/redoubt/appliance/storage"
+	"github.com/redoubt-registry/redoubt/appliance/storage/health"
+	"github.com/redoubt-registry/redoubt/appliance/storage/storagecheck"
 )
 
 const (
@@ -51,7 +51,7 @@ func (g *storageGrade) now() (state health.State, known bool) {
 // storageDisk is the file system of a directory. redoubt health finds out too that it is
 // not mounted, but only after a while, in which a push would go to the wrong place.
 type storageDisk struct {
-	directory storage.Directory
+	directory storagecheck.Directory
 
 	mu    sync.Mutex
 	read  time.Time
@@ -62,7 +62,7 @@ func newDisk(root, record string) *storageDisk {
 	if root == "" || record == "" {
 		return nil
 	}
-	return &storageDisk{directory: storage.Directory{Root: root, Record: record}}
+	return &storageDisk{directory: storagecheck.Directory{Root: root, Record: record}}
 }
 
 // other says whether this is for certain not the file system that images lie on.

@@ -15,8 +15,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 	"github.com/opencontainers/go-digest"
 
-	"github.com/redoubt-registry/redoubt/appliance/health"
-	"github.com/redoubt-registry/redoubt/appliance/storage"
+	"github.com/redoubt-registry/redoubt/appliance/storage/health"
+	"github.com/redoubt-registry/redoubt/appliance/storage/storagecheck"
 	"github.com/redoubt-registry/redoubt/test/stores"
 )
 
@@ -166,8 +166,8 @@ func TestStoreIsNotMounted(t *testing.T) {
 	image, err := random.Image(1000, 1)
 	check(t, err)
 	check(t, m.push(image, "app:1"))
-	d := storage.Directory{Root: m.path("store"), Record: m.path("record.json"), ID: "this"}
-	if look := storage.Probe(t.Context(), d, health.Look{}, true); d.Other() {
+	d := storagecheck.Directory{Root: m.path("store"), Record: m.path("record.json"), ID: "this"}
+	if look := storagecheck.Probe(t.Context(), d, health.Look{}, true); d.Other() {
 		t.Fatalf("%+v", look)
 	}
 	check(t, m.push(image, "app:2"))

@@ -14,10 +14,10 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 
-	"github.com/redoubt-registry/redoubt/appliance/bucket"
-	"github.com/redoubt-registry/redoubt/appliance/progress"
-	"github.com/redoubt-registry/redoubt/appliance/registry/s3"
-	"github.com/redoubt-registry/redoubt/appliance/transfer"
+	"github.com/redoubt-registry/redoubt/appliance/storage/bucket"
+	"github.com/redoubt-registry/redoubt/appliance/storage/driver"
+	"github.com/redoubt-registry/redoubt/appliance/storage/imagecopy"
+	"github.com/redoubt-registry/redoubt/appliance/storage/progress"
 	"github.com/redoubt-registry/redoubt/test/stores"
 )
 
@@ -33,10 +33,10 @@ func TestMove(t *testing.T) {
 		"accesskey": store.AccessKey, "secretkey": store.SecretKey}
 	b, err := bucket.OpenDefault(params)
 	check(t, err)
-	target := transfer.Objects{StorageDriver: s3.New(b, bucket.NewBuffers(64<<20, t.TempDir()))}
-	copyAll := func() transfer.Summary {
-		c := &transfer.Copy{From: filesystem.New(filesystem.DriverParameters{RootDirectory: m.path("store"), MaxThreads: 100}),
-			To: target, Parallel: 4, Meter: &progress.Meter{}, Fault: func(f transfer.Fault) { t.Error(f) }}
+	target := imagecopy.Objects{StorageDriver: driver.New(b, bucket.NewBuffers(64<<20, t.TempDir()))}
+	copyAll := func() imagecopy.Summary {
+		c := &imagecopy.Copy{From: filesystem.New(filesystem.DriverParameters{RootDirectory: m.path("store"), MaxThreads: 100}),
+			To: target, Parallel: 4, Meter: &progress.Meter{}, Fault: func(f imagecopy.Fault) { t.Error(f) }}
 		summary, err := c.Run(context.Background())
 		check(t, err)
 		return summary
@@ -65,7 +65,7 @@ func TestMove(t *testing.T) {
 			}
 		}
 	}()
-	first := make(chan transfer.Summary)
+	first := make(chan imagecopy.Summary)
 	go func() { first <- copyAll() }()
 	for i := range 10 {
 		image, err := random.Image(10_000, 2)

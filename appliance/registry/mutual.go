@@ -7,8 +7,8 @@ import (
 
 	"github.com/distribution/distribution/v3/configuration"
 
-	"github.com/redoubt-registry/redoubt/appliance/registry/access"
-	"github.com/redoubt-registry/redoubt/appliance/registry/clients"
+	"github.com/redoubt-registry/redoubt/appliance/access/clients"
+	"github.com/redoubt-registry/redoubt/appliance/access/users"
 )
 
 // The options of auth that say more of client certificates than upstream's
@@ -36,7 +36,7 @@ func (g *generation) openClients(s *server) error {
 	}
 	files := clients.Files{CAs: section.ClientCAs}
 	var err error
-	if kind := g.config.Auth.Type(); kind == access.Name || kind == "htpasswd" {
+	if kind := g.config.Auth.Type(); kind == users.Name || kind == "htpasswd" {
 		options := g.config.Auth.Parameters()
 		if files.CRLs, err = paths(options[crlsOption]); err != nil {
 			return err

@@ -17,8 +17,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/opencontainers/go-digest"
 
-	"github.com/redoubt-registry/redoubt/appliance/bucket"
-	"github.com/redoubt-registry/redoubt/appliance/state"
+	"github.com/redoubt-registry/redoubt/appliance/storage/bucket"
+	"github.com/redoubt-registry/redoubt/appliance/storage/sharedstate"
 	"github.com/redoubt-registry/redoubt/test/stores"
 )
 
@@ -260,7 +260,7 @@ func TestAnyMachineAnswersTheCA(t *testing.T) {
 	b, err := bucket.OpenDefault(params)
 	check(t, err)
 	const token = "a-token-of-the-certificate-authority"
-	_, err = state.ChallengesIn(b).Put(t.Context(), token, []byte(token+".print"), "")
+	_, err = sharedstate.ChallengesIn(b).Put(t.Context(), token, []byte(token+".print"), "")
 	check(t, err)
 	for i, m := range n {
 		base := "http://" + m.http.Addr().String() + challengePrefix

@@ -12,17 +12,17 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/redoubt-registry/redoubt/appliance/acme"
-	"github.com/redoubt-registry/redoubt/appliance/cert"
-	"github.com/redoubt-registry/redoubt/appliance/state"
+	"github.com/redoubt-registry/redoubt/appliance/certificates/acme"
+	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
+	"github.com/redoubt-registry/redoubt/appliance/storage/sharedstate"
 	"github.com/redoubt-registry/redoubt/test/pebble"
 )
 
 // renewer obtains certificates from ca for m, whose port 80 the CA asks.
 func (m *machine) renewer(ca *pebble.CA) *acme.Renewer {
 	return &acme.Renewer{
-		Store:      state.Dir{Path: m.path("acme"), Mode: 0o600, GID: -1, Now: time.Now},
-		Challenges: state.Dir{Path: m.path("challenges"), Mode: 0o640, GID: -1, Now: time.Now},
+		Store:      sharedstate.Dir{Path: m.path("acme"), Mode: 0o600, GID: -1, Now: time.Now},
+		Challenges: sharedstate.Dir{Path: m.path("challenges"), Mode: 0o640, GID: -1, Now: time.Now},
 		Want:       acme.Want{Names: []string{"localhost", "127.0.0.1"}, Directory: ca.Directory, Roots: ca.Roots},
 		Owner:      "test", UserAgent: "redoubt-test", Now: time.Now, Out: os.Stderr,
 	}

@@ -5,8 +5,8 @@ import (
 	"os"
 	"time"
 
+	"github.com/redoubt-registry/redoubt/appliance/certificates/renewal"
 	"github.com/redoubt-registry/redoubt/appliance/registry/metrics"
-	"github.com/redoubt-registry/redoubt/appliance/renewal"
 )
 
 // renewalSamples are what redoubt renew last said of the certificate; all zero

@@ -14,11 +14,11 @@ import (
 
 	"github.com/sirupsen/logrus"
 
-	"github.com/redoubt-registry/redoubt/appliance/cert"
-	"github.com/redoubt-registry/redoubt/appliance/registry/descriptor"
+	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
+	"github.com/redoubt-registry/redoubt/appliance/registry/blobcache"
 	"github.com/redoubt-registry/redoubt/appliance/registry/metrics"
 	"github.com/redoubt-registry/redoubt/appliance/registry/socket"
-	"github.com/redoubt-registry/redoubt/appliance/state"
+	"github.com/redoubt-registry/redoubt/appliance/storage/sharedstate"
 )
 
 // server is what outlives a reload.
@@ -29,10 +29,10 @@ type server struct {
 	front, redirect *http.Server
 	sockets         []net.Listener
 	debug           debugServer
-	challenges      state.Store      // nil: none are answered
-	watchdogAgent   string           // known to this process only: it is left out of the access log
-	grade           *storageGrade    // what the storage is good for
-	self            *tls.Certificate // what the watchdog shows where client certificates are required
+	challenges      sharedstate.Store // nil: none are answered
+	watchdogAgent   string            // known to this process only: it is left out of the access log
+	grade           *storageGrade     // what the storage is good for
+	self            *tls.Certificate  // what the watchdog shows where client certificates are required
 
 	mu      sync.RWMutex // held for writing only while the generation changes
 	current *generation
@@ -243,7 +243,7 @@ func (s *server) samples() []metrics.Sample {
 			return f(g)
 		}
 	}
-	stats := func(f func(descriptor.Stats) float64) func() float64 {
+	stats := func(f func(blobcache.Stats) float64) func() float64 {
 		return of(func(g *generation) float64 {
 			if g.cache == nil {
 				return 0
@@ -261,11 +261,11 @@ func (s *server) samples() []metrics.Sample {
 		{Name: "redoubt_client_trust_stale", Help: "1 while the newest client CAs and revocation lists are not in force.", Value: of(func(g *generation) float64 {
 			return number(g.clients != nil && g.clients.Err() != nil)
 		})},
-		{Name: "redoubt_cache_breaker_open", Help: "1 while Redis is left out.", Value: stats(func(s descriptor.Stats) float64 { return number(s.Open) })},
-		{Name: "redoubt_cache_breaker_opened_total", Counter: true, Help: "How often Redis was given up.", Value: stats(func(s descriptor.Stats) float64 { return float64(s.Opened) })},
-		{Name: "redoubt_cache_hits_total", Counter: true, Help: "Descriptors found in the cache.", Value: stats(func(s descriptor.Stats) float64 { return float64(s.Hits) })},
-		{Name: "redoubt_cache_misses_total", Counter: true, Help: "Descriptors not found in the cache.", Value: stats(func(s descriptor.Stats) float64 { return float64(s.Misses) })},
-		{Name: "redoubt_cache_errors_total", Counter: true, Help: "Failed exchanges with Redis.", Value: stats(func(s descriptor.Stats) float64 { return float64(s.Errors) })},
+		{Name: "redoubt_cache_breaker_open", Help: "1 while Redis is left out.", Value: stats(func(s blobcache.Stats) float64 { return number(s.Open) })},
+		{Name: "redoubt_cache_breaker_opened_total", Counter: true, Help: "How often Redis was given up.", Value: stats(func(s blobcache.Stats) float64 { return float64(s.Opened) })},
+		{Name: "redoubt_cache_hits_total", Counter: true, Help: "Descriptors found in the cache.", Value: stats(func(s blobcache.Stats) float64 { return float64(s.Hits) })},
+		{Name: "redoubt_cache_misses_total", Counter: true, Help: "Descriptors not found in the cache.", Value: stats(func(s blobcache.Stats) float64 { return float64(s.Misses) })},
+		{Name: "redoubt_cache_errors_total", Counter: true, Help: "Failed exchanges with Redis.", Value: stats(func(s blobcache.Stats) float64 { return float64(s.Errors) })},
 	}...)
 }
 

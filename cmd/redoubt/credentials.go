@@ -6,12 +6,12 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/redoubt-registry/redoubt/appliance/credentials"
+	"github.com/redoubt-registry/redoubt/appliance/storage/role"
 )
 
 func credentialsCommand() *cobra.Command {
 	var check bool
-	o := credentials.Options{User: "redoubt-registry"}
+	o := role.Options{User: "redoubt-registry"}
 	cmd := &cobra.Command{
 		Use:   "credentials",
 		Short: "Give the credentials of the instance's role to the registry (for redoubt-credentials.service)",
@@ -24,9 +24,9 @@ Root gets them, and the registry while storage.s3.iamRole is set.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if check {
-				return credentials.Check(cmd.Context(), o, cmd.OutOrStdout())
+				return role.Check(cmd.Context(), o, cmd.OutOrStdout())
 			}
-			return credentials.Serve(cmd.Context(), o, log.New(cmd.ErrOrStderr(), "", 0))
+			return role.Serve(cmd.Context(), o, log.New(cmd.ErrOrStderr(), "", 0))
 		},
 	}
 	flags := cmd.Flags()

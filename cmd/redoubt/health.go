@@ -5,7 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/redoubt-registry/redoubt/appliance/storage"
+	"github.com/redoubt-registry/redoubt/appliance/storage/storagecheck"
 )
 
 func healthCommand() *cobra.Command {
@@ -26,7 +26,7 @@ The grades: ok; degraded (pulls go on, pushes get 503); down (everything gets 50
 The exit status is 0 for ok, else 1.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			w := storage.NewWatch(cmd.ErrOrStderr())
+			w := storagecheck.NewWatch(cmd.ErrOrStderr())
 			if keep {
 				return w.Keep(cmd.Context())
 			}

@@ -8,9 +8,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/redoubt-registry/redoubt/appliance"
-	"github.com/redoubt-registry/redoubt/appliance/generations"
-	"github.com/redoubt-registry/redoubt/appliance/systemd"
-	"github.com/redoubt-registry/redoubt/appliance/userdata"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/history"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/systemd"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/userdata"
 )
 
 // patience is how long the registry may take to answer after a change: long for
@@ -33,7 +33,7 @@ func onMachine(cmd *cobra.Command, f func(m *appliance.Machine) error) error {
 		Units:       units,
 		Source:      userdata.Source{Root: "/", Credentials: credentials},
 		Credentials: credentials,
-		Vault:       systemd.Vault{Socket: systemd.VaultSocket, Name: generations.SealName},
+		Vault:       systemd.Vault{Socket: systemd.VaultSocket, Name: history.SealName},
 		Now:         time.Now,
 		Out:         cmd.OutOrStdout(),
 		Patience:    patience,

@@ -3,9 +3,9 @@ package main
 import (
 	"github.com/spf13/cobra"
 
-	"github.com/redoubt-registry/redoubt/appliance/health"
 	"github.com/redoubt-registry/redoubt/appliance/registry"
-	"github.com/redoubt-registry/redoubt/appliance/storage"
+	"github.com/redoubt-registry/redoubt/appliance/storage/health"
+	"github.com/redoubt-registry/redoubt/appliance/storage/storagecheck"
 )
 
 func serveCommand() *cobra.Command {
@@ -25,6 +25,6 @@ func serveCommand() *cobra.Command {
 	flags.StringVar(&opts.Challenges, "challenges", "/var/lib/redoubt/challenges", "directory with the answers to the challenges of an ACME CA")
 	flags.StringVar(&opts.Renewal, "renewal", "/run/redoubt/renew.json", "what redoubt renew says of the certificate")
 	flags.StringVar(&opts.Storage, "storage", health.StatePath, "what redoubt health says of the storage")
-	flags.StringVar(&opts.StorageRecord, "storage-record", storage.RecordPath, "what remembers which file system the storage is")
+	flags.StringVar(&opts.StorageRecord, "storage-record", storagecheck.RecordPath, "what remembers which file system the storage is")
 	return cmd
 }

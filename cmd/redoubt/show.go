@@ -5,8 +5,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/redoubt-registry/redoubt/appliance/config"
-	"github.com/redoubt-registry/redoubt/appliance/userdata"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/userdata"
 )
 
 func showCommand() *cobra.Command {

@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/redoubt-registry/redoubt/appliance"
-	"github.com/redoubt-registry/redoubt/appliance/status"
+	"github.com/redoubt-registry/redoubt/appliance/system/status"
 )
 
 func statusCommand() *cobra.Command {

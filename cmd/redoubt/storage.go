@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/redoubt-registry/redoubt/appliance"
-	"github.com/redoubt-registry/redoubt/appliance/place"
-	"github.com/redoubt-registry/redoubt/appliance/progress"
-	"github.com/redoubt-registry/redoubt/appliance/render"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/render"
+	"github.com/redoubt-registry/redoubt/appliance/storage/progress"
+	"github.com/redoubt-registry/redoubt/appliance/system/imagestore"
 )
 
 func storageCommand() *cobra.Command {
@@ -32,7 +32,7 @@ func storageCopyCommand() *cobra.Command {
 		Short: "Copy all images from one storage to another, each blob checked by its digest",
 		Long: `Copy all images from one storage to another, each blob checked by its digest.
 
-STORAGE is ` + place.Names + `.
+STORAGE is ` + imagestore.Names + `.
 Keys of a bucket are in that file (storage.s3.accessKey, or better file:PATH).
 
 The source is only read, and may be in use: a further run copies what is new. A copy
@@ -81,7 +81,7 @@ tags and manifests need. It changes nothing, and the registry may be in use.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&o.Storage, "storage", place.Configured, "the `STORAGE` to read: "+place.Names)
+	flags.StringVar(&o.Storage, "storage", imagestore.Configured, "the `STORAGE` to read: "+imagestore.Names)
 	flags.StringVar(&rate, "rate", "20MB/s", "how fast to read at most; 0 is no bound")
 	flags.IntVar(&o.Parallel, "parallel", 4, "how many objects at a time")
 	flags.StringVar(&after, "after", "", "leave out the blobs up to this `DIGEST`, which an earlier run has read")
@@ -90,8 +90,8 @@ tags and manifests need. It changes nothing, and the registry may be in use.`,
 }
 
 // finder finds storages on this machine.
-func finder() place.Finder {
-	return place.Finder{
+func finder() imagestore.Finder {
+	return imagestore.Finder{
 		Registry:    render.RegistryPath,
 		Credentials: appliance.CredentialsDir(os.Getenv("CREDENTIALS_DIRECTORY")),
 	}

@@ -11,7 +11,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/redoubt-registry/redoubt/appliance/config"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
 )
 
 const head = `# Configuration

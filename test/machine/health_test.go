@@ -14,7 +14,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
-	"github.com/redoubt-registry/redoubt/appliance/health"
+	"github.com/redoubt-registry/redoubt/appliance/storage/health"
 	"github.com/redoubt-registry/redoubt/test/machine"
 	"github.com/redoubt-registry/redoubt/test/stores"
 	"github.com/redoubt-registry/redoubt/units"

@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redoubt-registry/redoubt/appliance/cert"
-	"github.com/redoubt-registry/redoubt/appliance/state"
+	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
+	"github.com/redoubt-registry/redoubt/appliance/storage/sharedstate"
 )
 
 const cuts = 40
@@ -29,7 +29,7 @@ func pair(dir string) (int, error) {
 
 // object is the number of the state that the disk holds.
 func object(dir string) (int, error) {
-	d := state.Dir{Path: filepath.Join(dir, "acme"), Mode: 0o600, GID: -1, Now: time.Now}
+	d := sharedstate.Dir{Path: filepath.Join(dir, "acme"), Mode: 0o600, GID: -1, Now: time.Now}
 	data, _, err := d.Get(context.Background(), "state.json")
 	if err != nil {
 		return 0, err

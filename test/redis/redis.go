@@ -14,7 +14,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/redoubt-registry/redoubt/appliance/cert"
+	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
 )
 
 // Owner is what a server belongs to and ends with: a test, or a program.

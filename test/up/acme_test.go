@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redoubt-registry/redoubt/appliance/cert"
+	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
 )
 
 // TestHeld holds that a registry that has closed its connections is told from one

@@ -19,7 +19,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/redoubt-registry/redoubt/appliance/bucket"
+	"github.com/redoubt-registry/redoubt/appliance/storage/bucket"
 )
 
 // Name is what the middleware is called in distribution's middleware section;

@@ -11,8 +11,8 @@ import (
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/redoubt-registry/redoubt/appliance/bucket"
-	"github.com/redoubt-registry/redoubt/appliance/registry/fault"
+	"github.com/redoubt-registry/redoubt/appliance/storage/bucket"
+	"github.com/redoubt-registry/redoubt/appliance/storage/fault"
 )
 
 // objects are the blobs in a bucket.

@@ -16,9 +16,9 @@ import (
 	"github.com/distribution/distribution/v3/configuration"
 	"github.com/distribution/distribution/v3/registry/handlers"
 
-	"github.com/redoubt-registry/redoubt/appliance/bucket"
 	"github.com/redoubt-registry/redoubt/appliance/registry/blob"
-	"github.com/redoubt-registry/redoubt/appliance/registry/s3"
+	"github.com/redoubt-registry/redoubt/appliance/storage/bucket"
+	"github.com/redoubt-registry/redoubt/appliance/storage/driver"
 	"github.com/redoubt-registry/redoubt/test/proxy"
 	"github.com/redoubt-registry/redoubt/test/stores"
 )
@@ -26,7 +26,7 @@ import (
 // registry serves a bucket without sending clients there.
 func registry(t *testing.T, endpoint string, s *stores.Store) (node string, b *bucket.Bucket) {
 	t.Helper()
-	s3.Register()
+	driver.Register()
 	blob.Register()
 	params := configuration.Parameters{
 		"bucket": s.NewBucket(t), "region": s.Region, "regionendpoint": endpoint, "accesskey": s.AccessKey, "secretkey": s.SecretKey, "rootdirectory": "images",

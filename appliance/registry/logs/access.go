@@ -11,7 +11,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
-	"github.com/redoubt-registry/redoubt/appliance/registry/clients"
+	"github.com/redoubt-registry/redoubt/appliance/access/clients"
 )
 
 // Access is an access log.

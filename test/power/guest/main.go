@@ -16,8 +16,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/redoubt-registry/redoubt/appliance/cert"
-	"github.com/redoubt-registry/redoubt/appliance/state"
+	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
+	"github.com/redoubt-registry/redoubt/appliance/storage/sharedstate"
 )
 
 const data = "/data"
@@ -32,7 +32,7 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	store := state.Dir{Path: data + "/acme", Mode: 0o600, GID: -1, Now: time.Now}
+	store := sharedstate.Dir{Path: data + "/acme", Mode: 0o600, GID: -1, Now: time.Now}
 	version := ""
 	for n := 1; ; n++ {
 		certPEM, key, err := cert.SelfSigned([]string{fmt.Sprintf("g%d.example", n)}, time.Now(), rand.Reader)

@@ -1,0 +1,186 @@
+// Package users decides who may use the registry: a table of bcrypt password
+// hashes in an htpasswd file, read again when the file changes, and the access
+// controller that distribution asks.
+package users
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/crypto/bcrypt"
+)
+
+// maxCost is the costliest hash that is accepted: above it one login takes
+// more than ten seconds.
+const maxCost = 17
+
+// settle is how old a file must be before its time stamp is trusted: a second
+// edit within the same tick of the filesystem's clock would not show.
+const settle = 2 * time.Second
+
+// ErrUnavailable says that there is no table to check a login against.
+var ErrUnavailable = errors.New("the table of users cannot be read")
+
+// Table is the users of one htpasswd file. It is safe for concurrent use.
+type Table struct {
+	path string
+	log  func(error) // told once of each bad edit
+
+	mu      sync.Mutex
+	seen    stamp
+	users   map[string]user // nil: no table
+	maxCost int             // of users
+	err     error           // why the newest file is not in force
+
+	checks *checks
+	slots  chan struct{} // bounds the bcrypt computations at work
+}
+
+type user struct {
+	hash []byte
+	cost int
+}
+
+// stamp tells one version of the file from another.
+type stamp struct {
+	modified, changed time.Time
+	size              int64
+	inode             uint64
+}
+
+// NewTable reads the users of path. A file that cannot be read is not an
+// error here: logins are refused with ErrUnavailable until it can. The log
+// function is called once for each version of the file that is refused.
+func NewTable(path string, log func(error)) *Table {
+	key := make([]byte, 32)
+	rand.Read(key) // never fails: crypto/rand ends the process instead
+	t := &Table{
+		path:   path,
+		log:    log,
+		checks: newChecks(key),
+		slots:  make(chan struct{}, runtime.GOMAXPROCS(0)),
+	}
+	t.Err()
+	return t
+}
+
+// Err reads the file again if it has changed and returns why its newest
+// version is not in force, or nil. Where only that version is bad the users of
+// the one before still stand.
+func (t *Table) Err() error {
+	_, _, err := t.snapshot()
+	return err
+}
+
+// Ready says whether there is a table in force.
+func (t *Table) Ready() bool {
+	users, _, _ := t.snapshot()
+	return users != nil
+}
+
+// snapshot returns the users in force and the cost of their costliest hash.
+func (t *Table) snapshot() (map[string]user, int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now, err := t.stat()
+	if err != nil {
+		t.refuse(stamp{}, fmt.Errorf("cannot read the users: %w", err))
+		if errors.Is(err, fs.ErrNotExist) {
+			t.users = nil // a file that was taken away takes its users with it
+		}
+		return t.users, t.maxCost, t.err
+	}
+	if now == t.seen {
+		return t.users, t.maxCost, t.err
+	}
+	users, cost, err := t.read()
+	if err != nil {
+		t.refuse(now, err)
+		return t.users, t.maxCost, t.err
+	}
+	t.users, t.maxCost, t.err, t.seen = users, cost, nil, now
+	if time.Since(now.modified) < settle {
+		t.seen = stamp{}
+	}
+	return t.users, t.maxCost, nil
+}
+
+func (t *Table) refuse(at stamp, err error) {
+	if t.err == nil || t.err.Error() != err.Error() {
+		t.log(err)
+	}
+	t.err, t.seen = err, at
+}
+
+func (t *Table) stat() (stamp, error) {
+	info, err := os.Stat(t.path)
+	if err != nil {
+		return stamp{}, err
+	}
+	s := stamp{modified: info.ModTime(), size: info.Size()}
+	if sys, ok := info.Sys().(*syscall.Stat_t); ok {
+		s.inode, s.changed = sys.Ino, time.Unix(sys.Ctim.Unix())
+	}
+	return s, nil
+}
+
+func (t *Table) read() (map[string]user, int, error) {
+	data, err := os.ReadFile(t.path)
+	if err != nil {
+		return nil, 0, fmt.Errorf("cannot read the users: %w", err)
+	}
+	users, err := parse(data)
+	if err != nil {
+		return nil, 0, fmt.Errorf("cannot use %s: %w", t.path, err)
+	}
+	cost := bcrypt.DefaultCost
+	if len(users) > 0 {
+		cost = bcrypt.MinCost
+	}
+	for _, u := range users {
+		cost = max(cost, u.cost)
+	}
+	return users, cost, nil
+}
+
+// parse reads lines of the form name:hash. Empty lines and those that begin
+// with # are left out. Its errors name the line and never what is in it.
+func parse(data []byte) (map[string]user, error) {
+	users := map[string]user{}
+	lines := bufio.NewScanner(bytes.NewReader(data))
+	for n := 1; lines.Scan(); n++ {
+		line := strings.TrimSpace(lines.Text())
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		name, hash, ok := strings.Cut(line, ":")
+		if !ok || name == "" {
+			return nil, fmt.Errorf("line %d is not name:hash", n)
+		}
+		cost, err := bcrypt.Cost([]byte(hash))
+		if err != nil || len(hash) != 60 {
+			return nil, fmt.Errorf("line %d has no bcrypt hash", n)
+		}
+		if cost > maxCost {
+			return nil, fmt.Errorf("line %d has a hash of cost %d, more than %d", n, cost, maxCost)
+		}
+		if _, twice := users[name]; twice {
+			return nil, fmt.Errorf("line %d names a user a second time", n)
+		}
+		users[name] = user{hash: []byte(hash), cost: cost}
+	}
+	if err := lines.Err(); err != nil {
+		return nil, fmt.Errorf("cannot read its lines: %w", err)
+	}
+	return users, nil
+}

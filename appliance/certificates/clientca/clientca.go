@@ -1,0 +1,318 @@
+// Package clientca keeps the authority of client certificates: its key, the
+// list of what it has issued, and the revocation list that the registry reads.
+package clientca
+
+import (
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/big"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
+)
+
+// The files of a store. The registry's group may read the first two.
+const (
+	CertificateFile = "ca.crt"
+	CRLFile         = "crl.pem"
+	keyFile         = "ca.key"
+	recordFile      = "clients.json"
+	lockFile        = ".lock"
+)
+
+const (
+	// MaxDays is the longest that a client's certificate is valid.
+	MaxDays = 365
+	// crlValidity is how long a revocation list says that it counts. It is made
+	// anew when half of that is over.
+	crlValidity = 14 * 24 * time.Hour
+	// margin is how long before its end an authority is replaced: longer than
+	// any certificate that it issues.
+	margin = (MaxDays + 35) * 24 * time.Hour
+)
+
+// Client is a certificate that was issued.
+type Client struct {
+	Name      string     `json:"name"`
+	Serial    string     `json:"serial"` // hexadecimal
+	Issued    time.Time  `json:"issued"`
+	NotAfter  time.Time  `json:"notAfter"`
+	Revoked   *time.Time `json:"revoked,omitempty"`
+	Authority string     `json:"authority"` // serial number of the issuing CA
+}
+
+type record struct {
+	Number  int64    `json:"crlNumber"` // of the revocation list made last
+	Clients []Client `json:"clients"`
+}
+
+// Store is an authority in a directory, locked for this process until Close.
+type Store struct {
+	dir    string
+	gid    int
+	now    time.Time
+	ca     *cert.CA
+	record record
+	lock   *os.File
+}
+
+// Open opens the store in dir and makes what is missing: the directory, the
+// authority, which is called name, and a revocation list in force. What it
+// cannot read it leaves alone and returns an error. Group gid may read what the
+// registry needs; -1 leaves groups alone.
+func Open(dir, name string, now time.Time, gid int) (*Store, error) {
+	if err := makeDir(dir, gid); err != nil {
+		return nil, err
+	}
+	s := &Store{dir: dir, gid: gid, now: now}
+	if err := s.takeLock(); err != nil {
+		return nil, err
+	}
+	err := s.load(name)
+	if err == nil {
+		err = s.refresh()
+	}
+	if err != nil {
+		s.Close()
+		return nil, fmt.Errorf("cannot use the client CA in %s: %w", dir, err)
+	}
+	return s, nil
+}
+
+func makeDir(dir string, gid int) error {
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return fmt.Errorf("cannot make the directory of the client CA: %w", err)
+	}
+	err := os.Chmod(dir, 0o750)
+	if err == nil && gid >= 0 {
+		err = os.Chown(dir, -1, gid)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot give the directory of the client CA to the registry's group: %w", err)
+	}
+	return nil
+}
+
+// takeLock waits for its turn: each use of the store takes milliseconds.
+func (s *Store) takeLock() error {
+	f, err := os.OpenFile(s.path(lockFile), os.O_CREATE|os.O_RDWR, 0o600)
+	if err == nil {
+		if err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+			f.Close()
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("cannot lock %s: %w", s.dir, err)
+	}
+	s.lock = f
+	return nil
+}
+
+// Close gives the lock back.
+func (s *Store) Close() { s.lock.Close() }
+
+func (s *Store) path(file string) string { return filepath.Join(s.dir, file) }
+
+// load reads the authority and the record, or makes the first ones. An
+// authority that ends within the lifetime of what it issues is put aside: the
+// certificates of the old one end with it.
+func (s *Store) load(name string) error {
+	data, err := os.ReadFile(s.path(recordFile))
+	if err == nil {
+		err = json.Unmarshal(data, &s.record)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("cannot read %s: %w", recordFile, err)
+	}
+	certPEM, certErr := cert.ReadFile(s.path(CertificateFile))
+	key, keyErr := cert.ReadFile(s.path(keyFile))
+	if errors.Is(certErr, fs.ErrNotExist) && (keyErr == nil || errors.Is(keyErr, fs.ErrNotExist)) {
+		return s.create(name) // a key alone is what a power cut leaves
+	}
+	if err := errors.Join(certErr, keyErr); err != nil {
+		return err
+	}
+	if s.ca, err = cert.ParseCA(certPEM, key); err != nil {
+		return err
+	}
+	if s.now.Add(margin).After(s.ca.Certificate.NotAfter) {
+		aside := ".kept-" + s.now.UTC().Format("20060102T150405Z")
+		for _, f := range []string{CertificateFile, keyFile} {
+			if err := os.Rename(s.path(f), s.path(f+aside)); err != nil {
+				return fmt.Errorf("cannot put the old authority aside: %w", err)
+			}
+		}
+		return s.create(name)
+	}
+	return nil
+}
+
+func (s *Store) create(name string) error {
+	ca, err := cert.NewClientCA(name, s.now, rand.Reader)
+	if err != nil {
+		return err
+	}
+	key, err := ca.KeyPEM()
+	if err != nil {
+		return err
+	}
+	// The key goes first: a certificate without a key would look whole.
+	if err := cert.WriteFile(s.path(keyFile), key, 0o600, -1); err != nil {
+		return err
+	}
+	if err := cert.WriteFile(s.path(CertificateFile), ca.PEM(), 0o640, s.gid); err != nil {
+		return err
+	}
+	s.ca = ca
+	return nil
+}
+
+// refresh makes the revocation list anew when it is missing, damaged, of
+// another authority, half over, or lacks a revocation: what a crash between
+// record and list leaves is mended here.
+func (s *Store) refresh() error {
+	data, err := cert.ReadFile(s.path(CRLFile))
+	if err == nil {
+		lists, err := cert.ParseCRLs(data)
+		if err == nil && len(lists) == 1 && s.covers(lists[0]) {
+			return nil
+		}
+	}
+	return s.publish()
+}
+
+func (s *Store) covers(list *x509.RevocationList) bool {
+	if list.CheckSignatureFrom(s.ca.Certificate) != nil || list.NextUpdate.Sub(s.now) < crlValidity/2 {
+		return false
+	}
+	listed := map[string]bool{}
+	for _, e := range list.RevokedCertificateEntries {
+		listed[serial(e.SerialNumber)] = true
+	}
+	for _, e := range s.revoked() {
+		if !listed[serial(e.SerialNumber)] {
+			return false
+		}
+	}
+	return true
+}
+
+// revoked are the present authority's revocations that still matter.
+func (s *Store) revoked() []x509.RevocationListEntry {
+	var out []x509.RevocationListEntry
+	for _, c := range s.record.Clients {
+		number, ok := new(big.Int).SetString(c.Serial, 16)
+		if ok && c.Revoked != nil && c.Authority == serial(s.ca.Certificate.SerialNumber) && s.now.Before(c.NotAfter.Add(24*time.Hour)) {
+			out = append(out, x509.RevocationListEntry{SerialNumber: number, RevocationTime: *c.Revoked})
+		}
+	}
+	return out
+}
+
+// publish writes a new revocation list.
+func (s *Store) publish() error {
+	s.record.Number++
+	if err := s.save(); err != nil {
+		return err
+	}
+	data, err := s.ca.Revocations(s.revoked(), s.record.Number, s.now, s.now.Add(crlValidity), rand.Reader)
+	if err != nil {
+		return err
+	}
+	return cert.WriteFile(s.path(CRLFile), data, 0o640, s.gid)
+}
+
+func (s *Store) save() error {
+	data, err := json.MarshalIndent(s.record, "", "  ")
+	if err != nil {
+		return fmt.Errorf("cannot write %s: %w", recordFile, err)
+	}
+	return cert.WriteFile(s.path(recordFile), append(data, '\n'), 0o600, -1)
+}
+
+func serial(n *big.Int) string { return fmt.Sprintf("%X", n) }
+
+// Issued is a new client's certificate with its key, in PEM and as they are.
+type Issued struct {
+	Client      Client
+	Certificate *x509.Certificate
+	CA          *x509.Certificate
+	Key         any // of *ecdsa.PrivateKey
+	CertPEM     []byte
+	KeyPEM      []byte
+}
+
+var clientName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9 ._@-]{0,63}$`)
+
+// Issue makes a certificate with the common name name. It is recorded before
+// it is returned, so that it can always be revoked.
+func (s *Store) Issue(name string, days int) (Issued, error) {
+	if !clientName.MatchString(name) || strings.TrimSpace(name) != name {
+		return Issued{}, errors.New("a client's name is 1 to 64 letters, digits, spaces and . _ @ - with a letter or digit first")
+	}
+	if days < 1 || days > MaxDays {
+		return Issued{}, fmt.Errorf("a client's certificate is valid for 1 to %d days", MaxDays)
+	}
+	c, key, err := s.ca.IssueClient(name, s.now, time.Duration(days)*24*time.Hour, rand.Reader)
+	if err != nil {
+		return Issued{}, err
+	}
+	out := Issued{Certificate: c, CA: s.ca.Certificate, Key: key, CertPEM: cert.EncodeCertificate(c)}
+	if out.KeyPEM, err = cert.EncodeKey(key); err != nil {
+		return Issued{}, err
+	}
+	out.Client = Client{Name: name, Serial: serial(c.SerialNumber), Issued: s.now.UTC(), NotAfter: c.NotAfter.UTC(),
+		Authority: serial(s.ca.Certificate.SerialNumber)}
+	s.record.Clients = append(s.record.Clients, out.Client)
+	return out, s.save()
+}
+
+// Probe makes a certificate for this machine's own question to its registry. It
+// ends within minutes and is not recorded.
+func (s *Store) Probe(name string) (certPEM, key []byte, err error) {
+	c, k, err := s.ca.IssueClient(name, s.now, 10*time.Minute, rand.Reader)
+	if err != nil {
+		return nil, nil, err
+	}
+	key, err = cert.EncodeKey(k)
+	return cert.EncodeCertificate(c), key, err
+}
+
+// List returns what was issued, the oldest first.
+func (s *Store) List() []Client { return s.record.Clients }
+
+// Revoke revokes the certificates of the client called name, or the one with
+// that serial number, and publishes the list. It returns those that it revoked;
+// revoking again is no error and returns none.
+func (s *Store) Revoke(nameOrSerial string) ([]Client, error) {
+	var out []Client
+	known := false
+	number := strings.ToUpper(strings.NewReplacer(":", "", " ", "").Replace(nameOrSerial))
+	when := s.now.UTC()
+	for i, c := range s.record.Clients {
+		if c.Name != nameOrSerial && c.Serial != number {
+			continue
+		}
+		known = true
+		if c.Revoked == nil {
+			s.record.Clients[i].Revoked = &when
+			out = append(out, s.record.Clients[i])
+		}
+	}
+	if !known {
+		return nil, fmt.Errorf("no client is called %q, and no certificate has this serial number; see: redoubt ca list", nameOrSerial)
+	}
+	if len(out) == 0 {
+		return nil, nil
+	}
+	return out, s.publish()
+}

@@ -1,0 +1,95 @@
+package render
+
+import (
+	"encoding/json"
+	"fmt"
+	"io/fs"
+
+	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/tree"
+	"github.com/redoubt-registry/redoubt/units"
+)
+
+func credentialPath(name string) string { return CredentialsDir + "/" + name }
+
+// hasRedisPassword tells whether the registry logs in to a Redis elsewhere.
+func hasRedisPassword(cfg config.Config) bool {
+	return cfg.Cache.Type == "redis" && cfg.Cache.Redis.Address != "" && cfg.Cache.Redis.Password != ""
+}
+
+// credentials are the files that systemd hands to the units as credentials. A
+// unit has them from its start, so that a change restarts the registry; the check
+// of the storage starts anew each time.
+func credentials(cfg config.Config, facts Facts) ([]tree.File, error) {
+	var files []tree.File
+	add := func(name string, content any) error {
+		data, err := json.Marshal(content)
+		if err != nil {
+			return fmt.Errorf("cannot render %s: %w", credentialPath(name), err)
+		}
+		files = append(files, tree.File{
+			Path: credentialPath(name), Mode: 0o600, Data: append(data, '\n'),
+			Readers: []tree.Reader{{Unit: units.Registry, Verb: tree.Restart}},
+		})
+		return nil
+	}
+	if s3 := cfg.Storage.S3; s3 != nil {
+		var content any = map[string]bool{"role": true}
+		if !s3.IAMRole {
+			content = map[string]string{"accessKey": facts.S3.Access, "secretKey": facts.S3.Secret}
+		}
+		if err := add(S3Credential, content); err != nil {
+			return nil, err
+		}
+	}
+	if hasRedisPassword(cfg) {
+		content := map[string]string{"password": facts.RedisPassword}
+		if cfg.Cache.Redis.Username != "" {
+			content["username"] = cfg.Cache.Redis.Username
+		}
+		if err := add(RedisCredential, content); err != nil {
+			return nil, err
+		}
+	}
+	if files != nil {
+		files = append(files, tree.File{Path: CredentialsDir, Mode: fs.ModeDir | 0o700})
+	}
+	return files, nil
+}
+
+// trust is the CAs of what is elsewhere.
+func trust(cfg config.Config, facts Facts) []tree.File {
+	restart := tree.Reader{Unit: units.Registry, Verb: tree.Restart}
+	var files []tree.File
+	if s3 := cfg.Storage.S3; s3 != nil && s3.CABundle != "" {
+		files = append(files, private(S3CAPath, facts.S3CAs, restart))
+	}
+	if usesRedisCAs(cfg) {
+		files = append(files, private(RedisCAPath, facts.RedisCAs, restart))
+	}
+	return files
+}
+
+func usesRedisCAs(cfg config.Config) bool {
+	r := cfg.Cache.Redis
+	return cfg.Cache.Type == "redis" && r.Address != "" && r.TLS && r.CABundle != ""
+}
+
+// firewall is the mark with which any process may reach the metadata service.
+func firewall(cfg config.Config) []tree.File {
+	if cfg.Firewall.Metadata != "open" {
+		return nil
+	}
+	return []tree.File{{
+		Path: FirewallOpenPath, Mode: 0o644, Data: []byte(header),
+		Readers: []tree.Reader{{Unit: units.Firewall, Verb: tree.Restart}},
+	}}
+}
+
+// unread is files that no running unit has to be told of.
+func unread(files []tree.File) []tree.File {
+	for i := range files {
+		files[i].Readers = nil
+	}
+	return files
+}

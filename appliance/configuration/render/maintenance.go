@@ -1,0 +1,63 @@
+package render
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/tree"
+	"github.com/redoubt-registry/redoubt/units"
+)
+
+// Notice is the content of MaintenancePath: why the machine does not serve.
+type Notice struct {
+	Hostname string        `json:"hostname"`
+	Errors   config.Report `json:"errors"`
+}
+
+// Maintenance returns the files of a machine that has no configuration to serve
+// with, and says why: to clients, on the console and at the login.
+func Maintenance(hostname string, report config.Report) (tree.Tree, error) {
+	errs := report.Errors()
+	for i, e := range errs {
+		errs[i].File, errs[i].Path, errs[i].Message = printable(e.File), printable(e.Path), printable(e.Message)
+	}
+	data, err := json.MarshalIndent(Notice{Hostname: hostname, Errors: errs}, "", "  ")
+	if err != nil {
+		return nil, fmt.Errorf("cannot render %s: %w", MaintenancePath, err)
+	}
+	text := notice(printable(hostname), errs)
+	return tree.New(
+		tree.File{
+			Path: MaintenancePath, Mode: 0o644, Data: append(data, '\n'),
+			Readers: []tree.Reader{{Unit: units.Registry, Verb: tree.Reload}},
+		},
+		// In issue(5), agetty reads a backslash as the start of an escape.
+		tree.File{Path: IssuePath, Mode: 0o644, Data: []byte(strings.ReplaceAll(text, `\`, `\\`))},
+		tree.File{Path: MOTDPath, Mode: 0o644, Data: []byte(text)},
+	)
+}
+
+func notice(hostname string, errs config.Report) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "\nRedoubt on %s serves no images: its configuration has mistakes.\n\n",
+		cmp.Or(hostname, "this machine"))
+	for _, e := range errs {
+		b.WriteString("  " + e.String() + "\n")
+	}
+	b.WriteString("\nMend the user-data, or write /etc/redoubt/config.yaml; then run: redoubt apply\n\n")
+	return b.String()
+}
+
+// printable replaces what a terminal would act on: a report may quote a key
+// that somebody else wrote, and a client prints what it is told.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f || (r >= 0x80 && r < 0xa0) {
+			return '?'
+		}
+		return r
+	}, s)
+}

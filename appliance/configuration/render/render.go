@@ -1,0 +1,199 @@
+// Package render turns a configuration into the files that carry it out. It is
+// pure: no clock, no environment, no disk. What the machine contributes, its
+// secrets and the hashes of its passwords, comes in as Facts.
+package render
+
+import (
+	"fmt"
+	"io/fs"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/tree"
+	"github.com/redoubt-registry/redoubt/units"
+)
+
+// Where the rendered files lie, and what they name.
+const (
+	Dir             = "/run/redoubt"
+	RegistryPath    = Dir + "/registry.yml"
+	HtpasswdPath    = Dir + "/htpasswd"
+	RedisPath       = Dir + "/redis.conf"
+	MaintenancePath = Dir + "/maintenance.json"
+	IssuePath       = "/run/issue.d/50-redoubt.issue"
+	MOTDPath        = "/run/motd.d/50-redoubt"
+	RedisSocket     = "/run/redoubt-redis/redis.sock"
+	CertificatePath = "/var/lib/redoubt/certificates/current/tls.crt"
+	KeyPath         = "/var/lib/redoubt/certificates/current/tls.key"
+	// The client CA of the machine, and those of the configuration.
+	ClientCAPath   = "/var/lib/redoubt/client-ca/ca.crt"
+	ClientCRLPath  = "/var/lib/redoubt/client-ca/crl.pem"
+	ClientCAsPath  = Dir + "/client-cas.pem"
+	ClientCRLsPath = Dir + "/client-crls.pem"
+	// CredentialsDir has what systemd hands to the units that use a bucket or a
+	// Redis elsewhere, under the names of the credentials; root alone reads it.
+	CredentialsDir  = Dir + "/credentials"
+	S3Credential    = "redoubt.s3"
+	RedisCredential = "redoubt.redis"
+	// The CAs that a bucket's service and a Redis elsewhere are checked with.
+	S3CAPath    = Dir + "/s3-ca.pem"
+	RedisCAPath = Dir + "/redis-ca.pem"
+	// FirewallOpenPath is there when any process may reach the metadata service.
+	FirewallOpenPath = Dir + "/firewall-open"
+	// StorageRoot is where images lie unless the configuration says otherwise.
+	// The registry's unit may write there without a drop-in.
+	StorageRoot = "/var/lib/redoubt/registry"
+
+	unitsDir = "/run/systemd/system"
+	group    = "redoubt-registry" // may read what is rendered
+)
+
+// Facts is what the machine contributes once and keeps.
+type Facts struct {
+	HTTPSecret     string            // signs the state of uploads
+	PasswordHashes map[string]string // bcrypt, by user name
+	ClientCAs      []byte            // PEM, of tls.clientAuth.cas
+	ClientCRLs     []byte            // PEM, of tls.clientAuth.crls
+	S3             Keys              // of storage.s3
+	S3CAs          []byte            // PEM, of storage.s3.caBundle
+	RedisPassword  string            // of cache.redis
+	RedisCAs       []byte            // PEM, of cache.redis.caBundle
+}
+
+// Keys are the credentials of a bucket.
+type Keys struct{ Access, Secret string }
+
+// Paths is every file that this package may ever render: what an earlier apply
+// left at one of them goes when the configuration no longer asks for it.
+func Paths() []string {
+	return []string{
+		RegistryPath, HtpasswdPath, RedisPath, MaintenancePath, IssuePath, MOTDPath,
+		ClientCAsPath, ClientCRLsPath,
+		CredentialsDir, credentialPath(S3Credential), credentialPath(RedisCredential),
+		S3CAPath, RedisCAPath, FirewallOpenPath,
+		dropInPath(units.RegistrySocket), dropInPath(units.Registry), dropInPath(units.CertificateFiles),
+		dropInPath(units.Health), dropInPath(units.HealthTimer),
+	}
+}
+
+// WatchPath is the drop-in that is there when files are watched.
+func WatchPath() string { return dropInPath(units.CertificateFiles) }
+
+func dropInPath(unit string) string { return unitsDir + "/" + unit + ".d/50-redoubt.conf" }
+
+// Tree returns every file that cfg asks for. cfg must be valid.
+func Tree(cfg config.Config, facts Facts) (tree.Tree, error) {
+	registry, err := registryYAML(cfg, facts)
+	if err != nil {
+		return nil, err
+	}
+	htpasswd, err := htpasswd(cfg.Auth.Users, facts.PasswordHashes)
+	if err != nil {
+		return nil, err
+	}
+	files := []tree.File{
+		Registry(registry),
+		private(HtpasswdPath, htpasswd), // the registry reads it again by itself
+	}
+	if cfg.Cache.Type == "redis" && cfg.Cache.Redis.Address == "" {
+		files = append(files, private(RedisPath, []byte(redisConf), tree.Reader{Unit: units.Redis, Verb: tree.Restart}))
+	}
+	files = append(files, ClientTrust(cfg, facts)...)
+	handed, err := credentials(cfg, facts)
+	if err != nil {
+		return nil, err
+	}
+	files = append(files, handed...)
+	files = append(files, trust(cfg, facts)...)
+	files = append(files, firewall(cfg)...)
+	files = append(files, dropIn(units.CertificateFiles, watchDropIn(cfg))...)
+	files = append(files, dropIn(units.RegistrySocket, socketDropIn(cfg))...)
+	files = append(files, dropIn(units.Registry, registryDropIn(cfg))...)
+	files = append(files, dropIn(units.HealthTimer, timerDropIn(cfg))...)
+	files = append(files, unread(dropIn(units.Health, healthDropIn(cfg)))...)
+	return tree.New(files...)
+}
+
+// Registry is the registry's configuration as a file.
+func Registry(data []byte) tree.File {
+	return private(RegistryPath, data, tree.Reader{Unit: units.Registry, Verb: tree.Reload})
+}
+
+// ClientTrust is what the configuration adds to the client CA of the machine.
+// The registry reads these files again by itself.
+func ClientTrust(cfg config.Config, facts Facts) []tree.File {
+	var files []tree.File
+	if cfg.TLS.ClientAuth.Mode != "none" && len(facts.ClientCAs) > 0 {
+		files = append(files, private(ClientCAsPath, facts.ClientCAs))
+	}
+	if cfg.TLS.ClientAuth.Mode != "none" && len(facts.ClientCRLs) > 0 {
+		files = append(files, private(ClientCRLsPath, facts.ClientCRLs))
+	}
+	return files
+}
+
+// private is a file for the registry's group and nobody else.
+func private(path string, data []byte, readers ...tree.Reader) tree.File {
+	return tree.File{Path: path, Mode: 0o640, Group: group, Data: data, Readers: readers}
+}
+
+// dropIn is the drop-in of a unit with its directory, or nothing for no data.
+func dropIn(unit, data string) []tree.File {
+	if data == "" {
+		return nil
+	}
+	file := dropInPath(unit)
+	return []tree.File{
+		{Path: path.Dir(file), Mode: fs.ModeDir | 0o755},
+		{
+			Path: file, Mode: 0o644, Unit: true, Data: []byte(header + data),
+			Readers: []tree.Reader{{Unit: unit, Verb: tree.Restart}},
+		},
+	}
+}
+
+const header = "# Rendered by redoubt apply, which overwrites it.\n"
+
+// htpasswd lists the users by name. Every user must have a hash.
+func htpasswd(users []config.User, hashes map[string]string) ([]byte, error) {
+	lines := map[string]string{}
+	for _, u := range users {
+		hash, ok := hashes[u.Name]
+		if !ok {
+			return nil, fmt.Errorf("cannot render the user %s: there is no hash of the password", u.Name)
+		}
+		lines[u.Name] = u.Name + ":" + hash + "\n"
+	}
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(lines)) {
+		b.WriteString(lines[name])
+	}
+	return []byte(b.String()), nil
+}
+
+// redisConf is the same on every machine. It is a cache alone: no port, nothing
+// on disk, a bound on memory, and none of the commands with which a client could
+// read files, load code or stop the server. FLUSHDB stays: garbage collection
+// empties the cache. The commands are those of Redis 7 and 8, and of Valkey.
+const redisConf = header + `port 0
+protected-mode yes
+unixsocket ` + RedisSocket + `
+unixsocketperm 770
+dir /run/redoubt-redis
+daemonize no
+supervised auto
+logfile ""
+loglevel notice
+databases 1
+maxclients 1024
+timeout 300
+save ""
+appendonly no
+maxmemory 64mb
+maxmemory-policy allkeys-lru
+lazyfree-lazy-eviction yes
+user default on nopass ~* resetchannels -@all +@read +@write +@connection +@transaction -@dangerous +info +flushdb
+`

@@ -1,0 +1,55 @@
+package userdata
+
+import (
+	"strings"
+
+	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
+)
+
+// ReadFiles reads configuration files of any form as one configuration, the
+// lowest first.
+func ReadFiles(paths []string) Found {
+	var f Found
+	for _, path := range paths {
+		d := readAny(path)
+		f.Layers = append(f.Layers, d.Layers...)
+		f.Report = append(f.Report, d.Report...)
+	}
+	return f
+}
+
+// ValidateFile reports all there is to say about one file on its own.
+func ValidateFile(path string) config.Report {
+	f := ReadFiles([]string{path})
+	_, _, report := f.Parse()
+	for i := range report {
+		if report[i].File == "" || len(f.Layers) == 0 {
+			report[i].File = path
+		}
+	}
+	return report
+}
+
+// readAny reads a file: cloud-config, MIME, gzip, or ours alone.
+func readAny(path string) Decoded {
+	data, err := readFile(path)
+	if err != nil {
+		return Decoded{Report: config.Report{{File: path, Message: "cannot read: " + cause(err)}}}
+	}
+	d := Decode(path, data)
+	switch {
+	case d.Expand:
+		d.Report = append(d.Report, config.Entry{File: path,
+			Message: "a template, an include or an archive: only cloud-init on the machine can expand it"})
+	case len(d.Layers) == 0 && len(d.Report) == 0 && bare(data):
+		d.Layers = []config.Layer{{Name: path, Data: data}}
+	}
+	return d
+}
+
+// bare tells whether data may be the configuration without a redoubt: key: it
+// is no script and no document of another kind.
+func bare(data []byte) bool {
+	text := strings.TrimSpace(string(data))
+	return text != "" && !strings.HasPrefix(text, "#!") && !strings.HasPrefix(text, "#cloud-")
+}

@@ -1,0 +1,221 @@
+package driver
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"path"
+	"slices"
+	"strings"
+
+	storagedriver "github.com/distribution/distribution/v3/registry/storage/driver"
+
+	"github.com/redoubt-registry/redoubt/appliance/storage/bucket"
+)
+
+// GetContent implements storagedriver.StorageDriver.
+func (d *driver) GetContent(ctx context.Context, p string) ([]byte, error) {
+	if data := d.remembered(p); data != nil {
+		return bytes.Clone(data), nil
+	}
+	r, err := d.Reader(ctx, p, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	data, err := io.ReadAll(r)
+	return data, fail(ctx, p, err)
+}
+
+// remembered is a small file of an upload of ours.
+func (d *driver) remembered(p string) []byte {
+	dir, rest, ok := part(p)
+	if !ok {
+		return nil
+	}
+	s := d.sessions.get(dir)
+	if s == nil {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if rest == startedAtName {
+		return s.startedAt
+	}
+	return s.states[p]
+}
+
+// PutContent implements storagedriver.StorageDriver.
+func (d *driver) PutContent(ctx context.Context, p string, content []byte) error {
+	dir, rest, ok := part(p)
+	switch {
+	case ok && rest == startedAtName:
+		if err := d.put(ctx, p, content); err != nil {
+			return err
+		}
+		s := d.sessions.add(dir)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.ours, s.startedAt = true, bytes.Clone(content)
+		s.written = append(s.written, p)
+		return nil
+	case ok && strings.HasPrefix(rest, statesName):
+		return d.putState(ctx, dir, p, content)
+	}
+	return d.put(ctx, p, content)
+}
+
+func (d *driver) put(ctx context.Context, p string, content []byte) error {
+	_, err := d.bucket.Put(ctx, p, content, bucket.Condition{})
+	return fail(ctx, p, err)
+}
+
+// putState writes the state of an upload's hash, with which another node or a
+// later request goes on. The state of nothing and that of what is complete are
+// of no use. The writer's Close waits for it.
+func (d *driver) putState(ctx context.Context, dir, p string, content []byte) error {
+	if offset(p) == 0 {
+		return nil
+	}
+	s := d.sessions.add(dir)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.committed {
+		return nil
+	}
+	if _, ok := s.states[p]; ok && bytes.Equal(s.states[p], content) {
+		return nil
+	}
+	if s.writing != nil {
+		<-s.writing
+	}
+	s.states[p] = bytes.Clone(content)
+	s.written = append(s.written, p)
+	done := make(chan error, 1)
+	s.writing = done
+	ctx = context.WithoutCancel(ctx)
+	go func() { done <- d.put(ctx, p, bytes.Clone(content)) }()
+	return nil
+}
+
+// Reader implements storagedriver.StorageDriver. It goes on by itself where a
+// connection is cut.
+func (d *driver) Reader(ctx context.Context, p string, offset int64) (io.ReadCloser, error) {
+	r, _, err := d.bucket.Get(ctx, p, offset, -1)
+	if err != nil {
+		return nil, fail(ctx, p, err)
+	}
+	return &reader{ReadCloser: r, ctx: ctx}, nil
+}
+
+// reader notes that the storage failed.
+type reader struct {
+	io.ReadCloser
+	ctx context.Context
+}
+
+func (r *reader) Read(p []byte) (int, error) {
+	n, err := r.ReadCloser.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return n, fail(r.ctx, "", err)
+	}
+	return n, err
+}
+
+// leaves are names that are files in the registry's layout, never directories.
+var leaves = []string{"data", "link", "startedat"}
+
+// Stat implements storagedriver.StorageDriver.
+func (d *driver) Stat(ctx context.Context, p string) (storagedriver.FileInfo, error) {
+	if info, known, err := d.statSession(p); known {
+		return info, err
+	}
+	if p != "/" {
+		o, err := d.bucket.Head(ctx, p)
+		if err == nil {
+			return file(p, o), nil
+		}
+		if !errors.Is(err, bucket.ErrNotFound) || slices.Contains(leaves, path.Base(p)) {
+			return nil, fail(ctx, p, err)
+		}
+	}
+	for _, err := range d.bucket.First(ctx, strings.TrimSuffix(p, "/")+"/") {
+		if err != nil {
+			return nil, fail(ctx, p, err)
+		}
+		return directory(p), nil
+	}
+	return nil, storagedriver.PathNotFoundError{Path: p}
+}
+
+// statSession answers for the data of an upload that has just been committed.
+func (d *driver) statSession(p string) (storagedriver.FileInfo, bool, error) {
+	dir, rest, ok := part(p)
+	if !ok || rest != dataName {
+		return nil, false, nil
+	}
+	s := d.sessions.get(dir)
+	if s == nil {
+		return nil, false, nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case !s.committed:
+		return nil, false, nil
+	case s.moved:
+		return nil, true, storagedriver.PathNotFoundError{Path: p}
+	}
+	return file(p, bucket.Object{Size: s.size}), true, nil
+}
+
+func file(p string, o bucket.Object) storagedriver.FileInfo {
+	return storagedriver.FileInfoInternal{FileInfoFields: storagedriver.FileInfoFields{Path: p, Size: o.Size, ModTime: o.Modified}}
+}
+
+func directory(p string) storagedriver.FileInfo {
+	return storagedriver.FileInfoInternal{FileInfoFields: storagedriver.FileInfoFields{Path: p, IsDir: true}}
+}
+
+// List implements storagedriver.StorageDriver.
+func (d *driver) List(ctx context.Context, p string) ([]string, error) {
+	if known := d.listStates(p); known != nil {
+		return known, nil
+	}
+	paths := []string{}
+	prefix := strings.TrimSuffix(p, "/") + "/"
+	for o, err := range d.bucket.List(ctx, prefix, "", "/") {
+		if err != nil {
+			return nil, fail(ctx, p, err)
+		}
+		if found := "/" + strings.TrimSuffix(o.Key, "/"); found+"/" != prefix { // not a marker of the directory itself
+			paths = append(paths, found)
+		}
+	}
+	if len(paths) == 0 && p != "/" {
+		return nil, storagedriver.PathNotFoundError{Path: p}
+	}
+	return paths, nil
+}
+
+// listStates gives the state of the hash that upstream looks for, where this
+// process has it.
+func (d *driver) listStates(p string) []string {
+	dir, rest, ok := part(p)
+	if !ok || !strings.HasPrefix(rest, statesName) {
+		return nil
+	}
+	s := d.sessions.get(dir)
+	if s == nil {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for state := range s.states {
+		if offset(state) == s.size && path.Dir(state) == strings.TrimSuffix(p, "/") {
+			return []string{state}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,108 @@
+// Package driver is distribution's storage driver for S3-compatible stores on our
+// own client, on the same layout of the bucket as distribution's own driver: a
+// bucket of the one works with the other, and an upload begun by the one goes on
+// with the other.
+package driver
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	storagedriver "github.com/distribution/distribution/v3/registry/storage/driver"
+	"github.com/distribution/distribution/v3/registry/storage/driver/base"
+	"github.com/distribution/distribution/v3/registry/storage/driver/factory"
+
+	"github.com/redoubt-registry/redoubt/appliance/storage/bucket"
+	"github.com/redoubt-registry/redoubt/appliance/storage/fault"
+)
+
+const (
+	name = "s3aws" // upstream's, also in its metrics
+	// BucketOption is the parameter with a *bucket.Bucket that is open already.
+	BucketOption = "redoubtbucket"
+	// memory is for the parts of all uploads together.
+	memory = 128 << 20
+	// spool is where parts go beyond that, see bucket.Buffers.
+	spool = "/var/lib/redoubt/registry"
+	// redirectLife is how long an address for a client is good, as upstream's.
+	redirectLife = 20 * time.Minute
+	// abandoned is the age of an upload in parts, straight to a blob's path, that
+	// nobody can still be sending: that is one request.
+	abandoned  = 48 * time.Hour
+	sweepPause = time.Hour
+)
+
+// Register makes the driver known to distribution. It may be called more than
+// once.
+var Register = sync.OnceFunc(func() {
+	f := &driverFactory{buffers: bucket.NewBuffers(memory, spoolDirectory())}
+	factory.Register("s3", f)
+	factory.Register(name, f)
+})
+
+func spoolDirectory() string {
+	probe, err := os.CreateTemp(spool, ".probe-")
+	if err != nil {
+		return os.TempDir()
+	}
+	_ = probe.Close()
+	_ = os.Remove(probe.Name())
+	return spool
+}
+
+// driverFactory makes drivers, all of which share the buffers.
+type driverFactory struct{ buffers *bucket.Buffers }
+
+// Create implements distribution's factory.
+func (f *driverFactory) Create(_ context.Context, params map[string]any) (storagedriver.StorageDriver, error) {
+	b, ok := params[BucketOption].(*bucket.Bucket)
+	if !ok {
+		var err error
+		if b, err = bucket.OpenDefault(params); err != nil {
+			return nil, err
+		}
+	}
+	return New(b, f.buffers), nil
+}
+
+// New makes a driver on a bucket.
+func New(b *bucket.Bucket, buffers *bucket.Buffers) storagedriver.StorageDriver {
+	return &base.Base{StorageDriver: &driver{bucket: b, buffers: buffers, sessions: newSessions()}}
+}
+
+type driver struct {
+	bucket   *bucket.Bucket
+	buffers  *bucket.Buffers
+	sessions *sessions
+
+	sweeping sync.Mutex
+	swept    time.Time
+}
+
+// Name implements storagedriver.StorageDriver.
+func (d *driver) Name() string { return name }
+
+// fail makes an error of the bucket one of distribution's.
+func fail(ctx context.Context, path string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, bucket.ErrNotFound):
+		return storagedriver.PathNotFoundError{Path: path}
+	}
+	fault.Note(ctx, err)
+	return err
+}
+
+// RedirectURL gives an address where the client may read by itself.
+func (d *driver) RedirectURL(r *http.Request, path string) (string, error) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return "", nil
+	}
+	url, err := d.bucket.Presign(r.Context(), r.Method, path, redirectLife)
+	return url, fail(r.Context(), path, err)
+}

@@ -1,0 +1,161 @@
+package driver
+
+import (
+	"container/list"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"path"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/redoubt-registry/redoubt/appliance/storage/bucket"
+)
+
+// A client's upload is several requests, for each of which upstream asks the
+// storage anew about what the last one wrote. A session is what this process
+// knows of one upload. What it says is used only where the client's own state
+// names the same size: otherwise another node has gone on with the upload, and
+// the store is asked.
+type session struct {
+	mu        sync.Mutex
+	ours      bool              // begun here, and nowhere else since
+	startedAt []byte            // the file of that name
+	states    map[string][]byte // the hash's states, by path
+	written   []string          // paths of all that is there of it
+
+	multipart bucket.Multipart
+	parts     []bucket.Part
+	size      int64
+	torn      bool // the store has parts that do not count
+	complete  bool // the data is an object, not an upload in parts
+	committed bool // nothing more comes
+	moved     bool // the data is at its final path
+	ready     *ready
+	writing   chan error // a state that is being written
+}
+
+// known tells whether this process has had to do with the upload.
+func (s *session) known() bool {
+	return s.ours || len(s.states) > 0 || s.committed || s.multipart.ID != ""
+}
+
+// ready is data that waits for its final path: the object appears there when
+// its digest has been checked.
+type ready struct {
+	path   string
+	upload *bucket.Upload
+}
+
+// maxSessions bounds what is kept of uploads that nobody ends.
+const maxSessions = 4096
+
+type sessions struct {
+	mu     sync.Mutex
+	byPath map[string]*list.Element
+	order  *list.List // the latest first
+}
+
+type named struct {
+	path string
+	*session
+}
+
+func newSessions() *sessions {
+	return &sessions{byPath: map[string]*list.Element{}, order: list.New()}
+}
+
+// get gives what is known of the upload in a directory, nil for nothing.
+func (s *sessions) get(dir string) *session {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, ok := s.byPath[dir]
+	if !ok {
+		return nil
+	}
+	s.order.MoveToFront(e)
+	return e.Value.(named).session
+}
+
+// add gives what is known, or a new session.
+func (s *sessions) add(dir string) *session {
+	if have := s.get(dir); have != nil {
+		return have
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	added := &session{states: map[string][]byte{}}
+	s.byPath[dir] = s.order.PushFront(named{dir, added})
+	for s.order.Len() > maxSessions {
+		last := s.order.Back()
+		delete(s.byPath, last.Value.(named).path)
+		s.order.Remove(last)
+	}
+	return added
+}
+
+// end gives what is known, and keeps only that the upload has ended.
+func (s *sessions) end(dir string) *session {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, ok := s.byPath[dir]
+	if !ok {
+		return nil
+	}
+	was := e.Value.(named).session
+	e.Value = named{dir, &session{states: map[string][]byte{}, committed: true, moved: true}}
+	return was
+}
+
+// part tells which part of an upload a path is: the upload's directory, and
+// "data", "startedat" or "hashstates/…" in it, "" for the directory itself.
+func part(p string) (dir, rest string, ok bool) {
+	before, after, found := strings.Cut(p, "/_uploads/")
+	if !found {
+		return "", "", false
+	}
+	id, rest, _ := strings.Cut(after, "/")
+	return before + "/_uploads/" + id, rest, id != ""
+}
+
+const (
+	dataName      = "data"
+	startedAtName = "startedat"
+	statesName    = "hashstates/"
+)
+
+// offset is that of a hash's state, by its path.
+func offset(p string) int64 {
+	n, err := strconv.ParseInt(path.Base(p), 10, 64)
+	if err != nil {
+		return -1
+	}
+	return n
+}
+
+// request is what upstream is answering.
+func request(ctx context.Context) *http.Request {
+	r, _ := ctx.Value("http.request").(*http.Request)
+	return r
+}
+
+// expected is the size that the client's state names: upstream has signed it,
+// checks that, and compares it with what we say.
+func expected(ctx context.Context) (int64, bool) {
+	r := request(ctx)
+	if r == nil {
+		return 0, false
+	}
+	const signature = 32
+	data, err := base64.URLEncoding.DecodeString(r.URL.Query().Get("_state"))
+	if err != nil || len(data) <= signature {
+		return 0, false
+	}
+	var state struct{ Offset *int64 }
+	if json.Unmarshal(data[signature:], &state) != nil || state.Offset == nil {
+		return 0, false
+	}
+	return *state.Offset, true
+}

@@ -1,0 +1,362 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	storagedriver "github.com/distribution/distribution/v3/registry/storage/driver"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/redoubt-registry/redoubt/appliance/storage/bucket"
+	"github.com/redoubt-registry/redoubt/appliance/storage/fault"
+)
+
+// writer implements storagedriver.FileWriter.
+type writer struct {
+	driver *driver
+	ctx    context.Context // of the request, without its end: what came is kept
+	path   string
+	key    string
+	s      *session
+
+	upload *bucket.Upload
+	object int64 // size of the object that is there already and counts
+	torn   bool  // see session
+	final  bool  // upload goes to the final path
+
+	closed, committed, cancelled bool
+}
+
+// Writer implements storagedriver.StorageDriver.
+func (d *driver) Writer(ctx context.Context, p string, appending bool) (storagedriver.FileWriter, error) {
+	w := &writer{driver: d, ctx: context.WithoutCancel(ctx), path: p, key: p[1:]}
+	dir, rest, ok := part(p)
+	inUpload := ok && rest == dataName
+	if inUpload {
+		w.s = d.sessions.add(dir)
+	} else {
+		w.s = &session{}
+	}
+	if err := w.open(ctx, inUpload, appending); err != nil {
+		return nil, fail(ctx, p, err)
+	}
+	if inUpload && w.Size() == 0 {
+		w.aim()
+	}
+	return w, nil
+}
+
+// open finds where to go on.
+func (w *writer) open(ctx context.Context, inUpload, appending bool) error {
+	m := bucket.Multipart{Key: w.key}
+	if !appending {
+		if !inUpload { // upstream's driver finds what has begun by asking the store
+			var err error
+			if m, err = w.driver.bucket.CreateMultipart(ctx, w.key); err != nil {
+				return err
+			}
+		}
+		w.begin(m, nil)
+		return nil
+	}
+	if want, ok := expected(ctx); ok && inUpload && w.recall(want) {
+		return nil
+	}
+	w.s.mu.Lock()
+	w.s.ours = false
+	w.s.mu.Unlock()
+	m, parts, torn, err := w.find(ctx)
+	if err != nil {
+		return err
+	}
+	if m.ID != "" {
+		w.torn = torn
+		w.begin(m, parts)
+		return nil
+	}
+	o, err := w.driver.bucket.Head(ctx, w.path)
+	switch {
+	case errors.Is(err, bucket.ErrNotFound) && inUpload: // begun, and nothing sent
+	case err != nil:
+		return err
+	default:
+		w.object = o.Size
+	}
+	w.begin(bucket.Multipart{Key: w.key}, nil)
+	return nil
+}
+
+func (w *writer) begin(m bucket.Multipart, parts []bucket.Part) {
+	w.upload = w.driver.bucket.NewUpload(w.ctx, w.driver.buffers, m, parts)
+	w.s.mu.Lock()
+	defer w.s.mu.Unlock()
+	w.s.committed, w.s.moved = false, false
+	w.s.size = w.Size()
+}
+
+// recall goes on from what this process knows, if that has the size that the
+// client was told.
+func (w *writer) recall(want int64) bool {
+	s := w.s
+	s.mu.Lock()
+	if !s.ours || s.size != want || s.committed || s.ready != nil {
+		s.mu.Unlock()
+		return false
+	}
+	m, parts := s.multipart, s.parts
+	w.torn = s.torn
+	s.mu.Unlock()
+	m.Key = w.key
+	w.begin(m, parts)
+	return true
+}
+
+// find asks the store for the upload in parts that has begun. Of several, which
+// lost answers leave behind, it is the one with the most.
+func (w *writer) find(ctx context.Context) (best bucket.Multipart, parts []bucket.Part, torn bool, err error) {
+	uploads, err := w.driver.uploads(ctx, w.path)
+	if err != nil {
+		return best, nil, false, err
+	}
+	most := int64(-1)
+	for _, u := range uploads {
+		all, err := w.driver.bucket.Parts(ctx, &u)
+		if errors.Is(err, bucket.ErrNotFound) { // it has just ended
+			continue
+		}
+		if err != nil {
+			return best, nil, false, err
+		}
+		count, size := prefix(all)
+		if size > most {
+			most, best, parts, torn = size, u, all[:count:count], count < len(all)
+		}
+	}
+	return best, parts, torn, nil
+}
+
+// prefix is how many parts there are before the first gap, and their bytes.
+func prefix(parts []bucket.Part) (count int, size int64) {
+	for i, p := range parts {
+		if int(p.Number) != i+1 {
+			break
+		}
+		count, size = count+1, size+p.Size
+	}
+	return count, size
+}
+
+// aim makes the upload go to its final path at once, where one request brings
+// all of it and names its digest. The object appears there in Move, which
+// upstream calls when it has checked the digest.
+func (w *writer) aim() {
+	r := request(w.ctx)
+	if r == nil || r.Method != http.MethodPut || r.ContentLength == 0 || w.torn {
+		return
+	}
+	d, err := digest.Parse(r.URL.Query().Get("digest"))
+	if err != nil || d.Algorithm() != digest.SHA256 {
+		return
+	}
+	w.final = true
+	w.upload = w.driver.bucket.NewUpload(w.ctx, w.driver.buffers, bucket.Multipart{Key: blobPath(d)[1:]}, nil)
+}
+
+const blobsPath = "docker/registry/v2/blobs/"
+
+// blobPath is upstream's layout of a blob (registry/storage/paths.go).
+func blobPath(d digest.Digest) string {
+	hex := d.Encoded()
+	return "/" + blobsPath + d.Algorithm().String() + "/" + hex[:2] + "/" + hex + "/data"
+}
+
+// Size implements storagedriver.FileWriter.
+func (w *writer) Size() int64 { return w.object + w.upload.Size() }
+
+// Write implements io.Writer.
+func (w *writer) Write(p []byte) (int, error) {
+	if err := w.usable(); err != nil {
+		return 0, err
+	}
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if err := w.rejoin(); err != nil {
+		return 0, fail(w.ctx, w.path, err)
+	}
+	n, err := w.upload.Write(p)
+	return n, fail(w.ctx, w.path, err)
+}
+
+// rejoin makes what is there something that can be gone on with: an object, a
+// short last part or parts that do not count cannot. What counts is completed
+// and becomes the first part of another upload, as with upstream's driver.
+func (w *writer) rejoin() error {
+	if w.object == 0 {
+		parts := w.upload.Parts()
+		sent := w.upload.Begun().ID != "" && !w.upload.Sending()
+		if !sent || !w.torn && (len(parts) == 0 || parts[len(parts)-1].Size >= bucket.MinPart) {
+			return nil
+		}
+		size := w.upload.Size()
+		if size == 0 { // torn, and nothing counts
+			if err := w.upload.Abort(w.ctx); err != nil {
+				return err
+			}
+			w.torn = false
+			w.begin(bucket.Multipart{Key: w.key}, nil)
+			return nil
+		}
+		if err := w.upload.Complete(w.ctx); err != nil {
+			return err
+		}
+		w.object = size
+		w.begin(bucket.Multipart{Key: w.key}, nil)
+	}
+	return w.takeOver()
+}
+
+// takeOver puts the object before what comes.
+func (w *writer) takeOver() error {
+	size := w.object
+	if size < bucket.MinPart {
+		data, _, err := w.driver.bucket.ReadAll(w.ctx, w.path, size)
+		if err != nil {
+			return err
+		}
+		w.object, w.torn = 0, false
+		_, err = w.upload.Write(data)
+		return err
+	}
+	m, err := w.driver.bucket.CreateMultipart(w.ctx, w.key)
+	if err != nil {
+		return err
+	}
+	parts, err := w.driver.bucket.CopyParts(w.ctx, m, w.path, size)
+	if err != nil {
+		return err
+	}
+	w.object, w.torn = 0, false
+	w.begin(m, parts)
+	return nil
+}
+
+// Close implements io.Closer: what was written is kept, and may be gone on with
+// by another node.
+func (w *writer) Close() error {
+	if w.closed {
+		return errors.New("already closed")
+	}
+	w.closed = true
+	if err := w.joinState(); err != nil {
+		fault.Note(w.ctx, err) // the hash is computed anew, from the store
+	}
+	if w.committed || w.cancelled {
+		return nil
+	}
+	if w.final { // cut in the middle: the client begins again
+		return fail(w.ctx, w.path, w.upload.Abort(w.ctx))
+	}
+	err := w.upload.Flush()
+	w.remember(err != nil)
+	if err != nil {
+		fault.Lose(w.ctx, err) // upstream does not look at what Close returns
+	}
+	return fail(w.ctx, w.path, err)
+}
+
+func (w *writer) joinState() error {
+	w.s.mu.Lock()
+	defer w.s.mu.Unlock()
+	done := w.s.writing
+	w.s.writing = nil
+	if done == nil {
+		return nil
+	}
+	return <-done
+}
+
+// remember keeps where the next request goes on.
+func (w *writer) remember(failed bool) {
+	w.s.mu.Lock()
+	defer w.s.mu.Unlock()
+	w.s.multipart, w.s.parts, w.s.size = w.upload.Begun(), w.upload.Parts(), w.Size()
+	w.s.torn = failed || w.torn
+	w.s.complete = false
+	if w.object > 0 || failed {
+		w.s.ours = false // ask the store
+	}
+}
+
+// Commit implements storagedriver.FileWriter.
+func (w *writer) Commit(ctx context.Context) error {
+	if err := w.usable(); err != nil {
+		return err
+	}
+	size := w.Size()
+	if err := w.commit(context.WithoutCancel(ctx)); err != nil {
+		return fail(ctx, w.path, err)
+	}
+	w.committed = true
+	w.s.mu.Lock()
+	defer w.s.mu.Unlock()
+	w.s.size, w.s.committed, w.s.complete = size, true, !w.final
+	if w.final {
+		w.s.ready = &ready{path: "/" + w.upload.Begun().Key, upload: w.upload}
+	} else {
+		w.s.written = append(w.s.written, w.path)
+	}
+	return nil
+}
+
+func (w *writer) commit(ctx context.Context) error {
+	if w.final {
+		if _, small := w.upload.Data(); small {
+			return nil
+		}
+		return w.upload.Flush()
+	}
+	if w.object > 0 { // it is there, and nothing was added
+		return nil
+	}
+	if data, all := w.upload.Data(); all {
+		if _, err := w.driver.bucket.Put(ctx, w.path, data, bucket.Condition{}); err != nil {
+			return err
+		}
+		return w.upload.Abort(ctx)
+	}
+	return w.upload.Complete(ctx)
+}
+
+// Cancel implements storagedriver.FileWriter.
+func (w *writer) Cancel(ctx context.Context) error {
+	if w.closed && !w.committed {
+		return errors.New("already closed")
+	}
+	if w.cancelled {
+		return errors.New("already cancelled")
+	}
+	w.cancelled = true
+	if w.committed { // what there is goes with the upload's directory
+		return nil
+	}
+	err := w.upload.Abort(context.WithoutCancel(ctx))
+	w.s.mu.Lock()
+	w.s.multipart = bucket.Multipart{}
+	w.s.committed = true // nothing more comes
+	w.s.mu.Unlock()
+	return fail(ctx, w.path, err)
+}
+
+func (w *writer) usable() error {
+	switch {
+	case w.closed:
+		return errors.New("already closed")
+	case w.committed:
+		return errors.New("already committed")
+	case w.cancelled:
+		return errors.New("already cancelled")
+	}
+	return nil
+}

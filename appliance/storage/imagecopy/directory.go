@@ -1,0 +1,171 @@
+package imagecopy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/distribution/distribution/v3/registry/storage/driver"
+	"golang.org/x/sys/unix"
+)
+
+// Directory is a target in a file system. Everything below it belongs to the
+// owner of its root, with the root's permissions. While it is open no other
+// Directory can be.
+type Directory struct {
+	driver.StorageDriver
+	root     string
+	lock     *os.File // the root itself
+	uid, gid int
+	dirs     fs.FileMode // the mode of directories
+	files    fs.FileMode
+}
+
+// scratch is below the root, on the same file system as what it becomes.
+const scratch = "redoubt/copy"
+
+// OpenDirectory makes root a target, which d reads.
+func OpenDirectory(d driver.StorageDriver, root string) (*Directory, error) {
+	t := &Directory{StorageDriver: d, root: root}
+	if err := t.open(); err != nil {
+		return nil, fmt.Errorf("cannot copy to %s: %w", root, err)
+	}
+	return t, nil
+}
+
+func (t *Directory) open() (err error) {
+	if t.lock, err = os.Open(t.root); err != nil {
+		return short(err)
+	}
+	defer func() {
+		if err != nil {
+			t.lock.Close()
+		}
+	}()
+	info, err := t.lock.Stat()
+	if err != nil {
+		return short(err)
+	}
+	if !info.IsDir() {
+		return errors.New("it is no directory")
+	}
+	stat := info.Sys().(*syscall.Stat_t)
+	t.uid, t.gid = int(stat.Uid), int(stat.Gid)
+	t.dirs = info.Mode().Perm() | 0o700
+	t.files = t.dirs &^ 0o111
+	if err := unix.Flock(int(t.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return errors.New("another copy writes there; wait for it and try again")
+	}
+	if err := os.RemoveAll(filepath.Join(t.root, scratch)); err != nil { // of one that was killed
+		return err
+	}
+	return t.makeScratch()
+}
+
+// makeScratch makes the scratch directory. The one above it may be the registry's
+// too.
+func (t *Directory) makeScratch() error {
+	full := filepath.Join(t.root, scratch)
+	above := filepath.Dir(full)
+	err := os.Mkdir(above, t.dirs)
+	if err == nil {
+		err = errors.Join(os.Chmod(above, t.dirs), os.Chown(above, t.uid, t.gid))
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return os.Mkdir(full, 0o700)
+}
+
+// Close ends the use of the target.
+func (t *Directory) Close() error {
+	err := os.RemoveAll(filepath.Join(t.root, scratch))
+	os.Remove(filepath.Dir(filepath.Join(t.root, scratch))) // unless others use it
+	return errors.Join(err, t.lock.Close())
+}
+
+// Place implements Target.
+func (t *Directory) Place(ctx context.Context, path string, size int64, r io.Reader) error {
+	f, err := os.CreateTemp(filepath.Join(t.root, scratch), "")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // fails once it has its place
+	defer f.Close()
+	if _, err := io.CopyBuffer(struct{ io.Writer }{f}, r, make([]byte, min(buffer, size+1))); err != nil {
+		return err
+	}
+	if err := errors.Join(t.own(f), f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	name := filepath.Clean("/" + path)[1:]
+	if err := t.directory(filepath.Dir(name)); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), filepath.Join(t.root, name))
+}
+
+func (t *Directory) own(f *os.File) error {
+	if err := f.Chmod(t.files); err != nil {
+		return err
+	}
+	return f.Chown(t.uid, t.gid)
+}
+
+// directory makes a directory below the root, and those above it. Each has its
+// owner before it has its place, so that no kill leaves one that the registry
+// cannot write to.
+func (t *Directory) directory(name string) error {
+	full := filepath.Join(t.root, name)
+	if info, err := os.Stat(full); err == nil {
+		if !info.IsDir() {
+			return fmt.Errorf("%s is no directory", full)
+		}
+		return nil
+	}
+	if err := t.directory(filepath.Dir(name)); err != nil {
+		return err
+	}
+	made, err := os.MkdirTemp(filepath.Join(t.root, scratch), "")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(made)
+	if err := errors.Join(os.Chmod(made, t.dirs), os.Chown(made, t.uid, t.gid)); err != nil {
+		return err
+	}
+	err = os.Rename(made, full)
+	if errors.Is(err, fs.ErrExist) || errors.Is(err, syscall.ENOTEMPTY) {
+		return nil // somebody was faster
+	}
+	return err
+}
+
+// Remove implements Target.
+func (t *Directory) Remove(ctx context.Context, path string) error {
+	err := os.Remove(filepath.Join(t.root, filepath.Clean("/"+path)))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// Sync implements Target.
+func (t *Directory) Sync() error {
+	if err := unix.Syncfs(int(t.lock.Fd())); err != nil {
+		return fmt.Errorf("cannot write %s to the disk: %w", t.root, err)
+	}
+	return nil
+}
+
+func short(err error) error {
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		return e.Err
+	}
+	return err
+}

@@ -1,0 +1,73 @@
+package imagecopy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/distribution/distribution/v3/registry/storage/driver"
+)
+
+// Target is where a copy goes. What stands at a path is always whole.
+type Target interface {
+	driver.StorageDriver
+	// Place puts what r gives at path, size bytes, if r ends with io.EOF and not
+	// with another error. Until it returns nil, nothing has changed at path.
+	Place(ctx context.Context, path string, size int64, r io.Reader) error
+	// Remove takes the file at path away. That there is none is no error.
+	Remove(ctx context.Context, path string) error
+	// Sync returns when all that was placed survives a power cut.
+	Sync() error
+}
+
+// Objects is a target that shows an object only when it is whole, as a bucket
+// does.
+type Objects struct{ driver.StorageDriver }
+
+// small is what goes up in one request, in bytes.
+const small = 4 << 20
+
+// Place implements Target.
+func (o Objects) Place(ctx context.Context, path string, size int64, r io.Reader) error {
+	if size <= small {
+		data, err := io.ReadAll(r)
+		if err != nil {
+			return err
+		}
+		return o.PutContent(ctx, path, data)
+	}
+	w, err := o.Writer(ctx, path, false)
+	if err != nil {
+		return err
+	}
+	if _, err = io.CopyBuffer(struct{ io.Writer }{w}, r, make([]byte, buffer)); err == nil {
+		if err = w.Commit(ctx); err == nil {
+			return w.Close()
+		}
+	}
+	const patience = 10 * time.Second // also when ctx is done
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
+	return errors.Join(err, w.Cancel(end))
+}
+
+// Remove implements Target.
+func (o Objects) Remove(ctx context.Context, path string) error {
+	err := o.Delete(ctx, path)
+	if missing(err) {
+		return nil
+	}
+	return err
+}
+
+// Sync implements Target: a bucket keeps what it has answered for.
+func (o Objects) Sync() error { return nil }
+
+// buffer is what a blob is carried in, in bytes.
+const buffer = 256 << 10
+
+func missing(err error) bool {
+	_, ok := errors.AsType[driver.PathNotFoundError](err)
+	return ok
+}

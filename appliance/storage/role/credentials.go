@@ -1,0 +1,184 @@
+// Package role gives the credentials of the instance's role to the
+// registry, over a unix socket: so that nobody but root needs to reach the
+// metadata service, which would tell its secrets to whoever asks.
+package role
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// Credentials are those of a role, as the metadata service gives them and as the
+// SDK's package endpointcreds reads them.
+type Credentials struct {
+	AccessKeyID     string `json:"AccessKeyId"`
+	SecretAccessKey string
+	Token           string
+	Expiration      time.Time
+}
+
+// What can be wrong, in words for a program.
+const (
+	NoMetadata   = "NoMetadata"   // nobody is there
+	MetadataOff  = "MetadataOff"  // the instance may not ask
+	TokenRefused = "TokenRefused" // no IMDSv2
+	NoRole       = "NoRole"       // the instance has none
+	RoleFailed   = "RoleFailed"   // the cloud cannot assume it
+	Unavailable  = "Unavailable"  // anything that may pass
+	Expired      = "Expired"      // the credentials are not valid now
+	NotAllowed   = "NotAllowed"   // the one who asks may not have them
+	NotFound     = "NotFound"     // there is nothing at this path
+)
+
+// Problem is why there are no credentials, and what mends it. It holds no secret.
+type Problem struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
+}
+
+func (p *Problem) Error() string { return p.Code + ": " + p.Message }
+
+// status is the one of HTTP. The SDK tries again at once what has one of 500 and
+// above.
+func (p *Problem) status() int {
+	switch p.Code {
+	case NotAllowed:
+		return http.StatusForbidden
+	case NoRole, MetadataOff, RoleFailed, TokenRefused, NotFound:
+		return http.StatusNotFound
+	}
+	return http.StatusServiceUnavailable
+}
+
+func problem(code, message string) error { return &Problem{Code: code, Message: message} }
+
+// Fetcher gets credentials from where they are made.
+type Fetcher interface {
+	// Fetch returns credentials that are valid until they expire. It gives up by
+	// itself in seconds.
+	Fetch(ctx context.Context) (Credentials, error)
+}
+
+const (
+	// ahead is how long before their end new credentials are asked for. EC2 has
+	// them at least five minutes ahead.
+	ahead = 10 * time.Minute
+	// often is how long credentials are used without asking for news: a role that
+	// was changed counts from then on.
+	often = 15 * time.Minute
+	// pause is waited after a failure, and between two requests in any case.
+	pause = time.Second
+)
+
+// Cache keeps the credentials of a Fetcher, asks for new ones ahead of time, and
+// goes on with those it has while there is nobody to ask. It is for use by many at
+// once; the Fetcher is asked by one at a time.
+type Cache struct {
+	Fetcher Fetcher
+	Now     func() time.Time // the time
+	Log     func(format string, args ...any)
+
+	mu     sync.Mutex
+	have   Credentials
+	due    time.Time // when to ask again
+	err    error     // of the last request
+	flight *flight
+}
+
+// flight is one request under way.
+type flight struct {
+	done chan struct{}
+	got  Credentials
+	err  error
+}
+
+// Get returns credentials that are valid now. Whoever gets them should ask again
+// when they expire, which is at most often from now: valid they may be for longer.
+// With valid ones at hand it does not wait. The error is a *Problem.
+func (c *Cache) Get(ctx context.Context) (Credentials, error) {
+	c.mu.Lock()
+	now := c.Now()
+	valid := c.have.Expiration.After(now)
+	// What has ended before its time, by a clock that was set, is due.
+	due := !now.Before(c.due) || !valid && c.err == nil
+	if due && c.flight == nil {
+		c.flight = &flight{done: make(chan struct{})}
+		go c.fetch(c.flight)
+	}
+	have, f, err := c.have, c.flight, c.err
+	c.mu.Unlock()
+	if valid {
+		return lend(have, now), nil
+	}
+	if f == nil {
+		return Credentials{}, err
+	}
+	select {
+	case <-ctx.Done():
+		return Credentials{}, problem(Unavailable, "nobody waits for the credentials any more")
+	case <-f.done:
+	}
+	return f.got, f.err
+}
+
+// fetch carries out f.
+func (c *Cache) fetch(f *flight) {
+	got, err := c.Fetcher.Fetch(context.Background())
+	now := c.Now()
+	if err == nil && !got.Expiration.After(now) {
+		err = expired(got)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.note(err, now)
+	if c.flight, c.err = nil, err; err == nil {
+		c.have, c.due = got, now.Add(next(got.Expiration.Sub(now)))
+	} else {
+		c.due = now.Add(pause)
+	}
+	f.got, f.err = lend(got, now), err
+	close(f.done)
+}
+
+// note logs what has changed: the first of several failures, and the end of them.
+func (c *Cache) note(err error, now time.Time) {
+	switch left := c.have.Expiration.Sub(now).Round(time.Second); {
+	case err == nil && c.err != nil:
+		c.Log("the metadata service gives credentials again")
+	case err == nil || c.err != nil && c.err.Error() == err.Error():
+	case left > 0:
+		c.Log("no new credentials, those at hand are valid for another %v: %v", left, err)
+	default:
+		c.Log("no credentials: %v", err)
+	}
+}
+
+// next is how long credentials are used that are valid for left.
+func next(left time.Duration) time.Duration {
+	return min(often, max(left-ahead, left/4, pause))
+}
+
+// lend is c for somebody who asks again when they expire.
+func lend(c Credentials, now time.Time) Credentials {
+	if ask := now.Add(often); c.Expiration.After(ask) {
+		c.Expiration = ask
+	}
+	return c
+}
+
+func expired(c Credentials) error {
+	return problem(Expired, fmt.Sprintf("the credentials of the role ended at %s: "+
+		"look at the machine's clock (timedatectl) and at the cloud's health", c.Expiration.UTC().Format(time.RFC3339)))
+}
+
+// asProblem is err for a client.
+func asProblem(err error) *Problem {
+	if p, ok := errors.AsType[*Problem](err); ok {
+		return p
+	}
+	return &Problem{Code: Unavailable, Message: err.Error()}
+}

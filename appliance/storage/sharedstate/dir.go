@@ -1,0 +1,237 @@
+package sharedstate
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Dir is a Store of one machine: each object is a file of a directory. A
+// version is a digest of the content.
+type Dir struct {
+	Path string
+	Mode fs.FileMode      // of the files; the directory gets the bits to enter it too
+	GID  int              // the group of both; -1 leaves it alone
+	Now  func() time.Time // the machine's clock
+}
+
+var _ Store = Dir{}
+
+const (
+	lockFile   = ".lock"
+	tempPrefix = ".new-"
+	lockPause  = 20 * time.Millisecond
+	// lockPatience is for a process that was stopped while it held the lock,
+	// which is held for one write.
+	lockPatience = 10 * time.Second
+	// maxObject is more than any object needs.
+	maxObject = 4 << 20
+)
+
+var safeKey = regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}$`)
+
+// Where is the path of an object, for messages.
+func (d Dir) Where(key string) string { return filepath.Join(d.Path, key) }
+
+// Time is the machine's clock.
+func (d Dir) Time(context.Context) (time.Time, error) { return d.Now(), nil }
+
+// Get reads a file. Anything but a regular file is an error, and a FIFO does
+// not hang it.
+func (d Dir) Get(_ context.Context, key string) ([]byte, string, error) {
+	if !safeKey.MatchString(key) {
+		return nil, "", fmt.Errorf("cannot read %q: not a name of an object", key)
+	}
+	f, err := os.OpenFile(d.Where(key), os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, "", ErrNotFound
+	}
+	if err != nil {
+		return nil, "", fmt.Errorf("cannot read: %w", err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, "", fmt.Errorf("cannot read: %w", err)
+	}
+	if !info.Mode().IsRegular() || info.Size() > maxObject {
+		return nil, "", &Damaged{d.Where(key), "it is no regular file of a sane size"}
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxObject))
+	if err != nil {
+		return nil, "", fmt.Errorf("cannot read %s: %w", d.Where(key), err)
+	}
+	return data, digest(data), nil
+}
+
+func digest(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}
+
+// Put replaces a file: written beside its place, synced, renamed, and the
+// directory synced.
+func (d Dir) Put(ctx context.Context, key string, data []byte, ifVersion string) (string, error) {
+	if err := d.ready(); err != nil {
+		return "", err
+	}
+	unlock, err := d.lock(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	have, version, err := d.Get(ctx, key)
+	switch {
+	case errors.Is(err, ErrNotFound):
+	case err != nil:
+		return "", err
+	case string(have) == string(data):
+		return version, d.sync() // ours, of a Put that was cut off
+	}
+	if version != ifVersion {
+		return "", ErrConflict
+	}
+	if err := d.replace(key, data); err != nil {
+		return "", fmt.Errorf("cannot write %s: %w", d.Where(key), err)
+	}
+	return digest(data), nil
+}
+
+// Delete removes a file.
+func (d Dir) Delete(_ context.Context, key string) error {
+	if !safeKey.MatchString(key) {
+		return fmt.Errorf("cannot remove %q: not a name of an object", key)
+	}
+	if err := os.Remove(d.Where(key)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("cannot remove: %w", err)
+	}
+	return nil
+}
+
+// Sweep removes old files.
+func (d Dir) Sweep(_ context.Context, age time.Duration) error {
+	entries, err := os.ReadDir(d.Path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("cannot list: %w", err)
+	}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil || !info.Mode().IsRegular() || e.Name() == lockFile || d.Now().Sub(info.ModTime()).Abs() < age {
+			continue
+		}
+		if err := os.Remove(filepath.Join(d.Path, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("cannot remove: %w", err)
+		}
+	}
+	return nil
+}
+
+// ready makes the directory.
+func (d Dir) ready() error {
+	mode := d.Mode | d.Mode&0o444>>2 | 0o100
+	if err := os.MkdirAll(d.Path, mode); err != nil {
+		return fmt.Errorf("cannot make a directory: %w", err)
+	}
+	if err := os.Chmod(d.Path, mode); err != nil {
+		return fmt.Errorf("cannot set the mode: %w", err)
+	}
+	if d.GID >= 0 {
+		if err := os.Chown(d.Path, -1, d.GID); err != nil {
+			return fmt.Errorf("cannot set the group: %w", err)
+		}
+	}
+	return nil
+}
+
+// lock makes the comparison and the swap one step. The kernel lets go of the
+// lock of a process that dies.
+func (d Dir) lock(ctx context.Context) (unlock func(), err error) {
+	path := filepath.Join(d.Path, lockFile)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("cannot lock: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, lockPatience)
+	defer cancel()
+	for {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return func() { f.Close() }, nil
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
+			f.Close()
+			return nil, fmt.Errorf("cannot lock %s: %w", path, err)
+		}
+		select {
+		case <-ctx.Done():
+			f.Close()
+			return nil, fmt.Errorf("cannot lock %s: another process has held it for %v; see: fuser -v %s", path, lockPatience, path)
+		case <-time.After(lockPause):
+		}
+	}
+}
+
+func (d Dir) replace(key string, data []byte) (err error) {
+	d.clean()
+	f, err := os.CreateTemp(d.Path, tempPrefix)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			os.Remove(f.Name())
+		}
+	}()
+	err = d.fill(f, data)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), d.Where(key)); err != nil {
+		return err
+	}
+	return d.sync()
+}
+
+func (d Dir) fill(f *os.File, data []byte) error {
+	if d.GID >= 0 {
+		if err := f.Chown(-1, d.GID); err != nil {
+			return err
+		}
+	}
+	if err := f.Chmod(d.Mode); err != nil {
+		return err
+	}
+	if _, err := f.Write(data); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+// clean removes what a killed process left. The lock is held, so nobody else
+// is writing.
+func (d Dir) clean() {
+	entries, _ := os.ReadDir(d.Path) // it is only tidying
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), tempPrefix) {
+			_ = os.Remove(filepath.Join(d.Path, e.Name()))
+		}
+	}
+}
+
+func (d Dir) sync() error {
+	f, err := os.Open(d.Path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}

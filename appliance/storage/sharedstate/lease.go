@@ -1,0 +1,111 @@
+package sharedstate
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Lease is the right of one process to do what should be done once. It saves
+// work; it is not what keeps an object safe, which Put is: a process that was
+// frozen past its lease finds that what it would write has been written.
+type Lease struct {
+	store   Store
+	key     string
+	version string
+	holder  Holder
+}
+
+// Holder is who has a lease, as it is stored.
+type Holder struct {
+	Owner   string    `json:"owner"`
+	Epoch   int64     `json:"epoch"` // one more with each that takes it
+	Granted time.Time `json:"granted"`
+	Until   time.Time `json:"until"` // by the store's clock; the past is free
+	// Nonce tells apart two who are called the same and take it at the same
+	// time: machines made from one image are alike to their process numbers.
+	Nonce string `json:"nonce,omitempty"`
+}
+
+// Held is the error for a lease that another has.
+type Held struct{ Holder }
+
+func (h *Held) Error() string {
+	return fmt.Sprintf("%s is at work on it, until %s at the latest", h.Owner, h.Until.UTC().Format(time.RFC3339))
+}
+
+// Take gets the lease of key for ttl, or says who has it. One that cannot be
+// read is taken: all that it could tell is who to wait for. So is one from the
+// future: the clock was put back since.
+func Take(ctx context.Context, store Store, key, owner string, ttl time.Duration) (*Lease, error) {
+	now, err := store.Time(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("cannot tell the time of the lease: %w", err)
+	}
+	data, version, err := store.Get(ctx, key)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return nil, fmt.Errorf("cannot read the lease: %w", err)
+	}
+	var old Holder
+	if err := json.Unmarshal(data, &old); err != nil {
+		old = Holder{}
+	}
+	if now.Before(old.Until) && !now.Before(old.Granted.Add(-ttl)) {
+		return nil, &Held{old}
+	}
+	l := &Lease{store: store, key: key, version: version,
+		holder: Holder{Owner: owner, Epoch: old.Epoch + 1, Granted: now, Until: now.Add(ttl), Nonce: rand.Text()}}
+	if err := l.put(ctx); err != nil {
+		if errors.Is(err, ErrConflict) {
+			return nil, &Held{Holder{Owner: "another", Until: now.Add(ttl)}}
+		}
+		return nil, fmt.Errorf("cannot take the lease: %w", err)
+	}
+	return l, nil
+}
+
+// Epoch grows with each holder.
+func (l *Lease) Epoch() int64 { return l.holder.Epoch }
+
+// Check is an error if the lease is over, or another's by now.
+func (l *Lease) Check(ctx context.Context) error {
+	now, err := l.store.Time(ctx)
+	if err != nil {
+		return fmt.Errorf("cannot tell the time of the lease: %w", err)
+	}
+	_, version, err := l.store.Get(ctx, l.key)
+	switch {
+	case err != nil:
+		return fmt.Errorf("cannot read the lease: %w", err)
+	case version != l.version:
+		return errors.New("the lease is another's by now: this process was stopped for too long")
+	case !now.Before(l.holder.Until):
+		return errors.New("the lease is over: this process was stopped for too long")
+	}
+	return nil
+}
+
+// Release gives the lease back, if it is still this one's.
+func (l *Lease) Release(ctx context.Context) error {
+	l.holder.Until = l.holder.Granted
+	err := l.put(ctx)
+	if errors.Is(err, ErrConflict) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("cannot release the lease: %w", err)
+	}
+	return nil
+}
+
+func (l *Lease) put(ctx context.Context) error {
+	data, err := json.Marshal(l.holder)
+	if err != nil {
+		return err
+	}
+	l.version, err = l.store.Put(ctx, l.key, data, l.version)
+	return err
+}

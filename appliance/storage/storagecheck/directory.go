@@ -1,0 +1,226 @@
+package storagecheck
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/redoubt-registry/redoubt/appliance/storage/health"
+)
+
+const (
+	// probes is where the look writes, below the root.
+	probes = "redoubt/health"
+	// reserve is what stays free of the disk: the machine's own state lies on the
+	// same one, and the links of an image are written after its layers. Of a small
+	// disk it is a twentieth.
+	reserve      = 64 << 20
+	reserveFiles = 1000
+	smallPart    = 20
+	// litter is how old something is that a killed look has left behind.
+	litter = 5 * time.Minute
+	silent = "its disk does not answer"
+	// sample is what is written, in bytes.
+	sample = 4096
+)
+
+// Directory keeps images in a directory of this machine.
+type Directory struct {
+	Root   string
+	Record string // file that remembers which file system it was; empty: none
+	ID     string // of this machine: several may have the directory
+}
+
+func (d Directory) String() string { return d.Root }
+
+func (d Directory) look(ctx context.Context, l *looker, _ map[string]health.Operation) {
+	l.expect("root", "space", "get", "put", "list", "delete")
+	at := func(name string, timeout time.Duration, without health.Grade) attempt {
+		return attempt{name: name, timeout: timeout, without: without, explain: d.explain}
+	}
+	if l.try(ctx, at("root", quick, health.Down), d.checkRoot) != nil {
+		return
+	}
+	var all sync.WaitGroup
+	all.Go(func() { _ = l.try(ctx, at("space", quick, health.Degraded), d.checkSpace) })
+	all.Go(func() { _ = l.try(ctx, at("get", patient, health.Down), d.get) })
+	all.Go(func() { _ = l.try(ctx, at("list", patient, health.Degraded), d.list) })
+	all.Go(func() {
+		name := filepath.Join(d.Root, probes, d.ID, rand.Text())
+		if l.try(ctx, at("put", patient, health.Degraded), func(context.Context) error { return put(name) }) == nil {
+			_ = l.try(ctx, at("delete", quick, health.Degraded), func(context.Context) error { return d.remove(name) })
+		}
+	})
+	all.Wait()
+}
+
+// errNoDirectory: the root is something else.
+var errNoDirectory = errors.New("it is not a directory")
+
+func (d Directory) checkRoot(context.Context) error {
+	info, err := os.Stat(d.Root)
+	if err != nil {
+		return err
+	}
+	if !info.IsDir() {
+		return errNoDirectory
+	}
+	return d.identify()
+}
+
+// errSpace: the disk is all but full.
+var errSpace = errors.New("the disk is full")
+
+func (d Directory) checkSpace(context.Context) error {
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(d.Root, &s); err != nil {
+		return &fs.PathError{Op: "statfs", Path: d.Root, Err: err}
+	}
+	block := uint64(s.Bsize) //nolint:gosec // never negative
+	if free, least := s.Bavail*block, min(reserve, s.Blocks*block/smallPart); free < least {
+		return fmt.Errorf("%w: %d MiB are free", errSpace, free>>20)
+	}
+	if s.Files > 0 && s.Ffree < min(reserveFiles, s.Files/smallPart) {
+		return fmt.Errorf("%w: it holds no more files", errSpace)
+	}
+	return nil
+}
+
+// get reads the marker, which is there since the first look that could write.
+func (d Directory) get(context.Context) error {
+	_, err := os.ReadFile(filepath.Join(d.Root, marker))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // a file system that answers so can be read
+	}
+	return err
+}
+
+// list reads the directory in which the registry's own begin.
+func (d Directory) list(context.Context) error {
+	for _, path := range []string{repositories, "."} {
+		f, err := os.Open(filepath.Join(d.Root, path))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		_, err = f.Readdirnames(1)
+		f.Close()
+		if err != nil && !errors.Is(err, io.EOF) { // the end: it is empty
+			return err
+		}
+	}
+	return nil
+}
+
+// repositories is where distribution keeps what it serves.
+const repositories = "docker/registry/v2"
+
+// put writes a file as the registry does, down to the disk, and reads it again.
+func put(name string) error {
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		return err
+	}
+	data := make([]byte, sample)
+	_, _ = rand.Read(data) // it never fails
+	err := writeFile(name, data)
+	if err == nil {
+		var again []byte
+		if again, err = os.ReadFile(name); err == nil && !bytes.Equal(again, data) {
+			err = errors.New("it does not hold what was written")
+		}
+	}
+	if err != nil {
+		_ = os.Remove(name) // best done now; the next look sweeps
+	}
+	return err
+}
+
+// writeFile writes name in one step, down to the disk.
+func writeFile(name string, data []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".part")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Sync()
+	}
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if err == nil {
+		err = os.Chmod(f.Name(), 0o644)
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), name)
+	}
+	if err != nil {
+		_ = os.Remove(f.Name()) // the first error says more
+	}
+	return err
+}
+
+// remove deletes what put wrote, and what a killed look has left.
+func (d Directory) remove(name string) error {
+	if err := os.Remove(name); err != nil {
+		return err
+	}
+	dir := filepath.Dir(name)
+	left, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range left {
+		info, err := e.Info()
+		if err == nil && time.Since(info.ModTime()) > litter {
+			_ = os.Remove(filepath.Join(dir, e.Name())) // another look tries again
+		}
+	}
+	return nil
+}
+
+// explain says what an error of the file system means for who runs the machine.
+func (d Directory) explain(err error) fault {
+	const key = "storage.filesystem.root"
+	is := func(errs ...error) bool {
+		for _, e := range errs {
+			if errors.Is(err, e) {
+				return true
+			}
+		}
+		return false
+	}
+	say := func(reason, key, format string, args ...any) fault {
+		return fault{message: fmt.Sprintf(format, args...), key: key, reason: reason, sure: true}
+	}
+	switch {
+	case is(errOther):
+		return say("it is not mounted", "", "%s is not the file system that was there before: mount that one; if this one is meant, run: redoubt health --adopt", d.Root)
+	case is(errNoDirectory, syscall.ENOTDIR):
+		return say("it is missing", key, "%s is not a directory", d.Root)
+	case is(errSpace):
+		return say("it is full", "", "%v on %s: make the disk larger", err, d.Root)
+	case is(syscall.ENOSPC, syscall.EDQUOT):
+		return say("it is full", "", "the disk of %s is full: make it larger", d.Root)
+	case is(syscall.EROFS):
+		return say("it is read-only", "", "%s is mounted read-only: look for the disk's errors (journalctl -k), then mount it read-write", d.Root)
+	case is(syscall.EACCES, syscall.EPERM):
+		return say("it may not be used", "", "the registry may not use %s: %v; mend it with: chown -R redoubt-registry: %s", d.Root, err, d.Root)
+	case is(fs.ErrNotExist):
+		return say("it is missing", key, "%s is not there: mount its disk, or make the directory (redoubt apply)", d.Root)
+	case is(context.DeadlineExceeded):
+		return fault{message: fmt.Sprintf("the disk of %s does not answer: look for its errors (journalctl -k)", d.Root), reason: silent}
+	}
+	return fault{message: fmt.Sprintf("%s cannot be used: %v", d.Root, err), reason: "it fails"}
+}

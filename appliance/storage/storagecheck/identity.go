@@ -1,0 +1,113 @@
+package storagecheck
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// marker is a file in the root with a name of its own for the file system: a root
+// without it, where one was, is an empty directory under a disk that is not mounted.
+const marker = ".redoubt-storage"
+
+// errOther: this is another file system than the one that images lie on.
+var errOther = errors.New("it is another file system")
+
+// record remembers the file system, outside of it.
+type record struct {
+	Root string `json:"root"`
+	ID   string `json:"id"`
+	Used bool   `json:"used"` // there were images on it
+}
+
+// RecordPath is where a machine remembers its file system: on another one, or at least
+// above the root.
+const RecordPath = "/var/lib/redoubt/health/storage.json"
+
+// Other says whether the root, as this process sees it, is for certain not the file system
+// that images lie on. It writes nothing. A process in a mount namespace of its own keeps
+// the one that was there when it began: then the markers differ too.
+func (d Directory) Other() bool {
+	_, before, now, err := d.compare()
+	another := before.Root == now.Root && before.ID != "" && now.ID != "" && now.ID != before.ID
+	return err == nil && (another || other(before, now))
+}
+
+// other: there were images on the one before, and this is not that one. Without its marker,
+// but with images, it is: somebody has deleted the marker.
+func other(before, now record) bool {
+	return before.Root == now.Root && before.Used && now.ID != before.ID && (now.ID != "" || !now.Used)
+}
+
+// compare reads what was remembered and what is there.
+func (d Directory) compare() (path string, before, now record, err error) {
+	path = filepath.Join(d.Root, marker)
+	data, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return path, record{}, record{}, err
+	}
+	_, err = os.Stat(filepath.Join(d.Root, repositories))
+	return path, d.remembered(), record{Root: d.Root, ID: strings.TrimSpace(string(data)), Used: err == nil}, nil
+}
+
+// identify says whether the root is the file system that it was. A new one is taken as
+// it is, empty or not; so is another one as long as there were no images on the one
+// before. Who replaces one with images says so with Adopt.
+func (d Directory) identify() error {
+	if d.Record == "" {
+		return nil
+	}
+	path, before, now, err := d.compare()
+	if err != nil {
+		return err
+	}
+	if other(before, now) {
+		return errOther
+	}
+	id, same := now.ID, before.Root == now.Root && before.ID != ""
+	switch {
+	case id == "" && same && now.Used: // somebody has deleted it
+		now.ID = before.ID
+	case id == "":
+		now.ID = rand.Text()
+	}
+	if id != now.ID && writeFile(path, []byte(now.ID+"\n")) != nil {
+		return nil // it cannot be written to: put says why
+	}
+	now.Used = now.Used || same && now.ID == before.ID && before.Used
+	if now != before {
+		d.remember(now)
+	}
+	return nil
+}
+
+// remembered is the record; one that is missing or damaged knows nothing.
+func (d Directory) remembered() record {
+	var r record
+	data, err := os.ReadFile(d.Record)
+	if err != nil || json.Unmarshal(data, &r) != nil {
+		return record{}
+	}
+	return r
+}
+
+// remember keeps the record where that can be done. Without it the next look takes
+// the file system as it is.
+func (d Directory) remember(r record) {
+	if data, err := json.Marshal(r); err == nil {
+		_ = writeFile(d.Record, append(data, '\n'))
+	}
+}
+
+// Adopt takes the file system that is there now for the machine's, whatever was there
+// before.
+func (d Directory) Adopt() error {
+	if err := os.Remove(d.Record); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}

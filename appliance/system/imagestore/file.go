@@ -1,0 +1,70 @@
+package imagestore
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+
+	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/render"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/secrets"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/userdata"
+)
+
+// keys are what opens a bucket: keys, or the role of the machine.
+type keys struct {
+	AccessKey string `json:"accessKey"`
+	SecretKey string `json:"secretKey"`
+	Role      bool   `json:"role"`
+
+	cas []byte // PEM
+}
+
+// file is the storage that a configuration file describes, which may be a whole
+// configuration or have a storage: section alone.
+func (f Finder) file(ctx context.Context, path string) (*Place, error) {
+	cfg, err := read(path)
+	if err != nil {
+		return nil, err
+	}
+	facts, _, err := secrets.Resolver{Root: "/", Credentials: f.Credentials}.Facts(cfg, secrets.Kept{HTTPSecret: "none"})
+	if err != nil {
+		return nil, err
+	}
+	files, err := render.Tree(cfg, facts)
+	if err != nil {
+		return nil, err
+	}
+	registry, _ := files.Lookup(render.RegistryPath)
+	storage, err := storageOf(registry.Data)
+	if err != nil {
+		return nil, err
+	}
+	k := &keys{cas: facts.S3CAs}
+	if credential, ok := files.Lookup(render.CredentialsDir + "/" + render.S3Credential); ok {
+		if err := json.Unmarshal(credential.Data, k); err != nil {
+			return nil, errors.New("its keys cannot be used")
+		}
+	}
+	return open(ctx, storage, k)
+}
+
+// read reads what a file says of the storage, and nothing else of it.
+func read(path string) (config.Config, error) {
+	const name = "redoubt: {hostname: place.example.com, cache: {type: none}}"
+	base := config.Layer{Name: "the command line", Data: []byte(name)}
+	bare, _, _ := config.Parse([]config.Layer{base})
+	found := userdata.ReadFiles([]string{path})
+	cfg, origins, report := config.Parse(append([]config.Layer{base}, found.Layers...))
+	if err := append(slices.Clone(found.Report), report...).Sort().Err(); err != nil {
+		return bare, errors.New("it is not valid:\n" + err.Error())
+	}
+	_, directory := origins["storage.filesystem"]
+	_, bucket := origins["storage.s3"]
+	if !directory && !bucket {
+		return bare, errors.New("it has no storage: section with s3: or filesystem: in it")
+	}
+	bare.Storage, bare.Registry, bare.Environment = cfg.Storage, cfg.Registry, cfg.Environment
+	return bare, nil
+}

@@ -1,0 +1,131 @@
+// Package imagestore opens the storage that a person names: the registry's own, a
+// directory, or what a configuration file describes. Keys of buckets are never
+// part of a name, since command lines are seen by all.
+package imagestore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/distribution/distribution/v3/configuration"
+	"github.com/distribution/distribution/v3/registry/storage/driver"
+	"github.com/distribution/distribution/v3/registry/storage/driver/filesystem"
+	"gopkg.in/yaml.v2"
+)
+
+// Configured is the name of the storage that the registry uses.
+const Configured = "configured"
+
+// Names says what a person may write.
+const Names = `"configured" (what the registry uses), a directory, or a configuration FILE.yaml with a storage: section`
+
+// Place is a storage.
+type Place struct {
+	Driver driver.StorageDriver
+	Name   string // for messages
+	Root   string // the directory, where it is one
+	id     string // the same for the same storage
+}
+
+// Finder finds places.
+type Finder struct {
+	Registry    string // path of registry.yml, which Configured means
+	Credentials string // directory of systemd's credentials, for cred: in files
+}
+
+// Open opens the storage that name means. No bucket is asked anything yet.
+func (f Finder) Open(ctx context.Context, name string) (*Place, error) {
+	p, err := f.open(ctx, name)
+	if err != nil {
+		return nil, fmt.Errorf("cannot use %s: %w", name, err)
+	}
+	return p, nil
+}
+
+func (f Finder) open(ctx context.Context, name string) (*Place, error) {
+	if name == Configured {
+		return f.configured(ctx)
+	}
+	path, isPath := strings.CutPrefix(name, "filesystem:")
+	if !isPath && strings.HasPrefix(name, "s3:") {
+		return nil, errors.New("a bucket needs keys, which do not belong on a command line: describe it as storage.s3 in a file, and name the file")
+	}
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && !isPath && !strings.Contains(name, "/"):
+		return nil, errors.New("there is no such file or directory here; write " + Names)
+	case err != nil:
+		return nil, short(err) // ErrNotExist among them
+	case info.IsDir():
+		return directory(path)
+	case isPath:
+		return nil, errors.New("it is no directory")
+	}
+	return f.file(ctx, path)
+}
+
+// directory is a storage in a file system.
+func directory(path string) (*Place, error) {
+	real, err := filepath.Abs(path)
+	if err == nil {
+		real, err = filepath.EvalSymlinks(real)
+	}
+	if err != nil {
+		return nil, short(err)
+	}
+	d, err := filesystem.FromParameters(map[string]any{"rootdirectory": real})
+	if err != nil {
+		return nil, err
+	}
+	return &Place{Driver: d, Name: real, Root: real, id: real}, nil
+}
+
+// configured is what registry.yml says.
+func (f Finder) configured(ctx context.Context) (*Place, error) {
+	data, err := os.ReadFile(f.Registry)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("there is no %s: this machine runs no registry, or redoubt apply has not been run", f.Registry)
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("only root may read %s: use sudo", f.Registry)
+	case err != nil:
+		return nil, fmt.Errorf("cannot read %s: %w", f.Registry, short(err))
+	}
+	storage, err := storageOf(data)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read %s: %w", f.Registry, err)
+	}
+	return open(ctx, storage, nil)
+}
+
+// storageOf is the storage of a registry.yml.
+func storageOf(data []byte) (_ configuration.Storage, err error) {
+	defer func() {
+		if cause := recover(); cause != nil { // upstream panics on some mistakes
+			err = errors.New("it is not the registry's configuration")
+		}
+	}()
+	var c struct {
+		Storage configuration.Storage `yaml:"storage"`
+	}
+	if yaml.Unmarshal(data, &c) != nil || c.Storage.Type() == "" { // its error may quote a secret
+		return nil, errors.New("it is not the registry's configuration")
+	}
+	return c.Storage, nil
+}
+
+// Same tells whether two places are one storage. One may lie in the other, such as
+// below a prefix of the same bucket.
+func Same(a, b *Place) bool { return a.id == b.id }
+
+func short(err error) error {
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		return e.Err
+	}
+	return err
+}

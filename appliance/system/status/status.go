@@ -1,0 +1,237 @@
+// Package status is what a machine says about itself: a value that is gathered
+// elsewhere, judged here, and printed for people or as JSON.
+package status
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/redoubt-registry/redoubt/appliance/certificates/renewal"
+	"github.com/redoubt-registry/redoubt/appliance/storage/health"
+)
+
+// Report is the state of one machine. A part that the machine does not have is
+// left out.
+type Report struct {
+	Verdict       Verdict       `json:"verdict"`
+	Problems      []string      `json:"problems,omitempty"`
+	Address       string        `json:"address,omitempty"` // what clients use
+	Units         []Unit        `json:"units"`
+	Registry      Answer        `json:"registry"`
+	Certificate   *Certificate  `json:"certificate,omitempty"`
+	Storage       *Storage      `json:"storage,omitempty"`
+	Cache         *Cache        `json:"cache,omitempty"`
+	Configuration Configuration `json:"configuration"`
+	Versions      Versions      `json:"versions"`
+}
+
+// Verdict is the report in a word.
+type Verdict string
+
+// The verdicts, from good to bad.
+const (
+	OK          Verdict = "ok"          // all is well
+	Degraded    Verdict = "degraded"    // it serves, but something needs attention
+	Maintenance Verdict = "maintenance" // it says what is wrong, and serves no images
+	Down        Verdict = "down"        // it does not answer
+)
+
+// Unit is a unit of systemd.
+type Unit struct {
+	Name     string    `json:"name"`
+	Active   string    `json:"active"`
+	Sub      string    `json:"sub"`
+	Since    time.Time `json:"since,omitzero"`
+	Restarts uint32    `json:"restarts"`
+	Wanted   bool      `json:"wanted"` // the configuration wants it to run
+}
+
+// Answer is what the registry said to a request for /v2/.
+type Answer struct {
+	Healthy bool          `json:"healthy"`
+	Error   string        `json:"error,omitempty"`
+	Latency time.Duration `json:"latencyNanoseconds"`
+}
+
+// Certificate is the server's.
+type Certificate struct {
+	Issuer      string    `json:"issuer,omitempty"`
+	Names       []string  `json:"names,omitempty"`
+	NotAfter    time.Time `json:"notAfter,omitzero"`
+	DaysLeft    int       `json:"daysLeft"`
+	Generation  string    `json:"generation,omitempty"`
+	Authority   string    `json:"authority,omitempty"`   // path of the own CA's certificate
+	Fingerprint string    `json:"fingerprint,omitempty"` // SHA-256 of that certificate
+	Error       string    `json:"error,omitempty"`
+
+	Renewal *renewal.Summary `json:"renewal,omitempty"` // nil: it has not run yet
+}
+
+// Storage is where images lie.
+type Storage struct {
+	Type     string `json:"type"`
+	Bucket   string `json:"bucket,omitempty"` // and nothing but Health is known of it
+	Root     string `json:"root,omitempty"`
+	Used     uint64 `json:"usedBytes"`
+	Free     uint64 `json:"freeBytes"`
+	Writable bool   `json:"writable"`
+	Error    string `json:"error,omitempty"`
+
+	Health *Health `json:"health,omitempty"` // nil: nobody has looked yet
+}
+
+// Health is what redoubt health has found of the storage.
+type Health struct {
+	Grade    health.Grade `json:"grade"`
+	Since    time.Time    `json:"since"`
+	Checked  time.Time    `json:"checked"`
+	Stale    bool         `json:"stale"` // nobody has looked for a while: it serves as if all were well
+	Error    string       `json:"error,omitempty"`
+	Key      string       `json:"key,omitempty"` // of the configuration, to mend it
+	Failures int          `json:"failures"`      // looks in a row that found something
+	Slowest  string       `json:"slowest,omitempty"`
+	Seconds  float64      `json:"slowestSeconds"`
+}
+
+// Cache is the blob-descriptor cache.
+type Cache struct {
+	Type      string `json:"type"`
+	Address   string `json:"address,omitempty"` // of a Redis elsewhere
+	Reachable bool   `json:"reachable"`
+	Keys      int64  `json:"keys"`
+	Memory    int64  `json:"memoryBytes"`
+	Error     string `json:"error,omitempty"`
+}
+
+// Configuration is where the configuration came from.
+type Configuration struct {
+	Sources    []string  `json:"sources,omitempty"`
+	Generation int       `json:"generation"`
+	Applied    time.Time `json:"applied,omitzero"` // when an apply last changed something
+	Errors     []string  `json:"errors,omitempty"` // of the notice that is shown instead of images
+}
+
+// Versions are those of the parts.
+type Versions struct {
+	Redoubt      string `json:"redoubt"`
+	Distribution string `json:"distribution,omitempty"`
+	Redis        string `json:"redis,omitempty"`
+	Image        string `json:"image,omitempty"`
+}
+
+// Bounds beyond which a machine needs attention.
+const (
+	minDaysLeft = 14
+	minFree     = 5 // percent of the storage
+)
+
+// Judge sets the verdict and the problems by what else is in the report.
+func (r *Report) Judge() {
+	r.Problems = nil
+	problem := func(format string, args ...any) { r.Problems = append(r.Problems, fmt.Sprintf(format, args...)) }
+	if !r.Registry.Healthy {
+		problem("%s", r.Registry.Error)
+	}
+	for _, e := range r.Configuration.Errors {
+		problem("%s", e)
+	}
+	for _, u := range r.Units {
+		if u.Wanted && u.Active != "active" && u.Active != "reloading" {
+			problem("%s is %s; the reason is in: journalctl -u %s", u.Name, u.Active, u.Name)
+		}
+	}
+	if c := r.Certificate; c != nil && c.Error != "" {
+		problem("%s", c.Error)
+	} else if c != nil {
+		for _, p := range c.problems() {
+			problem("%s", p)
+		}
+	}
+	if s := r.Storage; s != nil {
+		if text := s.Health.problem(); text != "" {
+			problem("%s", text)
+		}
+		switch total := s.Used + s.Free; {
+		case s.Error != "":
+			problem("%s", s.Error)
+		case s.Type != "filesystem":
+		case !s.Writable:
+			problem("the registry cannot write to %s", s.Root)
+		case s.Free*100 < total*minFree:
+			problem("%s is almost full: %s left", s.Root, size(s.Free))
+		}
+	}
+	if c := r.Cache; c != nil && !c.Reachable {
+		problem("the cache does not answer: %s", c.Error)
+	}
+	switch {
+	case len(r.Configuration.Errors) > 0:
+		r.Verdict = Maintenance
+	case !r.Registry.Healthy:
+		r.Verdict = Down
+	case len(r.Problems) > 0:
+		r.Verdict = Degraded
+	default:
+		r.Verdict = OK
+	}
+}
+
+// problem is what is wrong with the storage by the last looks.
+func (h *Health) problem() string {
+	switch {
+	case h == nil:
+		return ""
+	case h.Stale:
+		return "nobody has looked at the storage since " + moment(h.Checked) + "; the reason is in: journalctl -u redoubt-health"
+	case h.Grade == health.OK:
+		return ""
+	case h.Key != "":
+		return fmt.Sprintf("the storage is %s: %s: %s", h.Grade, h.Key, h.Error)
+	}
+	return fmt.Sprintf("the storage is %s: %s", h.Grade, h.Error)
+}
+
+// problems are those of a certificate that can be read. One that is renewed by
+// itself may have few days left, as those of a short profile always have.
+func (c *Certificate) problems() []string {
+	if s := c.Renewal; s != nil {
+		var all []string
+		if s.Alert != "" {
+			all = append(all, s.Alert)
+		}
+		if s.Error != "" {
+			all = append(all, "the certificate's renewal: "+s.Error)
+		}
+		return all
+	}
+	if c.DaysLeft < minDaysLeft {
+		return []string{fmt.Sprintf("the certificate ends in %d days", c.DaysLeft)}
+	}
+	return nil
+}
+
+// Err is nil for OK, else the verdict as an error.
+func (r *Report) Err() error {
+	switch r.Verdict {
+	case OK:
+		return nil
+	case Maintenance:
+		return fmt.Errorf("the machine is in maintenance")
+	default:
+		return fmt.Errorf("the machine is %s", r.Verdict)
+	}
+}
+
+// size is a number of bytes for people.
+func size(n uint64) string {
+	const step = 1024
+	value, unit := float64(n), ""
+	for _, unit = range []string{"B", "KiB", "MiB", "GiB", "TiB", "PiB"} {
+		if value < step {
+			break
+		}
+		value /= step
+	}
+	return strings.TrimSuffix(fmt.Sprintf("%.1f", value), ".0") + " " + unit
+}

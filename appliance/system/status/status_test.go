@@ -1,0 +1,143 @@
+package status_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redoubt-registry/redoubt/appliance/storage/health"
+	"github.com/redoubt-registry/redoubt/appliance/system/status"
+)
+
+// well is a machine on which all is well.
+func well() *status.Report {
+	at := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
+	return &status.Report{
+		Address: "https://registry.example.com",
+		Units: []status.Unit{
+			{Name: "redoubt-registry.service", Active: "active", Sub: "running", Since: at, Restarts: 2, Wanted: true},
+			{Name: "redoubt-redis.service", Active: "inactive", Sub: "dead"},
+		},
+		Registry:    status.Answer{Healthy: true, Latency: 1234 * time.Microsecond},
+		Certificate: &status.Certificate{Issuer: "CA", Names: []string{"registry.example.com"}, NotAfter: at, DaysLeft: 80, Generation: "3", Authority: "/ca.crt", Fingerprint: "AB"},
+		Storage: &status.Storage{Type: "filesystem", Root: "/images", Used: 3 << 29, Free: 10 << 30, Writable: true,
+			Health: &status.Health{Grade: health.OK, Since: at, Checked: at, Slowest: "put", Seconds: 0.0123}},
+		Cache: &status.Cache{Type: "redis", Reachable: true, Keys: 12, Memory: 1 << 20},
+		Configuration: status.Configuration{
+			Sources: []string{"user-data", "/etc/redoubt/config.yaml"}, Generation: 4, Applied: at},
+		Versions: status.Versions{Redoubt: "1.2.3", Distribution: "v3.1.2", Redis: "8.0.2", Image: "Debian"},
+	}
+}
+
+func TestString(t *testing.T) {
+	r := well()
+	r.Judge()
+	want := `ok: https://registry.example.com serves, and answered in 1.2ms
+
+units
+  redoubt-registry.service  active (running)  since 2026-03-04 05:06:07 UTC  2 restarts
+  redoubt-redis.service     inactive (dead)
+
+certificate
+  names       registry.example.com
+  issuer      CA
+  ends        2026-03-04 05:06:07 UTC, 80 days left
+  generation  3
+  CA file     /ca.crt
+  CA SHA-256  AB
+
+storage
+  type       filesystem
+  root       /images
+  used       1.5 GiB, 10 GiB free
+  writable   yes
+  health     ok since 2026-03-04 05:06:07 UTC
+  last look  2026-03-04 05:06:07 UTC
+  slowest    put, 12.3ms
+
+cache
+  type    redis
+  keys    12
+  memory  1 MiB
+
+configuration
+  sources     user-data, /etc/redoubt/config.yaml
+  generation  4
+  applied     2026-03-04 05:06:07 UTC
+
+versions
+  redoubt       1.2.3
+  distribution  v3.1.2
+  redis         8.0.2
+  image         Debian
+`
+	if got := r.String(); got != want {
+		t.Errorf("got:\n%s\nwant:\n%s", got, want)
+	}
+	if err := r.Err(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestJudge(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		spoil   func(*status.Report)
+		verdict status.Verdict
+		problem string
+	}{
+		{"nothing", func(*status.Report) {}, status.OK, ""},
+		{"silent", func(r *status.Report) { r.Registry = status.Answer{Error: "the registry does not answer"} }, status.Down, "the registry does not answer"},
+		{"unit", func(r *status.Report) { r.Units[0].Active = "failed" }, status.Degraded,
+			"redoubt-registry.service is failed; the reason is in: journalctl -u redoubt-registry.service"},
+		{"certificate ends", func(r *status.Report) { r.Certificate.DaysLeft = 3 }, status.Degraded, "the certificate ends in 3 days"},
+		{"certificate unreadable", func(r *status.Report) { r.Certificate.Error = "cannot read it" }, status.Degraded, "cannot read it"},
+		{"read-only", func(r *status.Report) { r.Storage.Writable = false }, status.Degraded, "the registry cannot write to /images"},
+		{"almost full", func(r *status.Report) { r.Storage.Free = 50 << 20 }, status.Degraded, "/images is almost full: 50 MiB left"},
+		{"storage gone", func(r *status.Report) { r.Storage.Error = "cannot read the storage" }, status.Degraded, "cannot read the storage"},
+		{"storage degraded", func(r *status.Report) {
+			*r.Storage.Health = status.Health{Grade: health.Degraded, Error: "the disk is full"}
+		}, status.Degraded, "the storage is degraded: the disk is full"},
+		{"storage down, with a key to mend", func(r *status.Report) {
+			*r.Storage = status.Storage{Type: "s3", Bucket: "b", Health: &status.Health{Grade: health.Down, Error: "no such bucket", Key: "storage.s3.bucket"}}
+		}, status.Degraded, "the storage is down: storage.s3.bucket: no such bucket"},
+		{"storage not looked at", func(r *status.Report) { r.Storage.Health.Stale = true }, status.Degraded,
+			"nobody has looked at the storage since 2026-03-04 05:06:07 UTC; the reason is in: journalctl -u redoubt-health"},
+		{"a bucket that nobody has looked at yet", func(r *status.Report) { *r.Storage = status.Storage{Type: "s3", Bucket: "b"} }, status.OK, ""},
+		{"one bad look", func(r *status.Report) { r.Storage.Health.Failures, r.Storage.Health.Error = 1, "slow" }, status.OK, ""},
+		{"cache", func(r *status.Report) { *r.Cache = status.Cache{Type: "redis", Error: "refused"} }, status.Degraded, "the cache does not answer: refused"},
+		{"maintenance", func(r *status.Report) { r.Configuration.Errors = []string{"user-data:3:5: tls.mode: wrong"} }, status.Maintenance, "user-data:3:5: tls.mode: wrong"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := well()
+			test.spoil(r)
+			r.Judge()
+			if r.Verdict != test.verdict || strings.Join(r.Problems, "|") != test.problem {
+				t.Errorf("got %s %q, want %s %q", r.Verdict, r.Problems, test.verdict, test.problem)
+			}
+			if (r.Err() == nil) != (test.verdict == status.OK) {
+				t.Errorf("error: %v", r.Err())
+			}
+			if first, _, _ := strings.Cut(r.String(), "\n"); !strings.HasPrefix(first, string(test.verdict)+": ") {
+				t.Errorf("first line: %s", first)
+			}
+			if test.problem != "" && !strings.Contains(r.String(), "\n  - "+test.problem+"\n") {
+				t.Errorf("no line for the problem:\n%s", r)
+			}
+		})
+	}
+}
+
+func TestJSON(t *testing.T) {
+	r := well()
+	r.Judge()
+	data, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var back status.Report
+	if err := json.Unmarshal(data, &back); err != nil || back.String() != r.String() {
+		t.Errorf("%v: %s", err, data)
+	}
+}
