@@ -227,15 +227,6 @@ func (m *Machine) keepSecrets(want target) error {
 	return disk.Commit(m.Root, plan.New(have, want.kept, nil))
 }
 
-// gid is the number of the registry's group.
-func (m *Machine) gid() (int, error) { return disk.Group(m.Root, group) }
-
-// publishedCertificate is the generation that is in force.
-func (m *Machine) publishedCertificate() string {
-	generation, _ := os.Readlink(filepath.Join(m.Root, certificatesDir, "current")) // none is ""
-	return generation
-}
-
 // loadApplied reads appliedPath. One that is missing or damaged is empty: then
 // every unit acts once too often, which is harmless.
 func (m *Machine) loadApplied() applied {

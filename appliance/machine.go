@@ -5,12 +5,7 @@ package appliance
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
-	"os"
-	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/redoubt-registry/redoubt/appliance/configuration/history"
@@ -56,72 +51,6 @@ type Machine struct {
 	Settle      time.Duration    // how long a file must be unchanged to be read
 }
 
-// Options are what the caller of Apply chooses.
-type Options struct {
-	DryRun bool // print what would be done, and do nothing
-}
-
-// jobsTimeout bounds the waiting for units.
-const jobsTimeout = 3 * time.Minute
-
-// Apply makes the machine what its configuration says. It prints the plan that
-// it carries out. A second Apply without a change in between writes nothing and
-// acts on nothing.
-//
-// The machine serves whenever it can: with the last good configuration when the
-// present one cannot be used, with the previous one when the registry is not
-// healthy on the present one, and with a notice of what is wrong when there is
-// neither. In each of these cases Apply returns an error that says so.
-func (m *Machine) Apply(ctx context.Context, o Options) error {
-	unlock, err := m.lock()
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	want, problem, err := m.choose(ctx, !o.DryRun)
-	if err != nil {
-		return err
-	}
-	change, err := m.compare(ctx, want)
-	if err != nil {
-		return err
-	}
-	fmt.Fprint(m.Out, change.plan)
-	if o.DryRun {
-		return problem
-	}
-	failure := m.carryOut(ctx, want, &change)
-	if failure != nil {
-		return errors.Join(problem, m.fallBack(ctx, want, change, failure))
-	}
-	if problem != nil {
-		return problem
-	}
-	err = m.keep(ctx, want, change)
-	m.renewSoon(ctx, want) // now: it goes by what was kept
-	return errors.Join(err, change.refused)
-}
-
-// lock makes sure that only one apply runs. The lock goes with the process.
-func (m *Machine) lock() (unlock func(), err error) {
-	path := filepath.Join(m.Root, lockPath)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, fmt.Errorf("cannot lock %s: %w", lockPath, err)
-	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("cannot lock %s: %w", lockPath, err)
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		f.Close()
-		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, errors.New("cannot apply: another redoubt apply is running; wait for it and try again")
-		}
-		return nil, fmt.Errorf("cannot lock %s: %w", lockPath, err)
-	}
-	return func() { f.Close() }, nil
-}
-
 // CredentialsDir is where the credentials are: in environment, where systemd
 // names it for redoubt-apply.service, or else where the machine has its own.
 // systemd takes those of the unit away as soon as its program has ended.
@@ -131,5 +60,3 @@ func CredentialsDir(environment string) string {
 	}
 	return secrets.SystemCredentials
 }
-
-const lockPath = "/run/redoubt/apply.lock"

@@ -1,17 +1,14 @@
 package appliance
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/redoubt-registry/redoubt/appliance/certificates/acme"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
-	"github.com/redoubt-registry/redoubt/appliance/configuration/history"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/render"
 	"github.com/redoubt-registry/redoubt/appliance/storage/bucket"
 	"github.com/redoubt-registry/redoubt/appliance/storage/sharedstate"
@@ -21,8 +18,6 @@ import (
 const (
 	stateDir      = "/var/lib/redoubt/acme"
 	challengesDir = "/var/lib/redoubt/challenges"
-	lockPatience  = 2 * time.Minute
-	lockPause     = 200 * time.Millisecond
 )
 
 // RenewOptions are what the caller of Renew chooses.
@@ -45,15 +40,6 @@ func (m *Machine) Renew(ctx context.Context, o RenewOptions) error {
 			return err
 		}
 	}
-}
-
-// still says whether the configuration is the one of now. It looks at the file as
-// it lies there: to open it takes another process.
-func (m *Machine) still(now target) bool { return bytes.Equal(m.sealed(), now.sealed) }
-
-func (m *Machine) sealed() []byte {
-	data, _ := os.ReadFile(filepath.Join(m.Root, history.LastGoodPath)) // none is nil
-	return data
 }
 
 func (m *Machine) renewAs(ctx context.Context, now target, o RenewOptions) error {
@@ -136,12 +122,6 @@ func (m *Machine) ownName() string {
 	return "a machine without a name"
 }
 
-// certificateState is what this machine knows of the certificate: all there is, or
-// a copy of what several machines share.
-func (m *Machine) certificateState() sharedstate.Dir {
-	return sharedstate.Dir{Path: filepath.Join(m.Root, stateDir), Mode: 0o600, GID: -1, Now: m.Now}
-}
-
 // wanted is the certificate that the configuration asks for.
 func (m *Machine) wanted(now target) (acme.Want, error) {
 	c := now.cfg.TLS.ACME
@@ -185,22 +165,6 @@ func (m *Machine) publish(ctx context.Context, now target) error {
 	}
 	c.applied.Certificate = m.publishedCertificate()
 	return errors.Join(c.refused, m.saveApplied(c.applied))
-}
-
-// lockInTime waits for an apply that runs, if it does not take too long: it may
-// have started this renewal.
-func (m *Machine) lockInTime(ctx context.Context) (unlock func(), err error) {
-	for deadline := time.Now().Add(lockPatience); ; {
-		unlock, err = m.lock()
-		if err == nil || time.Now().After(deadline) {
-			return unlock, err
-		}
-		select {
-		case <-ctx.Done():
-			return nil, err
-		case <-time.After(lockPause):
-		}
-	}
 }
 
 // renewSoon starts the renewal of a machine that has no public certificate yet,

@@ -5,9 +5,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -16,7 +14,6 @@ import (
 	"time"
 
 	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
-	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/history"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/render"
 	"github.com/redoubt-registry/redoubt/appliance/storage/health"
@@ -55,20 +52,6 @@ func (m *Machine) Status(ctx context.Context, version string) (*status.Report, e
 	}
 	r.Judge()
 	return r, nil
-}
-
-// present is the target that the machine was last brought to.
-func (m *Machine) present() target {
-	sealed := m.sealed()
-	document, _ := history.LastGood(m.Root, m.Vault) // none is maintenance
-	cfg, _, report := config.Parse([]config.Layer{{Name: history.LastGoodPath, Data: document}})
-	t := target{cfg: cfg, sealed: sealed}
-	if data, err := os.ReadFile(filepath.Join(m.Root, render.RegistryPath)); err == nil {
-		t.files = append(t.files, render.Registry(data))
-	}
-	_, err := os.Stat(filepath.Join(m.Root, render.MaintenancePath))
-	t.maintenance = err == nil || report.Err() != nil
-	return t
 }
 
 func (m *Machine) configurationStatus(r *status.Report) {
@@ -141,15 +124,6 @@ func (m *Machine) certificateStatus(now target) *status.Certificate {
 		c.Authority = file
 	}
 	return c
-}
-
-// fingerprint is the SHA-256 of the first certificate in PEM data, or nothing.
-func fingerprint(data []byte) string {
-	block, _ := pem.Decode(data)
-	if block == nil {
-		return ""
-	}
-	return fmt.Sprintf("%X", sha256.Sum256(block.Bytes))
 }
 
 // distributionVersion is that of the library in this program.

@@ -2,20 +2,25 @@ package appliance
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
+	"encoding/pem"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/redoubt-registry/redoubt/appliance/certificates/acme"
 	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
 	"github.com/redoubt-registry/redoubt/appliance/certificates/clientca"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/disk"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/plan"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/render"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/tree"
+	"github.com/redoubt-registry/redoubt/appliance/storage/sharedstate"
 	"github.com/redoubt-registry/redoubt/units"
 )
 
@@ -198,3 +203,68 @@ func (m *Machine) probeCertificate(want target) ([]tls.Certificate, error) {
 	pair, err := tls.X509KeyPair(certPEM, key)
 	return []tls.Certificate{pair}, err
 }
+
+// publishObtained takes up the certificate that the CA gave, as this machine knows
+// it: where several share one, from its own copy. Until there is one
+// for names, the own CA's serves; a pair that another CA made for names stays
+// instead, as after a change of the CA or of the mode.
+func (m *Machine) publishObtained(names []string, want target, gid int) (cert.Outcome, error) {
+	memory, _, err := acme.Load(context.Background(), m.certificateState())
+	if err != nil {
+		return m.keepOr(names, want, gid, err)
+	}
+	if !memory.Covers(names) {
+		return m.keepOr(names, want, gid, nil)
+	}
+	obtained, err := memory.Pair()
+	if err != nil {
+		return cert.Outcome{}, err
+	}
+	dir := filepath.Join(m.Root, certificatesDir)
+	if have, err := cert.Current(dir); err == nil && have.Leaf.Equal(obtained.Leaf) {
+		return cert.Outcome{}, nil
+	}
+	return cert.Outcome{New: true, Reason: "it was obtained from " + memory.Directory},
+		cert.Publish(dir, []byte(memory.Chain), []byte(memory.Key), gid)
+}
+
+// keepOr leaves a published pair of another CA, or sees to one of the own CA.
+// problem is why there is nothing better.
+func (m *Machine) keepOr(names []string, want target, gid int, problem error) (cert.Outcome, error) {
+	have, err := cert.Current(filepath.Join(m.Root, certificatesDir))
+	if err == nil && cert.NamesAre(have.Leaf, names) && m.Now().Before(have.Leaf.NotAfter) {
+		ca, err := m.authority(names, want)
+		if err != nil || have.Leaf.CheckSignatureFrom(ca.Certificate) != nil {
+			return cert.Outcome{}, problem
+		}
+	}
+	out, err := m.issue(names, want, gid)
+	if err != nil || problem == nil {
+		return out, err
+	}
+	return out, problem
+}
+
+// fingerprint is the SHA-256 of the first certificate in PEM data, or nothing.
+func fingerprint(data []byte) string {
+	block, _ := pem.Decode(data)
+	if block == nil {
+		return ""
+	}
+	return fmt.Sprintf("%X", sha256.Sum256(block.Bytes))
+}
+
+// certificateState is what this machine knows of the certificate: all there is, or
+// a copy of what several machines share.
+func (m *Machine) certificateState() sharedstate.Dir {
+	return sharedstate.Dir{Path: filepath.Join(m.Root, stateDir), Mode: 0o600, GID: -1, Now: m.Now}
+}
+
+// publishedCertificate is the generation that is in force.
+func (m *Machine) publishedCertificate() string {
+	generation, _ := os.Readlink(filepath.Join(m.Root, certificatesDir, "current")) // none is ""
+	return generation
+}
+
+// gid is the number of the registry's group.
+func (m *Machine) gid() (int, error) { return disk.Group(m.Root, group) }

@@ -1,6 +1,7 @@
 package appliance
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -245,4 +246,27 @@ func parentOfOther(path string, origins config.Origins) bool {
 		}
 	}
 	return false
+}
+
+// present is the target that the machine was last brought to.
+func (m *Machine) present() target {
+	sealed := m.sealed()
+	document, _ := history.LastGood(m.Root, m.Vault) // none is maintenance
+	cfg, _, report := config.Parse([]config.Layer{{Name: history.LastGoodPath, Data: document}})
+	t := target{cfg: cfg, sealed: sealed}
+	if data, err := os.ReadFile(filepath.Join(m.Root, render.RegistryPath)); err == nil {
+		t.files = append(t.files, render.Registry(data))
+	}
+	_, err := os.Stat(filepath.Join(m.Root, render.MaintenancePath))
+	t.maintenance = err == nil || report.Err() != nil
+	return t
+}
+
+// still says whether the configuration is the one of now. It looks at the file as
+// it lies there: to open it takes another process.
+func (m *Machine) still(now target) bool { return bytes.Equal(m.sealed(), now.sealed) }
+
+func (m *Machine) sealed() []byte {
+	data, _ := os.ReadFile(filepath.Join(m.Root, history.LastGoodPath)) // none is nil
+	return data
 }

@@ -1,0 +1,54 @@
+package appliance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Options are what the caller of Apply chooses.
+type Options struct {
+	DryRun bool // print what would be done, and do nothing
+}
+
+// jobsTimeout bounds the waiting for units.
+const jobsTimeout = 3 * time.Minute
+
+// Apply makes the machine what its configuration says. It prints the plan that
+// it carries out. A second Apply without a change in between writes nothing and
+// acts on nothing.
+//
+// The machine serves whenever it can: with the last good configuration when the
+// present one cannot be used, with the previous one when the registry is not
+// healthy on the present one, and with a notice of what is wrong when there is
+// neither. In each of these cases Apply returns an error that says so.
+func (m *Machine) Apply(ctx context.Context, o Options) error {
+	unlock, err := m.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	want, problem, err := m.choose(ctx, !o.DryRun)
+	if err != nil {
+		return err
+	}
+	change, err := m.compare(ctx, want)
+	if err != nil {
+		return err
+	}
+	fmt.Fprint(m.Out, change.plan)
+	if o.DryRun {
+		return problem
+	}
+	failure := m.carryOut(ctx, want, &change)
+	if failure != nil {
+		return errors.Join(problem, m.fallBack(ctx, want, change, failure))
+	}
+	if problem != nil {
+		return problem
+	}
+	err = m.keep(ctx, want, change)
+	m.renewSoon(ctx, want) // now: it goes by what was kept
+	return errors.Join(err, change.refused)
+}
