@@ -39,7 +39,11 @@ const (
 	EtcMount = "etc-redoubt.mount"
 )
 
-// Files holds the unit files under their names.
+// Sandbox is the drop-in that every service of Redoubt gets: the directives that
+// are the same in all of them. It is no unit.
+const Sandbox = "redoubt-.service.d/10-sandbox.conf"
+
+// Files holds the unit files under their names, and Sandbox.
 //
-//go:embed *.service *.socket *.mount *.path *.timer
+//go:embed *.service *.socket *.mount *.path *.timer redoubt-.service.d/*.conf
 var Files embed.FS

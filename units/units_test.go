@@ -27,7 +27,9 @@ func TestEachUnitHasAName(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, e := range entries {
-		files = append(files, e.Name())
+		if !e.IsDir() {
+			files = append(files, e.Name())
+		}
 	}
 	want := slices.Sorted(slices.Values(named))
 	if !slices.Equal(files, want) {
@@ -38,7 +40,7 @@ func TestEachUnitHasAName(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range onDisk {
-		if filepath.Ext(name) != ".go" && !slices.Contains(files, name) {
+		if filepath.Ext(name) != ".go" && filepath.Ext(name) != ".d" && !slices.Contains(files, name) {
 			t.Errorf("%s is not embedded: give its kind to the go:embed line", name)
 		}
 	}
@@ -80,7 +82,7 @@ func TestEachUnitIsDeclared(t *testing.T) {
 	for _, f := range declared(t).Storage.Files {
 		local[f.Path] = f.Contents.Local
 	}
-	for _, name := range named {
+	for _, name := range append(slices.Clone(named), units.Sandbox) {
 		path := "/usr/lib/systemd/system/" + name
 		if got := local[path]; got != "units/"+name {
 			t.Errorf("butane/appliance.bu: %s has contents %q, want units/%s", path, got, name)
@@ -134,6 +136,51 @@ func TestPresetMatchesEnablement(t *testing.T) {
 		inPreset := strings.Contains(string(preset), "\nenable "+name+"\n")
 		if installable != inPreset || installable != enabled[name] {
 			t.Errorf("%s: has [Install] %t, preset enables it %t, appliance.bu enables it %t", name, installable, inPreset, enabled[name])
+		}
+	}
+}
+
+// assignments are the lines of a unit file that set something, by their directive.
+func assignments(t *testing.T, name string) map[string][]string {
+	t.Helper()
+	data, err := fs.ReadFile(units.Files, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := map[string][]string{}
+	for line := range strings.Lines(string(data)) {
+		if key, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok && !strings.HasPrefix(key, "#") {
+			set[key] = append(set[key], value)
+		}
+	}
+	return set
+}
+
+// TestSandboxStandsOnce holds that no service sets what the drop-in for all of them
+// sets: systemd reads a drop-in last, so the service's own line would mean nothing.
+// IPAddressDeny= adds up, and may stand in both.
+func TestSandboxStandsOnce(t *testing.T) {
+	shared := assignments(t, units.Sandbox)
+	if len(shared) == 0 {
+		t.Fatalf("%s sets nothing", units.Sandbox)
+	}
+	for _, name := range named {
+		if filepath.Ext(name) != ".service" {
+			continue
+		}
+		if !strings.HasPrefix(name, "redoubt-") {
+			t.Errorf("%s does not get %s: its name does not begin with redoubt-", name, units.Sandbox)
+		}
+		own := assignments(t, name)
+		for key := range own {
+			if shared[key] != nil && key != "IPAddressDeny" {
+				t.Errorf("%s sets %s=, which %s overrides: take it from one of them", name, key, units.Sandbox)
+			}
+		}
+		for _, key := range []string{"CapabilityBoundingSet", "ExecPaths", "ProcSubset", "RestrictAddressFamilies", "SystemCallFilter"} {
+			if own[key] == nil {
+				t.Errorf("%s has no %s=, which is each service's own", name, key)
+			}
 		}
 	}
 }

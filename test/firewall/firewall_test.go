@@ -17,16 +17,16 @@ import (
 
 const rules = "../../butane/files/firewall.nft"
 
-// addresses are those of the units, which deny them as well.
+// addresses are those that the units' sandbox denies as well.
 func addresses(t *testing.T) []string {
 	t.Helper()
-	unit, err := units.Files.ReadFile(units.Registry)
+	unit, err := units.Files.ReadFile(units.Sandbox)
 	if err != nil {
 		t.Fatal(err)
 	}
 	m := regexp.MustCompile(`(?m)^IPAddressDeny=(.+)$`).FindStringSubmatch(string(unit))
 	if m == nil {
-		t.Fatalf("%s denies no address", units.Registry)
+		t.Fatalf("%s denies no address", units.Sandbox)
 	}
 	list := strings.Fields(m[1])
 	slices.Sort(list)
