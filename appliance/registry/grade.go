@@ -115,7 +115,7 @@ func because(what, reason string) string {
 // gradeSamples are what redoubt health last found.
 func (s *server) gradeSamples() []metrics.Vector {
 	return []metrics.Vector{
-		{Name: "redoubt_storage_grade", Help: "1 for what the storage is good for; unknown while nobody has looked lately.", Label: "grade", Values: func() map[string]float64 {
+		{Name: "redoubt_storage_grade", Help: "1 for the grade in force; unknown while the storage was not checked lately.", Label: "grade", Values: func() map[string]float64 {
 			values := map[string]float64{"unknown": 0}
 			for _, g := range health.Grades() {
 				values[string(g)] = 0

@@ -87,6 +87,9 @@ func New(samples ...Sample) *Metrics {
 	return m
 }
 
+// Describe sends what every metric is: docs/metrics.md is made from that.
+func (m *Metrics) Describe(c chan<- *prometheus.Desc) { m.registry.Describe(c) }
+
 // Begin counts a request in; the function it returns counts it out.
 func (m *Metrics) Begin(r *http.Request, began time.Time) func(status int) {
 	m.inFlight.Inc()
