@@ -1,34 +1,49 @@
-// Package docs holds the documents to what the repository does: the reference
-// is made from the types, every example of user-data is validated, every link
-// leads somewhere and every make target exists.
+// Package docs holds the documents to what the repository does: the reference is
+// made from the types, the map from the package comments; every example of
+// user-data is validated, every link leads somewhere and every make target exists.
 package docs
 
 import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"maps"
+	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
 )
 
-const head = `# Configuration
+const referenceHead = `# Configuration
 
 Every key below ` + "`redoubt:`" + `, with its type, default and meaning. Made from the types by ` + "`go test ./test/docs -update`" + `.
+Only ` + "`hostname`" + ` is required in every document; a key in a list or in a map is required as soon as that is there.
 
-A duration is a number with a unit, such as ` + "`90s`" + `, ` + "`10m`" + ` or ` + "`24h`" + `. A secret is the value itself, ` + "`file:PATH`" + ` for a file on the
-machine, or ` + "`cred:NAME`" + ` for a systemd credential. ` + "`null`" + ` brings a default back. "Not supported yet" means that
-` + "`redoubt validate`" + ` refuses the key, at its line, in this version.
+| type | what it is |
+|---|---|
+| duration | a number with a unit: ` + "`90s`, `10m`, `24h`" + ` |
+| secret | the value itself, ` + "`file:PATH`" + ` for a file on the machine, or ` + "`cred:NAME`" + ` for a systemd credential. No message and no page shows it |
+| list of … | ` + "`[a, b]`" + `, or a line with ` + "`- `" + ` for each |
 
-| key | type | default | meaning |
-|---|---|---|---|
+` + "`null`" + ` restores a default. ` + "`redoubt schema`" + ` prints the same as a JSON Schema, and ` + "`redoubt validate FILE`" + ` names each mistake with its line.
 `
+
+// pages are where to read on about a key at the top.
+var pages = map[string]string{
+	"tls":         "[a public name](public-name.md), [an IP address](ip-address.md), [a company CA](company-ca.md), [client certificates](client-certificates.md)",
+	"auth":        "[user guide](user-guide.md), [client certificates](client-certificates.md)",
+	"storage":     "[storage](storage.md)",
+	"cache":       "[the cache](cache.md)",
+	"health":      "[operations](operations.md#the-storages-health)",
+	"alerts":      "[operations](operations.md#alerts)",
+	"metrics":     "[metrics](metrics.md)",
+	"firewall":    "[secrets](secrets.md#the-firewall)",
+	"environment": "[storage](storage.md)",
+}
 
 // node is what the reference shows of a JSON Schema.
 type node struct {
-	Type        any             `json:"type"`
 	Description string          `json:"description"`
 	Default     json.RawMessage `json:"default"`
 	Enum        []any           `json:"enum"`
@@ -37,7 +52,9 @@ type node struct {
 	Required    []string        `json:"required"`
 }
 
-// Reference returns the reference of the configuration as Markdown.
+// Reference returns the reference of the configuration as Markdown: the keys in
+// the order in which the types declare them, without those that are refused as
+// "not supported yet".
 func Reference() (string, error) {
 	data, err := config.Schema()
 	if err != nil {
@@ -47,31 +64,99 @@ func Reference() (string, error) {
 	if err := json.Unmarshal(data, &schema); err != nil {
 		return "", fmt.Errorf("cannot read the schema: %w", err)
 	}
+	top := schema.Properties["redoubt"]
 	var b strings.Builder
-	b.WriteString(head)
-	rows(&b, "", schema.Properties["redoubt"])
+	b.WriteString(referenceHead)
+	heading := ""
+	for _, f := range fields(reflect.TypeFor[config.Config]()) {
+		n := top.Properties[f.key]
+		if !config.Supported(f.key) {
+			continue
+		}
+		section := "`" + f.key + "`"
+		if n.Properties == nil && n.Items.fields() == nil && f.typ.Kind() != reflect.Map {
+			section = "The machine"
+		}
+		if section != heading {
+			heading = section
+			fmt.Fprintf(&b, "\n## %s\n", section)
+			if page := pages[f.key]; page != "" {
+				fmt.Fprintf(&b, "\nSee %s.\n", page)
+			}
+			b.WriteString("\n| key | type | default | meaning |\n|---|---|---|---|\n")
+		}
+		row(&b, f.key, n, f.typ, top.Required)
+	}
 	return b.String(), nil
 }
 
-// rows writes a line for each key below n, in order.
-func rows(b *strings.Builder, path string, n node) {
-	for _, key := range slices.Sorted(maps.Keys(n.Properties)) {
-		p := n.Properties[key]
-		name := strings.TrimPrefix(path+"."+key, ".")
-		value := oneLine(p.Default)
-		if slices.Contains(n.Required, key) {
-			value = "required"
-		} else if value != "" && value != `""` {
-			value = "`" + value + "`"
-		} else {
-			value = ""
-		}
-		fmt.Fprintf(b, "| `%s` | %s | %s | %s |\n", name, kind(p), value, strings.ReplaceAll(p.Description, "|", `\|`))
-		if p.Items != nil {
-			rows(b, name+"[]", *p.Items)
-		}
-		rows(b, name, p)
+func (n *node) fields() map[string]node {
+	if n == nil {
+		return nil
 	}
+	return n.Properties
+}
+
+// key is one key of a struct.
+type key struct {
+	key string
+	typ reflect.Type
+}
+
+// fields lists the keys of a struct as they are declared.
+func fields(t reflect.Type) []key {
+	var list []key
+	for i := range t.NumField() {
+		name, _, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ",")
+		list = append(list, key{name, t.Field(i).Type})
+	}
+	return list
+}
+
+// row writes the line of one key, and then those of the keys below it.
+func row(b *strings.Builder, path string, n node, t reflect.Type, required []string) {
+	if !config.Supported(path) {
+		return
+	}
+	name := path[strings.LastIndexByte(path, '.')+1:]
+	value := oneLine(n.Default)
+	description, need := requirement(n.Description)
+	switch {
+	case slices.Contains(required, name):
+		value = "required"
+	case need != "":
+		value = need
+	case value != "" && value != `""`:
+		value = "`" + value + "`"
+	default:
+		value = ""
+	}
+	fmt.Fprintf(b, "| `%s` | %s | %s | %s |\n", path, kind(n, t), value, strings.ReplaceAll(description, "|", `\|`))
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct {
+		path, t, n = path+"[]", t.Elem(), *n.Items
+	}
+	if t.Kind() != reflect.Struct {
+		return
+	}
+	for _, f := range fields(t) {
+		row(b, path+"."+f.key, n.Properties[f.key], f.typ, n.Required)
+	}
+}
+
+// requirement takes the sentence that says when a key is required out of its
+// description: its place is the column of defaults.
+func requirement(description string) (rest, need string) {
+	for sentence := range strings.SplitAfterSeq(description, ". ") {
+		if word := strings.TrimRight(sentence, ". "); strings.HasPrefix(word, "Required") {
+			need = "required" + strings.TrimPrefix(word, "Required")
+			continue
+		}
+		rest += sentence
+	}
+	return strings.TrimSpace(rest), need
 }
 
 // oneLine is JSON without its line breaks, which would end a row.
@@ -85,7 +170,7 @@ func oneLine(value json.RawMessage) string {
 
 // kind names the type as a reader would, without the null that every key
 // accepts.
-func kind(n node) string {
+func kind(n node, t reflect.Type) string {
 	if len(n.Enum) > 0 {
 		var words []string
 		for _, e := range n.Enum {
@@ -95,22 +180,26 @@ func kind(n node) string {
 		}
 		return strings.Join(words, ", ")
 	}
-	var types []string
-	switch t := n.Type.(type) {
-	case string:
-		types = []string{t}
-	case []any:
-		for _, e := range t {
-			if e != "null" {
-				types = append(types, fmt.Sprint(e))
-			}
-		}
+	switch t {
+	case reflect.TypeFor[time.Duration]():
+		return "duration"
+	case reflect.TypeFor[config.Secret]():
+		return "secret"
 	}
-	names := map[string]string{"string": "text", "integer": "number", "boolean": "true, false", "array": "list", "object": "map"}
-	for i, t := range types {
-		if name, ok := names[t]; ok {
-			types[i] = name
+	switch t.Kind() {
+	case reflect.String:
+		return "text"
+	case reflect.Bool:
+		return "`true`, `false`"
+	case reflect.Int:
+		return "number"
+	case reflect.Slice:
+		if t.Elem().Kind() == reflect.Struct {
+			return "list of maps"
 		}
+		return "list of " + kind(node{}, t.Elem())
+	case reflect.Struct, reflect.Map, reflect.Pointer:
+		return "map"
 	}
-	return strings.Join(types, ", ")
+	panic(fmt.Sprintf("the reference has no word for %v", t))
 }

@@ -3,12 +3,19 @@ package config
 import (
 	"reflect"
 	"regexp"
+	"strings"
 )
 
 // later are the keys whose work is not built yet. They are checked like all
 // others, and refused unless they have their default.
 var later = regexp.MustCompile(`^(auth\.anonymous|auth\.acl|` +
 	`auth\.(users|clientCertificates)\[\d+\]\.groups|mirrors|gc|retention|notifications)(\.|$)`)
+
+// Supported says whether this version does something with a key, given as its path
+// such as auth.users[].groups.
+func Supported(path string) bool {
+	return !later.MatchString(strings.ReplaceAll(path, "[]", "[0]"))
+}
 
 // unsupported refuses what a later version does, at its line.
 func unsupported(base, merged *value, report *Report) {
