@@ -2,6 +2,8 @@ module github.com/redoubt-registry/redoubt
 
 go 1.26.0
 
+toolchain go1.26.10
+
 replace github.com/zclconf/go-cty => github.com/nywilken/go-cty v1.13.3
 
 require (

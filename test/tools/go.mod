@@ -4,6 +4,8 @@ module github.com/redoubt-registry/redoubt/test/tools
 
 go 1.26.0
 
+toolchain go1.26.10
+
 require (
 	github.com/go-jose/go-jose/v4 v4.1.4 // indirect
 	github.com/letsencrypt/challtestsrv v1.4.2 // indirect

@@ -4,6 +4,8 @@ module github.com/redoubt-registry/redoubt/packer/tools/sdc
 
 go 1.26.0
 
+toolchain go1.26.10
+
 replace github.com/zclconf/go-cty => github.com/nywilken/go-cty v1.13.3
 
 tool github.com/hashicorp/packer-plugin-sdk/cmd/packer-sdc

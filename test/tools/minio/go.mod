@@ -3,6 +3,8 @@ module github.com/redoubt-registry/redoubt/test/tools/minio
 
 go 1.26.0
 
+toolchain go1.26.10
+
 require (
 	aead.dev/mem v0.2.0 // indirect
 	aead.dev/minisign v0.3.0 // indirect

@@ -4,6 +4,8 @@ module github.com/redoubt-registry/redoubt/test/tools/versitygw
 
 go 1.26.0
 
+toolchain go1.26.10
+
 require (
 	github.com/Azure/azure-sdk-for-go/sdk/azcore v1.23.1 // indirect
 	github.com/Azure/azure-sdk-for-go/sdk/azidentity v1.14.1 // indirect

@@ -1,0 +1,20 @@
+# shellcheck shell=bash
+# Finds Go, and makes it the version that go.mod names: a machine whose settings
+# say GOTOOLCHAIN=local would pass over that line and build with known holes.
+# To be read by a script, in the top directory of the repository.
+
+command -v go >/dev/null || PATH=$PATH:/usr/local/go/bin
+GOTOOLCHAIN=$(sed -n 's/^toolchain //p' go.mod)
+export GOTOOLCHAIN
+
+# check_toolchain: the Go that builds is no older than the one that go.mod names.
+check_toolchain() {
+	local have
+	have=$(go env GOVERSION) || {
+		echo "redoubt: cannot get Go ${GOTOOLCHAIN#go}: the module proxy is needed once, see above" >&2
+		return 1
+	}
+	[ "$(printf '%s\n' "$GOTOOLCHAIN" "$have" | sort -V | head -n 1)" = "$GOTOOLCHAIN" ] && return
+	echo "redoubt: cannot build with $have: it has known holes. Install ${GOTOOLCHAIN#go} or newer from https://go.dev/dl/" >&2
+	return 1
+}
