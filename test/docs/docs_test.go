@@ -23,7 +23,7 @@ func documents(t *testing.T) map[string]string {
 		t.Fatal(err)
 	}
 	docs := map[string]string{}
-	for _, name := range append(names, top+"/README.md", top+"/CONTRIBUTING.md", top+"/CHANGELOG.md") {
+	for _, name := range append(names, top+"/README.md", top+"/CONTRIBUTING.md", top+"/STYLE.md", top+"/CHANGELOG.md") {
 		data, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
@@ -155,6 +155,93 @@ func TestVerbsExist(t *testing.T) {
 			if _, err := os.Stat(top + "/cmd/redoubt/" + match[1] + ".go"); err != nil {
 				t.Errorf("%s names redoubt %s, which does not exist", name, match[1])
 			}
+		}
+	}
+}
+
+// region finds what stands between the marks of a part that is made from the code.
+func region(name string) *regexp.Regexp {
+	return regexp.MustCompile(`(?s)(<!-- ` + name + `: [^\n]*-->\n).*?(<!-- end -->)`)
+}
+
+// TestDevelopment holds the map to the code: its tables of packages and of readers
+// are made from it.
+func TestDevelopment(t *testing.T) {
+	data, err := os.ReadFile(top + "/docs/development.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	readers, err := Readers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	agent, err := Packages(top, "appliance", "cmd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	beside, err := Packages(top, "butane", "packer", "units", "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := string(data)
+	for name, table := range map[string]string{"readers": readers, "packages": agent, "beside": beside} {
+		if !region(name).MatchString(want) {
+			t.Fatalf("docs/development.md has no <!-- %s: … --> with an <!-- end -->", name)
+		}
+		want = region(name).ReplaceAllString(want, "${1}"+strings.ReplaceAll(table, "$", "$$")+"${2}")
+	}
+	made(t, "development.md", want)
+}
+
+var (
+	code  = regexp.MustCompile("`([^`\n]+)`")
+	below = regexp.MustCompile(`^(appliance|butane|cmd|docs|packer|scripts|test|units)/[A-Za-z0-9_./-]+$`)
+)
+
+// TestDevelopmentNamesWhatIsThere holds that what moves moves in the map too.
+func TestDevelopmentNamesWhatIsThere(t *testing.T) {
+	data, err := os.ReadFile(top + "/docs/development.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, match := range code.FindAllStringSubmatch(string(data), -1) {
+		if !below.MatchString(match[1]) || strings.Contains(match[1], "NAME") {
+			continue
+		}
+		if _, err := os.Stat(filepath.Join(top, match[1])); err != nil {
+			t.Errorf("docs/development.md names %s: %v", match[1], err)
+		}
+	}
+}
+
+// TestEveryStateFileIsListed holds that the map says of each path of the machine's
+// state who writes it and who reads it.
+func TestEveryStateFileIsListed(t *testing.T) {
+	data, err := os.ReadFile(top + "/docs/development.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, tables, _ := strings.Cut(string(data), "\n## State\n")
+	var listed []string
+	for row := range strings.Lines(tables) {
+		if cells := strings.Split(row, "|"); len(cells) > 4 {
+			for _, match := range code.FindAllStringSubmatch(cells[1], -1) {
+				listed = append(listed, match[1])
+			}
+		}
+	}
+	paths, err := Paths(top+"/appliance", top+"/cmd/redoubt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(paths) < 20 || len(listed) < 20 {
+		t.Fatalf("%d paths in the code and %d in the map: this test no longer finds them", len(paths), len(listed))
+	}
+	for _, path := range paths {
+		if !slices.ContainsFunc(listed, func(l string) bool {
+			return l == path || strings.HasPrefix(path, l+"/") || strings.HasPrefix(l, path+"/")
+		}) {
+			t.Errorf("%s is in the code and not in docs/development.md: say who writes it and who reads it", path)
 		}
 	}
 }

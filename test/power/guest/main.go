@@ -1,6 +1,6 @@
-// The only program of a machine that does nothing but publish: certificates and
-// state, one generation after the other, on an ext4 file system. It says on the
-// console which one it was told is written.
+// Command guest is the only program of a machine that does nothing but publish:
+// certificates and state, one generation after the other, on an ext4 file system. It
+// says on the console which one it was told is written.
 package main
 
 import (
