@@ -101,7 +101,7 @@ var below = map[string][]string{
 	"registry/watchdog":      {"registry/socket"},
 	"system":                 {},
 	"system/imagestore":      {"configuration/", "storage/"},
-	"system/status":          {"certificates/renewal", "storage/health"},
+	"system/status":          {"certificates/renewal", "storage/health", "storage/progress"},
 	"":                       {"certificates/", "configuration/", "registry/redis", "storage/", "system/", "units"},
 }
 

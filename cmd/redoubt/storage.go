@@ -82,7 +82,7 @@ tags and manifests need. It changes nothing, and the registry may be in use.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&o.Storage, "storage", imagestore.Configured, "the `STORAGE` to read: "+imagestore.Names)
-	flags.StringVar(&rate, "rate", "20MB/s", "how fast to read at most; 0 is no bound")
+	flags.StringVar(&rate, "rate", "20MiB/s", "how fast to read at most; 0 is no bound")
 	flags.IntVar(&o.Parallel, "parallel", 4, "how many objects at a time")
 	flags.StringVar(&after, "after", "", "leave out the blobs up to this `DIGEST`, which an earlier run has read")
 	flags.BoolVar(&o.JSON, "json", false, "print a line of JSON for each fault, and one for the summary")

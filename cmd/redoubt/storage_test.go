@@ -265,8 +265,8 @@ func TestStorageRefuses(t *testing.T) {
 		{"copy --from " + full + " --to " + empty + " --parallel 0", "--parallel 0: it is from 1 to 64"},
 		{"scrub", "cannot use configured: there is no /run/redoubt/registry.yml"},
 		{"scrub --storage " + empty, "there is nothing below docker/registry/v2"},
-		{"scrub --storage " + full + " --rate 3", `"3" is no rate: write one such as 20MB/s`},
-		{"scrub --storage " + full + " --rate 1B", "at least 1kB/s"},
+		{"scrub --storage " + full + " --rate 3", `"3" is no rate: write one such as 20MiB/s`},
+		{"scrub --storage " + full + " --rate 1B", "at least 1KiB/s"},
 		{"scrub --storage " + full + " --after abc", "--after: it takes a digest"},
 	} {
 		out, err := program(strings.Fields("storage " + test.args)...).CombinedOutput()

@@ -15,18 +15,18 @@ func TestLine(t *testing.T) {
 	if got := m.line(0); got != "blobs: 12" {
 		t.Error(got)
 	}
-	m.Begin("blobs", 200, 4_000_000_000)
+	m.Begin("blobs", 200, 4<<30)
 	m.Objects.Store(50)
-	m.Bytes.Store(1_000_000_000)
-	if got := m.line(0); got != "blobs: 50 of 200, 1.0 GB of 4.0 GB (25 %)" {
+	m.Bytes.Store(1 << 30)
+	if got := m.line(0); got != "blobs: 50 of 200, 1 GiB of 4 GiB (25 %)" {
 		t.Error(got)
 	}
 	m.Faults.Store(2)
-	if got := m.line(10_000_000); got != "blobs: 50 of 200, 1.0 GB of 4.0 GB (25 %), 10.0 MB/s, 5 min 0 s left, 2 faults" {
+	if got := m.line(10 << 20); got != "blobs: 50 of 200, 1 GiB of 4 GiB (25 %), 10 MiB/s, 5 min 7 s left, 2 faults" {
 		t.Error(got)
 	}
-	m.Bytes.Store(5_000_000_000) // some came since they were counted
-	if got := m.line(10_000_000); got != "blobs: 50 of 200, 5.0 GB of 4.0 GB (100 %), 10.0 MB/s, 2 faults" {
+	m.Bytes.Store(5 << 30) // some came since they were counted
+	if got := m.line(10 << 20); got != "blobs: 50 of 200, 5 GiB of 4 GiB (100 %), 10 MiB/s, 2 faults" {
 		t.Error(got)
 	}
 }
@@ -40,7 +40,7 @@ func TestRemaining(t *testing.T) {
 }
 
 func TestSize(t *testing.T) {
-	for n, want := range map[int64]string{0: "0 B", 999: "999 B", 1000: "1.0 kB", 999_949: "999.9 kB", 999_999: "1.0 MB", 20_500_000: "20.5 MB", 5e18: "5000.0 PB"} {
+	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1024: "1 KiB", 1_048_524: "1023.9 KiB", 1_048_525: "1 MiB", 21_495_808: "20.5 MiB", 5 << 60: "5120 PiB"} {
 		if got := Size(n); got != want {
 			t.Errorf("%d: %q, want %q", n, got, want)
 		}
@@ -48,12 +48,12 @@ func TestSize(t *testing.T) {
 }
 
 func TestParseRate(t *testing.T) {
-	for text, want := range map[string]int64{"0": 0, "20MB/s": 20e6, "20MB": 20e6, "1.5GB/s": 15e8, "64MiB/s": 64 << 20, "500kB/s": 5e5, "500KB/s": 5e5, "1000B": 1000} {
+	for text, want := range map[string]int64{"0": 0, "20MB/s": 20e6, "20MB": 20e6, "1.5GB/s": 15e8, "64MiB/s": 64 << 20, "500kB/s": 5e5, "500KB/s": 5e5, "1024B": 1024} {
 		if got, err := ParseRate(text); err != nil || got != want {
 			t.Errorf("%s: %d, %v, want %d", text, got, err, want)
 		}
 	}
-	for _, text := range []string{"", "20", "-1MB/s", "20Mb/s", "20 MB/s", "1e9B", "999B/s", "99999TB/s", "MB/s", "1..5MB/s"} {
+	for _, text := range []string{"", "20", "-1MB/s", "20Mb/s", "20 MB/s", "1e9B", "1023B/s", "99999TB/s", "MB/s", "1..5MB/s"} {
 		if got, err := ParseRate(text); err == nil {
 			t.Errorf("%q is %d", text, got)
 		}

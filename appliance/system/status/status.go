@@ -4,11 +4,12 @@ package status
 
 import (
 	"fmt"
-	"strings"
+	"math"
 	"time"
 
 	"github.com/redoubt-registry/redoubt/appliance/certificates/renewal"
 	"github.com/redoubt-registry/redoubt/appliance/storage/health"
+	"github.com/redoubt-registry/redoubt/appliance/storage/progress"
 )
 
 // Report is the state of one machine. A part that the machine does not have is
@@ -224,14 +225,4 @@ func (r *Report) Err() error {
 }
 
 // size is a number of bytes for people.
-func size(n uint64) string {
-	const step = 1024
-	value, unit := float64(n), ""
-	for _, unit = range []string{"B", "KiB", "MiB", "GiB", "TiB", "PiB"} {
-		if value < step {
-			break
-		}
-		value /= step
-	}
-	return strings.TrimSuffix(fmt.Sprintf("%.1f", value), ".0") + " " + unit
-}
+func size(n uint64) string { return progress.Size(int64(min(n, math.MaxInt64))) }
