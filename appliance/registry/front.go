@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/redoubt-registry/redoubt/appliance/access/clients"
+	"github.com/redoubt-registry/redoubt/appliance/access/identity"
+	"github.com/redoubt-registry/redoubt/appliance/registry/logs"
 	"github.com/redoubt-registry/redoubt/appliance/registry/page"
 )
 
@@ -71,6 +73,8 @@ func (g *generation) redirect(w http.ResponseWriter, r *http.Request) {
 func (s *server) observe(g *generation, w http.ResponseWriter, r *http.Request, h http.Handler) {
 	began := time.Now()
 	rec := &recorder{ResponseWriter: w}
+	ctx, who := identity.With(r.Context())
+	r = r.WithContext(ctx)
 	end := s.metrics.Begin(r, began)
 	defer func() {
 		cause := recover()
@@ -84,7 +88,7 @@ func (s *server) observe(g *generation, w http.ResponseWriter, r *http.Request, 
 		status := rec.Status()
 		end(status)
 		if g.accessLog != nil && r.UserAgent() != s.watchdogAgent {
-			g.accessLog.Write(r, status, rec.bytes, began)
+			g.accessLog.Write(r, logs.Answer{User: who.User(), Status: status, Bytes: rec.bytes, Began: began})
 		}
 		if abort { // the client must not take half an answer for a whole one
 			panic(http.ErrAbortHandler)

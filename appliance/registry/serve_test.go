@@ -2,6 +2,7 @@ package registry
 
 import (
 	"bytes"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"net/http"
@@ -402,4 +403,25 @@ func TestKill(t *testing.T) {
 	if refused.Load() > 0 || all.Load() < 100 {
 		t.Errorf("%d of %d connections were refused", refused.Load(), all.Load())
 	}
+}
+
+// The access log names who has logged in, and nobody who only says a name.
+func TestAccessLogNamesWhoLoggedIn(t *testing.T) {
+	m := newMachine(t)
+	m.config(t, "info")
+	m.start(t)
+	for _, url := range []string{"https://" + m.host() + "/", "https://" + m.host() + "/v2/Upper/tags/list", "http://" + m.http.Addr().String() + "/"} {
+		_, err := m.do(http.MethodGet, url, nil, "Authorization", "Basic "+basic("mallory", "guessed"), "User-Agent", strings.Repeat("x", 5000))
+		check(t, err)
+	}
+	m.get(t, "/v2/", "Authorization", "Basic "+basic("alice", password))
+	until(t, "alice in the log", func() bool { return strings.Contains(m.log.String(), "alice") })
+	text := m.log.String()
+	if strings.Contains(text, "mallory") || strings.Contains(text, strings.Repeat("x", 300)) {
+		t.Errorf("the log has who did not log in, or too much of a value: %.2000s", text)
+	}
+}
+
+func basic(user, pass string) string {
+	return base64.StdEncoding.EncodeToString([]byte(user + ":" + pass))
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/distribution/distribution/v3/registry/auth"
 
 	"github.com/redoubt-registry/redoubt/appliance/access/clients"
+	"github.com/redoubt-registry/redoubt/appliance/access/identity"
 )
 
 // Name is what the access controller is called in distribution's auth section.
@@ -57,6 +58,7 @@ func newController(options map[string]any) (auth.AccessController, error) {
 // user is who has a certificate that logs in, or else a password.
 func (c *controller) Authorized(r *http.Request, _ ...auth.Access) (*auth.Grant, error) {
 	if user := clients.User(r.Context()); user != "" {
+		identity.Prove(r.Context(), user)
 		return &auth.Grant{User: auth.UserInfo{Name: user}}, nil
 	}
 	name, password, ok := r.BasicAuth()
@@ -66,6 +68,7 @@ func (c *controller) Authorized(r *http.Request, _ ...auth.Access) (*auth.Grant,
 	if err := c.table.Check(r.Context(), name, password); err != nil {
 		return nil, &challenge{realm: c.realm, err: err}
 	}
+	identity.Prove(r.Context(), name)
 	return &auth.Grant{User: auth.UserInfo{Name: name}}, nil
 }
 

@@ -4,11 +4,13 @@ package logs
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/distribution/distribution/v3/configuration"
 	"github.com/distribution/distribution/v3/registry/auth"
 	"github.com/sirupsen/logrus"
+	"golang.org/x/time/rate"
 )
 
 // Settings is a log section that was found in order.
@@ -42,8 +44,13 @@ func Read(section configuration.Log) (Settings, error) {
 	default:
 		return s, fmt.Errorf("cannot use log.formatter: it must be text, json or logstash")
 	}
+	s.formatter = safe{s.formatter}
 	if s.level < logrus.DebugLevel {
-		s.formatter = quiet{Formatter: s.formatter, accessLog: !section.AccessLog.Disabled}
+		s.formatter = quiet{
+			Formatter: s.formatter,
+			accessLog: !section.AccessLog.Disabled,
+			refused:   rate.NewLimiter(rate.Every(refusalsPause/refusalsTold), refusalsTold),
+		}
 	}
 	return s, nil
 }
@@ -54,8 +61,35 @@ func (s Settings) Text() bool {
 	if q, ok := f.(quiet); ok {
 		f = q.Formatter
 	}
+	if q, ok := f.(safe); ok {
+		f = q.Formatter
+	}
 	_, text := f.(*logrus.TextFormatter)
 	return text
+}
+
+// safe makes what clients sent fit for the log: upstream's lines carry the target
+// of the request, with its state, its agent and more.
+type safe struct {
+	logrus.Formatter
+}
+
+func (f safe) Format(e *logrus.Entry) ([]byte, error) {
+	data := make(logrus.Fields, len(e.Data))
+	for name, value := range e.Data {
+		text, ok := value.(string)
+		switch {
+		case ok && strings.HasPrefix(name, "http.request."):
+			data[name] = outside(masked(text))
+		case ok && strings.HasPrefix(name, "vars."):
+			data[name] = outside(text)
+		default:
+			data[name] = value
+		}
+	}
+	clean := *e
+	clean.Data = data
+	return f.Formatter.Format(&clean)
 }
 
 // quiet leaves out upstream's lines about each request that say nothing which
@@ -64,11 +98,13 @@ func (s Settings) Text() bool {
 type quiet struct {
 	logrus.Formatter
 	accessLog bool
+	refused   *rate.Limiter // of logins: strangers must not fill the journal
 }
 
 func (q quiet) Format(e *logrus.Entry) ([]byte, error) {
 	switch {
 	case e.Message == "error authorizing context: "+auth.ErrInvalidCredential.Error(),
+		strings.HasPrefix(e.Message, "error authorizing context: ") && !q.refused.Allow(),
 		q.accessLog && (e.Message == "authorized request" || e.Message == "response completed"),
 		q.accessLog && e.Message == "response completed with error" && clientError(e.Data["http.response.status"]):
 		return nil, nil
