@@ -19,6 +19,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/registry/page"
 	"github.com/redoubt-registry/redoubt/appliance/registry/redis"
 	"github.com/redoubt-registry/redoubt/appliance/storage/bucket"
+	"github.com/redoubt-registry/redoubt/appliance/storage/directory"
 	"github.com/redoubt-registry/redoubt/appliance/storage/driver"
 	"github.com/redoubt-registry/redoubt/appliance/storage/fault"
 	"github.com/redoubt-registry/redoubt/appliance/storage/storagecheck"
@@ -30,7 +31,7 @@ func register() {
 	blob.Register()
 	blobcache.Register()
 	driver.Register()
-	fault.Register()
+	directory.Register()
 }
 
 // buildApp makes distribution's application and what stands in front of it.
@@ -43,9 +44,7 @@ func (g *generation) buildApp(s *server, old *generation) error {
 	if err := g.serveBlobs(); err != nil {
 		return err
 	}
-	if c.Storage.Type() == "filesystem" { // of our own, s3, notes its failures itself
-		g.addMiddleware("storage", fault.Name, "", nil)
-	}
+	g.keepUploads(s.uploads)
 	headers, host := c.HTTP.Headers, c.HTTP.Host
 	app := *c // upstream changes it
 	app.HTTP.Headers = nil
@@ -138,7 +137,7 @@ func (g *generation) takeCache(s *server, old *generation) error {
 			s.log.WithError(err).Warn(text)
 		})
 	}
-	g.addMiddleware("registry", blobcache.Name, blobcache.CacheOption, g.cache)
+	g.addMiddleware("registry", blobcache.Name, configuration.Parameters{blobcache.CacheOption: g.cache})
 	return nil
 }
 
@@ -168,17 +167,25 @@ func (g *generation) serveBlobs() error {
 		return nil
 	}
 	if c.Proxy.RemoteURL == "" && len(c.Notifications.Endpoints) == 0 && len(c.Middleware["storage"]) == 0 {
-		g.addMiddleware("repository", blob.Name, blob.SourceOption, source)
+		g.addMiddleware("repository", blob.Name, configuration.Parameters{blob.SourceOption: source})
 	}
 	return nil
 }
 
-func (g *generation) addMiddleware(kind, name, option string, value any) {
+// keepUploads makes the uploads of a directory what those of a bucket are.
+func (g *generation) keepUploads(uploads *directory.Uploads) {
+	if g.root == "" {
+		return
+	}
+	g.addMiddleware("storage", directory.Name, configuration.Parameters{directory.RootOption: g.root, directory.UploadsOption: uploads})
+}
+
+func (g *generation) addMiddleware(kind, name string, options configuration.Parameters) {
 	if g.config.Middleware == nil {
 		g.config.Middleware = map[string][]configuration.Middleware{}
 	}
 	g.config.Middleware[kind] = append(g.config.Middleware[kind], configuration.Middleware{
-		Name: name, Options: configuration.Parameters{option: value},
+		Name: name, Options: options,
 	})
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/registry/blobcache"
 	"github.com/redoubt-registry/redoubt/appliance/registry/metrics"
 	"github.com/redoubt-registry/redoubt/appliance/registry/socket"
+	"github.com/redoubt-registry/redoubt/appliance/storage/directory"
 	"github.com/redoubt-registry/redoubt/appliance/storage/sharedstate"
 )
 
@@ -29,10 +30,11 @@ type server struct {
 	front, redirect *http.Server
 	sockets         []net.Listener
 	debug           debugServer
-	challenges      sharedstate.Store // nil: none are answered
-	watchdogAgent   string            // known to this process only: it is left out of the access log
-	grade           *storageGrade     // what the storage is good for
-	self            *tls.Certificate  // what the watchdog shows where client certificates are required
+	challenges      sharedstate.Store  // nil: none are answered
+	watchdogAgent   string             // known to this process only: it is left out of the access log
+	uploads         *directory.Uploads // to a store that is a directory
+	grade           *storageGrade      // what the storage is good for
+	self            *tls.Certificate   // what the watchdog shows where client certificates are required
 
 	mu      sync.RWMutex // held for writing only while the generation changes
 	current *generation
@@ -40,7 +42,7 @@ type server struct {
 
 func newServer(opts Options, logger *logrus.Logger) *server {
 	register()
-	s := &server{opts: opts, log: logger, watchdogAgent: "redoubt-watchdog/" + rand.Text()}
+	s := &server{opts: opts, log: logger, uploads: directory.NewUploads(), watchdogAgent: "redoubt-watchdog/" + rand.Text()}
 	s.self = ephemeral()
 	s.grade = &storageGrade{path: opts.Storage}
 	if opts.Challenges != "" {

@@ -20,6 +20,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/redoubt-registry/redoubt/appliance/storage/bucket"
+	"github.com/redoubt-registry/redoubt/appliance/storage/layout"
 )
 
 // Name is what the middleware is called in distribution's middleware section;
@@ -116,7 +117,7 @@ func (s *store) ServeBlob(ctx context.Context, w http.ResponseWriter, r *http.Re
 type files string
 
 func (root files) open(_ *http.Request, desc v1.Descriptor) (io.ReadSeekCloser, int64, error) {
-	f, err := os.Open(filepath.Join(string(root), path(desc.Digest)))
+	f, err := os.Open(filepath.Join(string(root), layout.Path(desc.Digest)))
 	if err != nil {
 		return nil, 0, err
 	}
@@ -126,11 +127,4 @@ func (root files) open(_ *http.Request, desc v1.Descriptor) (io.ReadSeekCloser, 
 		return nil, 0, err
 	}
 	return f, info.Size(), nil
-}
-
-// path is upstream's layout of a blob's file: blobs/<algorithm>/<first two hex
-// digits>/<hex>/data (registry/storage/paths.go).
-func path(d digest.Digest) string {
-	hex := d.Encoded()
-	return "docker/registry/v2/blobs/" + d.Algorithm().String() + "/" + hex[:2] + "/" + hex + "/data"
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/redoubt-registry/redoubt/appliance/storage/bucket"
 	"github.com/redoubt-registry/redoubt/appliance/storage/fault"
+	"github.com/redoubt-registry/redoubt/appliance/storage/layout"
 )
 
 // objects are the blobs in a bucket.
@@ -21,7 +22,7 @@ type objects struct{ bucket *bucket.Bucket }
 // open begins to read before anything is answered: what is gone can still be
 // told then. Nothing is asked for where the client wants no content.
 func (o objects) open(r *http.Request, desc v1.Descriptor) (io.ReadSeekCloser, int64, error) {
-	b := &object{ctx: r.Context(), bucket: o.bucket, key: path(desc.Digest), size: desc.Size}
+	b := &object{ctx: r.Context(), bucket: o.bucket, key: layout.Path(desc.Digest), size: desc.Size}
 	if r.Method != http.MethodGet || r.Header.Get("If-None-Match") != "" {
 		return b, desc.Size, nil
 	}

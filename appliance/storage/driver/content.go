@@ -12,6 +12,7 @@ import (
 	storagedriver "github.com/distribution/distribution/v3/registry/storage/driver"
 
 	"github.com/redoubt-registry/redoubt/appliance/storage/bucket"
+	"github.com/redoubt-registry/redoubt/appliance/storage/layout"
 )
 
 // GetContent implements storagedriver.StorageDriver.
@@ -30,7 +31,7 @@ func (d *driver) GetContent(ctx context.Context, p string) ([]byte, error) {
 
 // remembered is a small file of an upload of ours.
 func (d *driver) remembered(p string) []byte {
-	dir, rest, ok := part(p)
+	dir, rest, ok := layout.Upload(p)
 	if !ok {
 		return nil
 	}
@@ -40,7 +41,7 @@ func (d *driver) remembered(p string) []byte {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if rest == startedAtName {
+	if rest == layout.UploadStarted {
 		return s.startedAt
 	}
 	return s.states[p]
@@ -48,9 +49,9 @@ func (d *driver) remembered(p string) []byte {
 
 // PutContent implements storagedriver.StorageDriver.
 func (d *driver) PutContent(ctx context.Context, p string, content []byte) error {
-	dir, rest, ok := part(p)
+	dir, rest, ok := layout.Upload(p)
 	switch {
-	case ok && rest == startedAtName:
+	case ok && rest == layout.UploadStarted:
 		if err := d.put(ctx, p, content); err != nil {
 			return err
 		}
@@ -60,7 +61,7 @@ func (d *driver) PutContent(ctx context.Context, p string, content []byte) error
 		s.ours, s.startedAt = true, bytes.Clone(content)
 		s.written = append(s.written, p)
 		return nil
-	case ok && strings.HasPrefix(rest, statesName):
+	case ok && strings.HasPrefix(rest, layout.UploadStates):
 		return d.putState(ctx, dir, p, content)
 	}
 	return d.put(ctx, p, content)
@@ -151,8 +152,8 @@ func (d *driver) Stat(ctx context.Context, p string) (storagedriver.FileInfo, er
 
 // statSession answers for the data of an upload that has just been committed.
 func (d *driver) statSession(p string) (storagedriver.FileInfo, bool, error) {
-	dir, rest, ok := part(p)
-	if !ok || rest != dataName {
+	dir, rest, ok := layout.Upload(p)
+	if !ok || rest != layout.UploadData {
 		return nil, false, nil
 	}
 	s := d.sessions.get(dir)
@@ -202,8 +203,8 @@ func (d *driver) List(ctx context.Context, p string) ([]string, error) {
 // listStates gives the state of the hash that upstream looks for, where this
 // process has it.
 func (d *driver) listStates(p string) []string {
-	dir, rest, ok := part(p)
-	if !ok || !strings.HasPrefix(rest, statesName) {
+	dir, rest, ok := layout.Upload(p)
+	if !ok || !strings.HasPrefix(rest, layout.UploadStates) {
 		return nil
 	}
 	s := d.sessions.get(dir)

@@ -12,13 +12,14 @@ import (
 	storagedriver "github.com/distribution/distribution/v3/registry/storage/driver"
 
 	"github.com/redoubt-registry/redoubt/appliance/storage/bucket"
+	"github.com/redoubt-registry/redoubt/appliance/storage/layout"
 )
 
 // Move implements storagedriver.StorageDriver. S3 has no such thing: it is a
 // copy within the store, but where the upload waits for its final path.
 func (d *driver) Move(ctx context.Context, from, to string) error {
-	dir, rest, ok := part(from)
-	if ok && rest == dataName {
+	dir, rest, ok := layout.Upload(from)
+	if ok && rest == layout.UploadData {
 		if s := d.sessions.get(dir); s != nil {
 			if done, err := d.moveSession(ctx, s, from, to); done {
 				return err
@@ -71,7 +72,7 @@ func (r *ready) publish(ctx context.Context, b *bucket.Bucket) error {
 // Delete implements storagedriver.StorageDriver: a file, or all below a
 // directory.
 func (d *driver) Delete(ctx context.Context, p string) error {
-	if dir, rest, ok := part(p); ok && rest == "" {
+	if dir, rest, ok := layout.Upload(p); ok && rest == "" {
 		return d.deleteUpload(ctx, dir)
 	}
 	found, err := d.deleteAll(ctx, p)
@@ -147,7 +148,7 @@ func (d *driver) deleteUpload(ctx context.Context, dir string) error {
 	if err != nil {
 		return fail(ctx, dir, err)
 	}
-	aborted, err := d.abort(ctx, dir+"/"+dataName)
+	aborted, err := d.abort(ctx, dir+"/"+layout.UploadData)
 	if err != nil {
 		return fail(ctx, dir, err)
 	}
@@ -169,7 +170,7 @@ func (d *driver) sweep(ctx context.Context, before time.Time) {
 		return
 	}
 	d.swept = time.Now()
-	uploads, err := d.bucket.Multiparts(ctx, blobsPath)
+	uploads, err := d.bucket.Multiparts(ctx, layout.Blobs[1:]+"/")
 	if err != nil {
 		return
 	}

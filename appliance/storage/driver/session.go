@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"path"
 	"strconv"
-	"strings"
 	"sync"
 
 	"github.com/redoubt-registry/redoubt/appliance/storage/bucket"
@@ -108,23 +107,6 @@ func (s *sessions) end(dir string) *session {
 	e.Value = named{dir, &session{states: map[string][]byte{}, committed: true, moved: true}}
 	return was
 }
-
-// part tells which part of an upload a path is: the upload's directory, and
-// "data", "startedat" or "hashstates/…" in it, "" for the directory itself.
-func part(p string) (dir, rest string, ok bool) {
-	before, after, found := strings.Cut(p, "/_uploads/")
-	if !found {
-		return "", "", false
-	}
-	id, rest, _ := strings.Cut(after, "/")
-	return before + "/_uploads/" + id, rest, id != ""
-}
-
-const (
-	dataName      = "data"
-	startedAtName = "startedat"
-	statesName    = "hashstates/"
-)
 
 // offset is that of a hash's state, by its path.
 func offset(p string) int64 {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/redoubt-registry/redoubt/appliance/storage/bucket"
 	"github.com/redoubt-registry/redoubt/appliance/storage/fault"
+	"github.com/redoubt-registry/redoubt/appliance/storage/layout"
 )
 
 // writer implements storagedriver.FileWriter.
@@ -31,8 +32,8 @@ type writer struct {
 // Writer implements storagedriver.StorageDriver.
 func (d *driver) Writer(ctx context.Context, p string, appending bool) (storagedriver.FileWriter, error) {
 	w := &writer{driver: d, ctx: context.WithoutCancel(ctx), path: p, key: p[1:]}
-	dir, rest, ok := part(p)
-	inUpload := ok && rest == dataName
+	dir, rest, ok := layout.Upload(p)
+	inUpload := ok && rest == layout.UploadData
 	if inUpload {
 		w.s = d.sessions.add(dir)
 	} else {
@@ -160,15 +161,7 @@ func (w *writer) aim() {
 		return
 	}
 	w.final = true
-	w.upload = w.driver.bucket.NewUpload(w.ctx, w.driver.buffers, bucket.Multipart{Key: blobPath(d)[1:]}, nil)
-}
-
-const blobsPath = "docker/registry/v2/blobs/"
-
-// blobPath is upstream's layout of a blob (registry/storage/paths.go).
-func blobPath(d digest.Digest) string {
-	hex := d.Encoded()
-	return "/" + blobsPath + d.Algorithm().String() + "/" + hex[:2] + "/" + hex + "/data"
+	w.upload = w.driver.bucket.NewUpload(w.ctx, w.driver.buffers, bucket.Multipart{Key: layout.Path(d)[1:]}, nil)
 }
 
 // Size implements storagedriver.FileWriter.

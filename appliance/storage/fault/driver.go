@@ -4,22 +4,16 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
+	"slices"
+	"syscall"
 
 	"github.com/distribution/distribution/v3/registry/storage/driver"
-	middleware "github.com/distribution/distribution/v3/registry/storage/driver/middleware"
 )
 
-// Name is what the middleware is called in distribution's middleware section. It
-// notes the failures of a storage driver that does not do so itself.
-const Name = "redoubt-fault"
-
-// Register makes the middleware known to distribution. It may be called more than
-// once.
-func Register() {
-	_ = middleware.Register(Name, func(_ context.Context, d driver.StorageDriver, _ map[string]any) (driver.StorageDriver, error) {
-		return watched{d}, nil
-	}) // fails only when it is there already
-}
+// Driver makes a driver that notes its failures in the request that its context
+// belongs to. It is for drivers that do not do so themselves.
+func Driver(d driver.StorageDriver) driver.StorageDriver { return watched{d} }
 
 // Cause is what a driver failed with, without distribution's words around it.
 func Cause(err error) error {
@@ -32,34 +26,27 @@ func Cause(err error) error {
 	}
 }
 
-// failed tells whether an error is the storage's fault, and not what was asked for.
-func failed(err error) bool {
-	if err == nil || errors.Is(err, io.EOF) || errors.Is(err, context.Canceled) {
-		return false
-	}
-	for _, is := range []func() bool{
-		as[driver.PathNotFoundError](err), as[driver.InvalidPathError](err),
-		as[driver.InvalidOffsetError](err), as[driver.ErrUnsupportedMethod](err),
-	} {
-		if is() {
-			return false
-		}
-	}
-	return true
+// inputs are errors of the operating system that only say what was asked for: a
+// name that is too long, or a directory where a file was meant.
+var inputs = []syscall.Errno{
+	syscall.ENOENT, syscall.ENOTDIR, syscall.EISDIR, syscall.EEXIST, syscall.ENOTEMPTY, syscall.ENAMETOOLONG, syscall.EINVAL,
 }
 
-func as[T error](err error) func() bool {
-	return func() bool {
-		_, ok := errors.AsType[T](err)
-		return ok
+// Own tells whether an error is the storage's own: the operating system reports
+// it (input and output, no room, read-only, no access), or the time is up. All
+// other errors say what was asked for, or come of how upstream asks.
+func Own(err error) bool {
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
+		return !slices.Contains(inputs, errno)
 	}
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, io.ErrShortWrite)
 }
 
 // watched is a driver whose failures are noted.
 type watched struct{ driver.StorageDriver }
 
 func (w watched) note(ctx context.Context, err error) error {
-	if failed(err) {
+	if Own(err) {
 		Note(ctx, Cause(err))
 	}
 	return err
@@ -67,7 +54,7 @@ func (w watched) note(ctx context.Context, err error) error {
 
 // lose is note where upstream may not look at the error.
 func (w watched) lose(ctx context.Context, err error) error {
-	if failed(err) {
+	if Own(err) {
 		Lose(ctx, Cause(err))
 	}
 	return err
@@ -118,7 +105,6 @@ type file struct {
 	driver.FileWriter
 	driver watched
 	ctx    context.Context // the request's
-	ended  bool
 }
 
 func (w *file) Write(p []byte) (int, error) {
@@ -126,22 +112,13 @@ func (w *file) Write(p []byte) (int, error) {
 	return n, w.driver.lose(w.ctx, err)
 }
 
-// Close flushes what was written. Upstream does not look at what it returns, and
-// calls it on what has ended too.
-func (w *file) Close() error {
-	err := w.FileWriter.Close()
-	if w.ended {
-		return err
-	}
-	w.ended = true
-	return w.driver.lose(w.ctx, err)
-}
+// Close flushes what was written. Upstream does not look at what it returns.
+func (w *file) Close() error { return w.driver.lose(w.ctx, w.FileWriter.Close()) }
 
 func (w *file) Commit(ctx context.Context) error {
 	return w.driver.lose(w.ctx, w.FileWriter.Commit(ctx))
 }
 
 func (w *file) Cancel(ctx context.Context) error {
-	w.ended = true
 	return w.driver.note(w.ctx, w.FileWriter.Cancel(ctx))
 }

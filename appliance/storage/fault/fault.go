@@ -1,4 +1,5 @@
-// Package fault carries the storage's failures to the front of the registry:
+// Package fault carries why a storage could not do what it was asked for to the
+// front of the registry: its own failures, and mistakes of the client's, which
 // upstream answers them with 500, or with what they look like from above, or
 // not at all.
 package fault
@@ -7,15 +8,18 @@ import (
 	"context"
 	"net/http"
 	"sync"
+
+	"github.com/distribution/distribution/v3/registry/api/errcode"
 )
 
 type key struct{}
 
 // record is what went wrong in one request.
 type record struct {
-	mu   sync.Mutex
-	err  error
-	lost bool
+	mu      sync.Mutex
+	err     error
+	lost    bool
+	refusal *errcode.Error
 }
 
 // Note keeps that the storage failed a request; later attempts may succeed.
@@ -37,8 +41,20 @@ func note(ctx context.Context, err error, lost bool) {
 	r.lost = r.lost || lost
 }
 
+// Refuse keeps that a request cannot be done for a reason of its own, which
+// upstream would answer with 500, and returns that reason.
+func Refuse(ctx context.Context, reason errcode.Error) error {
+	if r, ok := ctx.Value(key{}).(*record); ok {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.refusal = &reason
+	}
+	return reason
+}
+
 // Handler calls next, and answers by unavailable instead when the storage has
-// failed the request and next reports an error, or a success that is none.
+// failed the request and next reports an error, or a success that is none. An
+// error of a request that was refused is answered with the reason.
 func Handler(next http.Handler, unavailable func(w http.ResponseWriter, err error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		rec := &record{}
@@ -64,16 +80,20 @@ func (w *writer) WriteHeader(status int) {
 	}
 	w.begun = true
 	w.record.mu.Lock()
-	err, lost := w.record.err, w.record.lost
+	err, lost, refusal := w.record.err, w.record.lost, w.record.refusal
 	w.record.mu.Unlock()
 	failed := status >= http.StatusBadRequest && status != http.StatusUnauthorized && status != http.StatusForbidden && status != http.StatusTooManyRequests
-	if err == nil || !failed && !lost {
+	if err == nil && refusal == nil || !failed && !lost {
 		w.ResponseWriter.WriteHeader(status)
 		return
 	}
 	w.replaced = true
 	for _, h := range []string{"Content-Length", "Content-Type", "Location", "Range", "Etag", "Docker-Content-Digest", "Cache-Control"} {
 		w.Header().Del(h)
+	}
+	if err == nil {
+		_ = errcode.ServeJSON(w.ResponseWriter, *refusal) // the client has gone
+		return
 	}
 	w.unavailable(w.ResponseWriter, err)
 }

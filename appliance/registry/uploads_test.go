@@ -1,0 +1,237 @@
+package registry
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// file is where a directory store has a blob.
+func (m *machine) file(d digest.Digest) string {
+	return m.path("store/docker/registry/v2/blobs/sha256/" + d.Encoded()[:2] + "/" + d.Encoded() + "/data")
+}
+
+// open begins an upload and gives its address.
+func (m *machine) open(t testing.TB, repo string) string {
+	t.Helper()
+	a, err := m.do(http.MethodPost, "https://"+m.host()+"/v2/"+repo+"/blobs/uploads/", nil)
+	check(t, err)
+	if a.StatusCode != http.StatusAccepted {
+		t.Fatalf("POST: %s %s", a.Status, a.body)
+	}
+	return a.Header.Get("Location")
+}
+
+// chunk sends a part of an upload and gives the address for the next.
+func (m *machine) chunk(t testing.TB, location string, data []byte) string {
+	t.Helper()
+	a, err := m.do(http.MethodPatch, location, bytes.NewReader(data))
+	check(t, err)
+	if a.StatusCode != http.StatusAccepted {
+		t.Fatalf("PATCH: %s %s", a.Status, a.body)
+	}
+	return a.Header.Get("Location")
+}
+
+// end ends an upload.
+func (m *machine) end(location string, data []byte, d digest.Digest) (answer, error) {
+	return m.do(http.MethodPut, location+"&digest="+d.String(), bytes.NewReader(data))
+}
+
+// pushBlob pushes a blob as docker does.
+func (m *machine) pushBlob(t testing.TB, repo string, data []byte) digest.Digest {
+	t.Helper()
+	d := digest.FromBytes(data)
+	a, err := m.end(m.chunk(t, m.open(t, repo), data), nil, d)
+	check(t, err)
+	if a.StatusCode != http.StatusCreated {
+		t.Fatalf("PUT: %s %s", a.Status, a.body)
+	}
+	return d
+}
+
+// holds says that a blob is served with the right bytes.
+func (m *machine) holds(t testing.TB, repo string, data []byte) {
+	t.Helper()
+	a := m.get(t, "/v2/"+repo+"/blobs/"+digest.FromBytes(data).String())
+	if a.StatusCode != http.StatusOK || a.body != string(data) {
+		t.Errorf("the blob is answered %s with %d bytes (right: %v)", a.Status, len(a.body), a.body == string(data))
+	}
+}
+
+// left is what uploads have left in the store.
+func (m *machine) left(t testing.TB, repo string) []string {
+	t.Helper()
+	found, err := os.ReadDir(m.path("store/docker/registry/v2/repositories/" + repo + "/_uploads"))
+	check(t, err)
+	var names []string
+	for _, f := range found {
+		names = append(names, f.Name())
+	}
+	return names
+}
+
+// A PATCH pauses, the client gives it up and ends the upload by others, and then
+// the first goes on: what was answered 201 stays as it is.
+func TestOneWriterForEachUpload(t *testing.T) {
+	m := newMachine(t)
+	m.memory = true
+	m.config(t, "info")
+	m.start(t)
+	for name, sent := range map[string]int{"before its first byte": 0, "in the middle": 100_000} {
+		t.Run(name, func(t *testing.T) {
+			data := noise(300_000)
+			location := m.open(t, "app")
+			body, first := io.Pipe()
+			ended := make(chan answer, 1)
+			go func() {
+				a, err := m.do(http.MethodPatch, location, body)
+				if err != nil {
+					t.Error(err)
+				}
+				ended <- a
+			}()
+			_, err := first.Write(data[:sent])
+			check(t, err)
+			until(t, "the first PATCH to be in flight", func() bool { return m.metric(t, "redoubt_http_in_flight") > 0 })
+			var status answer
+			until(t, "what was sent to be there", func() bool {
+				status, err = m.do(http.MethodGet, location, nil)
+				check(t, err)
+				return status.Header.Get("Range") == fmt.Sprintf("0-%d", max(sent-1, 0))
+			})
+			location = m.chunk(t, status.Header.Get("Location"), data[sent:])
+			d := digest.FromBytes(data)
+			a, err := m.end(location, nil, d)
+			check(t, err)
+			if a.StatusCode != http.StatusCreated {
+				t.Fatalf("PUT: %s %s", a.Status, a.body)
+			}
+			go func() { // it may be cut off
+				_, _ = first.Write(noise(400_000))
+				first.Close()
+			}()
+			if a := <-ended; a.Response != nil && (a.StatusCode < 400 || a.StatusCode > 499 || !strings.Contains(a.body, "BLOB_UPLOAD_UNKNOWN") && !strings.Contains(a.body, "RANGE_INVALID")) {
+				t.Errorf("the first PATCH: %s %s", a.Status, a.body)
+			}
+			m.holds(t, "app", data)
+			if left := m.left(t, "app"); len(left) > 0 {
+				t.Errorf("left of the upload: %v", left)
+			}
+		})
+	}
+}
+
+// A push of a digest whose blob is damaged puts the right one there.
+func TestAPushHealsABlob(t *testing.T) {
+	m := newMachine(t)
+	m.memory = true
+	m.config(t, "info")
+	m.start(t)
+	for name, damage := range map[string]func(file string) error{
+		"too short": func(file string) error { return os.Truncate(file, 10) },
+		"empty":     func(file string) error { return os.Truncate(file, 0) },
+		"too long":  func(file string) error { return os.Truncate(file, 70_000) },
+		"changed":   func(file string) error { return os.WriteFile(file, noise(50_000), 0o644) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			data := noise(50_000)
+			d := m.pushBlob(t, "app", data)
+			check(t, damage(m.file(d)))
+			path := "https://" + m.host() + "/v2/app/blobs/" + d.String()
+			if a, err := m.do(http.MethodHead, path, nil); err != nil || name != "changed" && a.StatusCode != http.StatusNotFound {
+				t.Errorf("HEAD of a damaged blob, after which clients leave the upload out: %v, %v", a.Status, err)
+			}
+			m.pushBlob(t, "other", data)
+			m.holds(t, "other", data)
+			m.holds(t, "app", data)
+		})
+	}
+}
+
+// Two requests end one upload at the same moment: one of them does, and the blob
+// can be read afterwards.
+func TestTwoEndsOfOneUpload(t *testing.T) {
+	for name, cache := range map[string]func(m *machine){
+		"no cache": func(*machine) {},
+		"memory":   func(m *machine) { m.memory = true },
+		"redis":    func(m *machine) { m.redis = startRedis(t).socket },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := newMachine(t)
+			cache(m)
+			m.config(t, "error")
+			m.start(t)
+			transport := m.transport()
+			defer transport.CloseIdleConnections()
+			for range 40 {
+				data := noise(300_000)
+				d := digest.FromBytes(data)
+				location := m.chunk(t, m.open(t, "app"), data)
+				var answers [2]answer
+				var wg sync.WaitGroup
+				for i := range answers {
+					wg.Go(func() {
+						var err error
+						if answers[i], err = send(transport, http.MethodPut, location+"&digest="+d.String(), nil); err != nil {
+							t.Error(err)
+						}
+					})
+				}
+				wg.Wait()
+				created := 0
+				for _, a := range answers {
+					switch a.StatusCode {
+					case http.StatusCreated:
+						created++
+					case http.StatusNotFound, http.StatusRequestedRangeNotSatisfiable:
+					default:
+						t.Errorf("PUT: %s %s", a.Status, a.body)
+					}
+				}
+				if created == 0 {
+					t.Error("none of two ends was the end")
+				}
+				m.holds(t, "app", data)
+				if t.Failed() {
+					return
+				}
+			}
+			if left := m.left(t, "app"); len(left) > 0 {
+				t.Errorf("left of the uploads: %v", left)
+			}
+		})
+	}
+}
+
+// What a client says wrongly is the client's mistake, not the storage's.
+func TestAWrongDigest(t *testing.T) {
+	m := newMachine(t)
+	m.config(t, "info")
+	m.start(t)
+	data, wrong := noise(10_000), digest.FromString("something else")
+	for name, put := range map[string]func() (answer, error){
+		"in one request": func() (answer, error) { return m.end(m.open(t, "app"), data, wrong) },
+		"in chunks":      func() (answer, error) { return m.end(m.chunk(t, m.open(t, "app"), data), nil, wrong) },
+		"streamed": func() (answer, error) {
+			return m.do(http.MethodPut, m.open(t, "app")+"&digest="+wrong.String(), io.MultiReader(bytes.NewReader(data)))
+		},
+	} {
+		a, err := put()
+		check(t, err)
+		if a.StatusCode != http.StatusBadRequest || !strings.Contains(a.body, "DIGEST_INVALID") || a.Header.Get("Retry-After") != "" {
+			t.Errorf("%s: %s %s, Retry-After %q", name, a.Status, a.body, a.Header.Get("Retry-After"))
+		}
+	}
+	if left := m.left(t, "app"); len(left) > 0 {
+		t.Errorf("left of the uploads: %v", left)
+	}
+}
