@@ -145,14 +145,14 @@ func (g *generation) takeCache(s *server, old *generation) error {
 // where clients are not sent there, if nothing else needs to see them on the way.
 func (g *generation) serveBlobs() error {
 	c := g.config
-	var source any
+	var source blob.Source
 	switch params := c.Storage.Parameters(); c.Storage.Type() {
 	case "filesystem":
 		root, ok := params["rootdirectory"].(string)
 		if !ok {
 			return nil
 		}
-		g.root, source = root, root
+		g.root, source = root, blob.Files(root)
 	case "s3", "s3aws":
 		b, err := bucket.OpenDefault(params)
 		if err != nil {
@@ -162,7 +162,7 @@ func (g *generation) serveBlobs() error {
 		if off, _ := c.Storage["redirect"]["disable"].(bool); !off {
 			return nil
 		}
-		source = b
+		source = blob.Objects(b)
 	default:
 		return nil
 	}

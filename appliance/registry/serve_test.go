@@ -94,7 +94,7 @@ func TestBlobs(t *testing.T) {
 	}
 	file := m.path("store/docker/registry/v2/blobs/sha256/" + d.Encoded()[:2] + "/" + d.Encoded() + "/data")
 	check(t, os.Truncate(file, 5))
-	if a := m.get(t, path); a.StatusCode != http.StatusInternalServerError {
+	if a := m.get(t, path); a.StatusCode != http.StatusNotFound {
 		t.Errorf("a damaged blob: %s", a.Status)
 	}
 	check(t, os.Remove(file))

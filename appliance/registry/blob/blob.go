@@ -9,8 +9,6 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/distribution/distribution/v3"
@@ -18,14 +16,10 @@ import (
 	middleware "github.com/distribution/distribution/v3/registry/middleware/repository"
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
-
-	"github.com/redoubt-registry/redoubt/appliance/storage/bucket"
-	"github.com/redoubt-registry/redoubt/appliance/storage/layout"
 )
 
 // Name is what the middleware is called in distribution's middleware section;
-// SourceOption is its option: the root directory of a filesystem store, or a
-// *bucket.Bucket.
+// SourceOption is its option, a Source.
 const (
 	Name         = "redoubt-blob"
 	SourceOption = "source"
@@ -38,23 +32,24 @@ func Register() {
 }
 
 func newRepository(_ context.Context, r distribution.Repository, options map[string]any) (distribution.Repository, error) {
-	switch from := options[SourceOption].(type) {
-	case string:
-		return repository{Repository: r, source: files(from)}, nil
-	case *bucket.Bucket:
-		return repository{Repository: r, source: objects{from}}, nil
+	from, ok := options[SourceOption].(Source)
+	if !ok {
+		return nil, errors.New("cannot serve blobs: they were given no source")
 	}
-	return nil, errors.New("cannot serve blobs: neither a directory nor a bucket is set")
+	return repository{Repository: r, source: from}, nil
 }
 
-// source opens blobs. What it opens is read from where the request begins.
-type source interface {
+// Source opens blobs; Files and Objects make one. What it opens is read from where
+// the request begins.
+type Source interface {
 	open(r *http.Request, desc v1.Descriptor) (io.ReadSeekCloser, int64, error)
+	// damaged tells the source that what it has opened is not what its digest says.
+	damaged(f io.ReadSeeker, dgst digest.Digest)
 }
 
 type repository struct {
 	distribution.Repository
-	source source
+	source Source
 }
 
 func (r repository) Blobs(ctx context.Context) distribution.BlobStore {
@@ -65,7 +60,7 @@ func (r repository) Blobs(ctx context.Context) distribution.BlobStore {
 // answer is kept in between.
 type store struct {
 	distribution.BlobStore
-	source source
+	source Source
 
 	asked digest.Digest
 	last  v1.Descriptor
@@ -93,8 +88,8 @@ func (s *store) ServeBlob(ctx context.Context, w http.ResponseWriter, r *http.Re
 	}
 	f, size, err := s.source.open(r, desc)
 	if errors.Is(err, fs.ErrNotExist) {
-		// The descriptor outlived its file: collected behind our back. The
-		// client must hear that it is gone, to push it again.
+		// The descriptor outlived its file: collected behind our back, or damaged.
+		// The client must hear that it is gone, to push it again.
 		return errcode.ErrorCodeBlobUnknown.WithDetail(dgst)
 	}
 	if err != nil {
@@ -102,7 +97,9 @@ func (s *store) ServeBlob(ctx context.Context, w http.ResponseWriter, r *http.Re
 	}
 	defer f.Close()
 	if size != desc.Size {
-		return fmt.Errorf("cannot serve %s: its file has %d bytes instead of %d", desc.Digest, size, desc.Size)
+		if err := s.settle(ctx, f, desc.Digest); err != nil {
+			return err
+		}
 	}
 	h := w.Header()
 	h.Set("ETag", fmt.Sprintf("%q", desc.Digest))
@@ -113,18 +110,17 @@ func (s *store) ServeBlob(ctx context.Context, w http.ResponseWriter, r *http.Re
 	return nil
 }
 
-// files is the root directory of a filesystem store.
-type files string
-
-func (root files) open(_ *http.Request, desc v1.Descriptor) (io.ReadSeekCloser, int64, error) {
-	f, err := os.Open(filepath.Join(string(root), layout.Path(desc.Digest)))
-	if err != nil {
-		return nil, 0, err
+// settle finds out which is wrong where a descriptor and its blob differ in size:
+// the descriptor, which is forgotten then, or the blob, which counts as gone.
+func (s *store) settle(ctx context.Context, f io.ReadSeeker, dgst digest.Digest) error {
+	verifier := dgst.Verifier()
+	if _, err := io.Copy(verifier, f); err != nil {
+		return fmt.Errorf("cannot read a blob: %w", err)
 	}
-	info, err := f.Stat()
-	if err != nil {
-		f.Close()
-		return nil, 0, err
+	if !verifier.Verified() {
+		s.source.damaged(f, dgst)
+		return errcode.ErrorCodeBlobUnknown.WithDetail(dgst)
 	}
-	return f, info.Size(), nil
+	_, err := f.Seek(0, io.SeekStart)
+	return err
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/redoubt-registry/redoubt/appliance/storage/bucket"
@@ -16,7 +17,9 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/storage/layout"
 )
 
-// objects are the blobs in a bucket.
+// Objects are the blobs in a bucket.
+func Objects(b *bucket.Bucket) Source { return objects{b} }
+
 type objects struct{ bucket *bucket.Bucket }
 
 // open begins to read before anything is answered: what is gone can still be
@@ -75,9 +78,12 @@ func (o *object) begin(length int64) (size int64, err error) {
 		fault.Note(o.ctx, err)
 		return 0, err
 	}
-	o.body, o.at = body, o.offset
+	o.body, o.at, o.size = body, o.offset, info.Size
 	return info.Size, nil
 }
+
+// damaged implements source: the next request finds it again.
+func (objects) damaged(io.ReadSeeker, digest.Digest) {}
 
 // Read implements io.Reader.
 func (o *object) Read(p []byte) (int, error) {

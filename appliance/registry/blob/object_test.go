@@ -41,7 +41,7 @@ func registry(t *testing.T, endpoint string, s *stores.Store) (node string, b *b
 		"maintenance": {"uploadpurging": map[any]any{"enabled": false}},
 	}
 	c.HTTP.Secret = "secret"
-	c.Middleware = map[string][]configuration.Middleware{"repository": {{Name: blob.Name, Options: configuration.Parameters{blob.SourceOption: b}}}}
+	c.Middleware = map[string][]configuration.Middleware{"repository": {{Name: blob.Name, Options: configuration.Parameters{blob.SourceOption: blob.Objects(b)}}}}
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
 	server := httptest.NewServer(handlers.NewApp(ctx, c))
