@@ -1,5 +1,5 @@
 # One line a target: what each does is in scripts/.
-.PHONY: help bootstrap up pebble bucket down build image test test-unit test-faults test-fuzz test-machine test-power test-build test-image bench lint clean
+.PHONY: help bootstrap up pebble bucket down tools build image test test-unit test-faults test-fuzz test-machine test-power test-build test-image bench lint clean
 MAKEFLAGS += --no-print-directory
 
 help: ## what can be made
@@ -14,6 +14,8 @@ pebble: ## runs an ACME CA for tests on the loopback, for a machine of make up (
 	@scripts/pebble
 bucket: ## runs an S3-compatible store on the loopback, for a machine of make up
 	@scripts/bucket
+tools: ## builds Packer, and MinIO, versitygw and Pebble for the tests, in .cache/tools
+	@scripts/tools
 build: ## dist/redoubt and dist/packer-plugin-redoubt
 	@scripts/build
 image: ## dist/redoubt-VERSION-amd64.qcow2
@@ -30,7 +32,9 @@ test-machine: ## the image's root under systemd-nspawn
 	@scripts/test machine
 test-power: ## the power cut while certificates are published
 	@scripts/test power
-test-build: ## the image, built twice
+test-tools: ## builds Packer, and MinIO, versitygw and Pebble for the tests, in .cache/tools
+	@scripts/tools
+build: ## the image, built twice
 	@scripts/test build
 test-image: ## the image in QEMU, and real clients
 	@scripts/test image

@@ -5,7 +5,10 @@
 
 command -v go >/dev/null || PATH=$PATH:/usr/local/go/bin
 GOTOOLCHAIN=$(sed -n 's/^toolchain //p' go.mod)
-export GOTOOLCHAIN
+# What is built once serves all: the same flags everywhere, so that the programs,
+# the tools and the tests share what the compiler made.
+GOFLAGS="${GOFLAGS:+$GOFLAGS }-trimpath -buildvcs=false" CGO_ENABLED=0
+export GOTOOLCHAIN GOFLAGS CGO_ENABLED
 
 # check_toolchain: the Go that builds is no older than the one that go.mod names.
 check_toolchain() {

@@ -13,7 +13,6 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/v1/random"
 
-	"github.com/redoubt-registry/redoubt/test/stores"
 	"github.com/redoubt-registry/redoubt/test/vm"
 )
 
@@ -34,7 +33,6 @@ func TestBucket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stores.Build(t) // it may take longer than make bucket is given
 	dir := filepath.Join(root, ".cache", "test", t.Name())
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)

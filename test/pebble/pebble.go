@@ -26,6 +26,8 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"github.com/redoubt-registry/redoubt/test/program"
 )
 
 // Options are how the CA behaves.
@@ -74,14 +76,13 @@ type CA struct {
 // Start starts a CA that ends with its owner.
 func Start(t Owner, o Options) *CA {
 	t.Helper()
-	tools := build(t)
 	c := &CA{t: t, options: o, dir: t.TempDir(), port: FreePort(t), manage: FreePort(t), dns: FreePort(t), names: FreePort(t)}
 	if o.HTTPPort == 0 {
 		c.options.HTTPPort = FreePort(t)
 	}
 	c.Directory = "https://" + net.JoinHostPort(cmp.Or(o.Seen, "127.0.0.1"), strconv.Itoa(c.port)) + "/dir"
 	c.certify()
-	c.run(exec.Command(filepath.Join(tools, "pebble-challtestsrv"), "-defaultIPv4", cmp.Or(o.Address, "127.0.0.1"), "-defaultIPv6", "",
+	c.run(exec.Command(program.Tool(t, "pebble", "pebble-challtestsrv"), "-defaultIPv4", cmp.Or(o.Address, "127.0.0.1"), "-defaultIPv6", "",
 		"-dnsserver", "127.0.0.1:"+strconv.Itoa(c.dns), "-management", "127.0.0.1:"+strconv.Itoa(c.names),
 		"-http01", "", "-https01", "", "-tlsalpn01", "", "-doh", ""))
 	c.Restart()
@@ -104,7 +105,7 @@ func (c *CA) Restart() {
 	if err := os.WriteFile(path, config, 0o600); err != nil {
 		c.t.Fatal(err)
 	}
-	cmd := exec.Command(filepath.Join(build(c.t), "pebble"), "-config", path, "-dnsserver", "127.0.0.1:"+strconv.Itoa(c.dns), "-strict")
+	cmd := exec.Command(program.Tool(c.t, "pebble", "pebble"), "-config", path, "-dnsserver", "127.0.0.1:"+strconv.Itoa(c.dns), "-strict")
 	cmd.Env = append(os.Environ(), "PEBBLE_VA_NOSLEEP=1", "PEBBLE_WFE_NONCEREJECT="+strconv.Itoa(c.options.BadNonces))
 	if c.options.Fresh {
 		cmd.Env = append(cmd.Env, "PEBBLE_AUTHZREUSE=0")

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/redoubt-registry/redoubt/test/program"
 )
 
 // startWait is how long a store may take until it answers, on a busy machine.
@@ -38,7 +40,7 @@ func (s *Store) Start() {
 		}
 	}
 	args, env := s.command(s)
-	s.process = s.run(filepath.Join(tools(s.t), s.Name), args, env)
+	s.process = s.run(program.Tool(s.t, s.Name, s.Name), args, env)
 	client := s.Client()
 	ctx, cancel := context.WithTimeout(context.Background(), startWait)
 	defer cancel()

@@ -71,7 +71,6 @@ func start(t Owner, name string, command func(*Store) (args, env []string), opti
 	if len(options) > 0 {
 		s.options = options[0]
 	}
-	build(t, name)
 	s.Region = cmp.Or(s.options.Region, "us-east-1")
 	s.AccessKey, s.SecretKey = "access-"+strings.ToLower(rand.Text()[:8]), rand.Text()
 	host := cmp.Or(s.options.Listen, "127.0.0.1")

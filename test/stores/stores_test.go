@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -47,16 +45,6 @@ func get(t *testing.T, s *s3.Client, bucket, key string) string {
 }
 
 const long = time.Minute
-
-// TestBuild builds what the others start; make test runs it first, by itself.
-func TestBuild(t *testing.T) {
-	dir := stores.Build(t)
-	for _, name := range []string{"minio", "minio-user", "versitygw"} {
-		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Mode()&0o111 == 0 {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-}
 
 func TestKillAndFreeze(t *testing.T) {
 	each(t, stores.Options{}, func(t *testing.T, s *stores.Store) {

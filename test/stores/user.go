@@ -4,8 +4,9 @@ import (
 	"context"
 	"crypto/rand"
 	"os/exec"
-	"path/filepath"
 	"strings"
+
+	"github.com/redoubt-registry/redoubt/test/program"
 )
 
 // User is someone besides the root user who may read and write every bucket.
@@ -30,10 +31,10 @@ func (s *Store) admin(t Owner, minio, versity [][]string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), callWait)
 	defer cancel()
-	path, lines := filepath.Join(tools(t), "minio-user"), minio
+	path, lines := program.Tool(t, "minio", "minio-user"), minio
 	env := []string{"ENDPOINT=" + s.Endpoint, "ACCESS_KEY=" + s.AccessKey, "SECRET_KEY=" + s.SecretKey, "ROOTS=" + s.Roots}
 	if s.Name == "versitygw" {
-		path, lines = filepath.Join(tools(t), "versitygw"), versity
+		path, lines = program.Tool(t, "versitygw", "versitygw"), versity
 		env = []string{"ADMIN_ENDPOINT_URL=" + s.Endpoint, "ADMIN_ACCESS_KEY=" + s.AccessKey, "ADMIN_SECRET_KEY=" + s.SecretKey,
 			"ADMIN_REGION=" + s.Region, "ADMIN_ALLOW_INSECURE=true"}
 	}
