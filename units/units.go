@@ -11,7 +11,7 @@ const (
 	// Apply reads the configuration at boot, writes what follows from it and
 	// starts the rest.
 	Apply = "redoubt-apply.service"
-	// RegistrySocket holds the ports, so that a restart refuses nobody.
+	// RegistrySocket holds the ports, so that a restart refuses no connection.
 	RegistrySocket = "redoubt-registry.socket"
 	// Registry serves the registry, or says why it cannot.
 	Registry = "redoubt-registry.service"
@@ -21,19 +21,19 @@ const (
 	Renew = "redoubt-renew.service"
 	// RenewTimer starts Renew.
 	RenewTimer = "redoubt-renew.timer"
-	// Alert tells people that the unit that it is an instance of has failed.
+	// Alert alerts people that the unit in its instance name failed.
 	Alert = "redoubt-alert@.service"
-	// Health looks at the storage, and HealthTimer starts it.
+	// Health checks the storage, and HealthTimer starts it.
 	Health      = "redoubt-health.service"
 	HealthTimer = "redoubt-health.timer"
-	// CertificateFiles starts Renew when a file that the configuration names
-	// has changed.
+	// CertificateFiles starts Renew when a file changes that the configuration
+	// names.
 	CertificateFiles = "redoubt-files.path"
 	// CredentialsSocket is where the registry gets the credentials of the
 	// instance's role, and Credentials gets them from the cloud.
 	CredentialsSocket = "redoubt-credentials.socket"
 	Credentials       = "redoubt-credentials.service"
-	// Firewall keeps everybody but root from the metadata service of the cloud.
+	// Firewall blocks the metadata service of the cloud for all users but root.
 	Firewall = "redoubt-firewall.service"
 	// EtcMount binds /etc/redoubt from the data partition.
 	EtcMount = "etc-redoubt.mount"

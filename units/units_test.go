@@ -117,7 +117,7 @@ func TestEachFileIsDeclared(t *testing.T) {
 }
 
 // TestPresetMatchesEnablement holds that the vendor preset and the declaration
-// enable the same units of ours, so that "systemctl preset-all" changes nothing.
+// enable the same units, so that "systemctl preset-all" changes nothing.
 func TestPresetMatchesEnablement(t *testing.T) {
 	preset, err := os.ReadFile("../butane/files/50-redoubt.preset")
 	if err != nil {
