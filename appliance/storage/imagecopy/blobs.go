@@ -13,7 +13,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/storage/layout"
 )
 
-// plan counts what is to be done.
+// plan counts the blobs to copy and their bytes.
 func (c *Copy) plan(ctx context.Context) error {
 	c.Meter.Begin("counting blobs", 0, 0)
 	var objects, bytes int64
@@ -64,7 +64,7 @@ func (c *Copy) eachShard(ctx context.Context, f func(source []layout.Blob, other
 	return nil
 }
 
-// blobs copies what the target has not, or compares.
+// blobs copies the blobs that the target does not have, or compares them.
 func (c *Copy) blobs(ctx context.Context) error {
 	group, inner := errgroup.WithContext(ctx)
 	group.SetLimit(c.Parallel)
@@ -83,12 +83,13 @@ func (c *Copy) blobs(ctx context.Context) error {
 		return nil
 	})
 	if failed := group.Wait(); failed != nil {
-		return failed // the walk was only cancelled by it
+		return failed // which cancelled the walk
 	}
 	return err
 }
 
-// blob copies one blob of the source. The target has one of size bytes if there.
+// blob copies one blob of the source. If there is set, the target has one of size
+// bytes already.
 func (c *Copy) blob(ctx context.Context, b layout.Blob, there bool, size int64) error {
 	defer c.Meter.Objects.Add(1)
 	switch {
@@ -115,12 +116,12 @@ func (c *Copy) blob(ctx context.Context, b layout.Blob, there bool, size int64) 
 	return err
 }
 
-// compare looks whether the target has a blob.
+// compare checks that the target has a blob.
 func (c *Copy) compare(b layout.Blob, there bool, size int64) {
 	c.summary.comparedBlobs.Add(1)
 	c.summary.comparedBytes.Add(b.Size)
 	switch {
-	case c.isDamaged(b.Digest): // told already
+	case c.isDamaged(b.Digest): // reported already
 	case !there:
 		c.differs(Fault{Digest: b.Digest, Err: errors.New("not at the target; the same command again copies it")})
 	case size != b.Size:
@@ -128,11 +129,11 @@ func (c *Copy) compare(b layout.Blob, there bool, size int64) {
 	}
 }
 
-// whole reads a blob that the target has already.
+// whole reads a blob that the target has already, and tells whether it is right.
 func (c *Copy) whole(ctx context.Context, b layout.Blob) (bool, error) {
 	r, err := c.To.Reader(ctx, layout.Path(b.Digest), 0)
 	if err != nil {
-		return false, ctx.Err() // it is copied anew, which tells if the target is the trouble
+		return false, ctx.Err() // it is copied again, which shows whether the target is the cause
 	}
 	defer r.Close()
 	checked := c.check(ctx, r, b)
@@ -143,8 +144,8 @@ func (c *Copy) whole(ctx context.Context, b layout.Blob) (bool, error) {
 	return false, ctx.Err()
 }
 
-// copyBlob copies one blob, and tries again what fails. It returns false when the
-// target has not got it, which has been told; an error says not to go on.
+// copyBlob copies one blob, with retries. It returns false if the target does not have
+// it afterwards, which was reported; an error ends the whole copy.
 func (c *Copy) copyBlob(ctx context.Context, b layout.Blob) (bool, error) {
 	const tries = 3
 	var err error
@@ -242,13 +243,13 @@ func (k *checked) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// forget takes what was read from the meter again: it did not count.
+// forget subtracts from the meter what was read for nothing.
 func (k *checked) forget() {
 	k.copy.Meter.Bytes.Add(-k.seen)
 	k.copy.Meter.Moved.Add(-k.seen)
 }
 
-// damage is a blob that is not what its digest says.
+// damage is a blob whose bytes have another digest.
 type damage struct{ blob layout.Blob }
 
 func (d *damage) Error() string {
@@ -256,7 +257,7 @@ func (d *damage) Error() string {
 		"redoubt storage scrub names the images that use it", d.blob.Size)
 }
 
-// rest waits, unless ctx is done before.
+// rest waits for d, or until ctx is done.
 func rest(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

@@ -15,8 +15,8 @@ import (
 )
 
 // Directory is a target in a file system. Everything below it belongs to the
-// owner of its root, with the root's permissions. While it is open no other
-// Directory can be.
+// owner of its root, with the root's permissions. Only one Directory of a root can be
+// open at a time, also of other processes.
 type Directory struct {
 	driver.StorageDriver
 	root     string
@@ -26,7 +26,7 @@ type Directory struct {
 	files    fs.FileMode
 }
 
-// scratch is below the root, on the same file system as what it becomes.
+// scratch is below the root, so that a file can be renamed to its final path.
 const scratch = "redoubt/copy"
 
 // OpenDirectory makes root a target, which d reads.
@@ -61,14 +61,13 @@ func (t *Directory) open() (err error) {
 	if err := unix.Flock(int(t.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return errors.New("another copy writes there; wait for it and try again")
 	}
-	if err := os.RemoveAll(filepath.Join(t.root, scratch)); err != nil { // of one that was killed
+	if err := os.RemoveAll(filepath.Join(t.root, scratch)); err != nil { // left by a copy that was killed
 		return err
 	}
 	return t.makeScratch()
 }
 
-// makeScratch makes the scratch directory. The one above it may be the registry's
-// too.
+// makeScratch makes the scratch directory. The registry may use the one above it too.
 func (t *Directory) makeScratch() error {
 	full := filepath.Join(t.root, scratch)
 	above := filepath.Dir(full)
@@ -82,7 +81,7 @@ func (t *Directory) makeScratch() error {
 	return os.Mkdir(full, 0o700)
 }
 
-// Close ends the use of the target.
+// Close removes the scratch directory and releases the target.
 func (t *Directory) Close() error {
 	err := os.RemoveAll(filepath.Join(t.root, scratch))
 	os.Remove(filepath.Dir(filepath.Join(t.root, scratch))) // unless others use it
@@ -95,7 +94,7 @@ func (t *Directory) Place(ctx context.Context, path string, size int64, r io.Rea
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name()) // fails once it has its place
+	defer os.Remove(f.Name()) // fails after the rename, as it should
 	defer f.Close()
 	if _, err := io.CopyBuffer(struct{ io.Writer }{f}, r, make([]byte, min(buffer, size+1))); err != nil {
 		return err
@@ -117,8 +116,8 @@ func (t *Directory) own(f *os.File) error {
 	return f.Chown(t.uid, t.gid)
 }
 
-// directory makes a directory below the root, and those above it. Each has its
-// owner before it has its place, so that no kill leaves one that the registry
+// directory makes a directory below the root, and those above it. Each gets its owner
+// before it is renamed to its path, so that a kill never leaves one that the registry
 // cannot write to.
 func (t *Directory) directory(name string) error {
 	full := filepath.Join(t.root, name)
@@ -141,7 +140,7 @@ func (t *Directory) directory(name string) error {
 	}
 	err = os.Rename(made, full)
 	if errors.Is(err, fs.ErrExist) || errors.Is(err, syscall.ENOTEMPTY) {
-		return nil // somebody was faster
+		return nil // another worker made it
 	}
 	return err
 }

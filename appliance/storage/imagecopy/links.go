@@ -47,8 +47,8 @@ type repository struct {
 	pause sync.Once
 }
 
-// moment is longer than a registry takes between the steps of a deletion, of which
-// a look may see one without the other.
+// moment is longer than a registry takes between the steps of a deletion: the copy may
+// see one step without the other.
 const moment = time.Second
 
 // link is one to be copied, and what it holds.
@@ -125,8 +125,8 @@ func (r *repository) group() *errgroup.Group {
 	return &group
 }
 
-// holds is what a link of the source holds, or nothing if it is gone or cannot be
-// used, which has been told.
+// holds is the digest that a link of the source holds; empty if the link is gone, or
+// cannot be used, which was reported.
 func (r *repository) holds(ctx context.Context, l layout.Link) (digest.Digest, error) {
 	var holds digest.Digest
 	var gone bool
@@ -228,7 +228,7 @@ func (r *repository) tags(ctx context.Context, links []link, known map[digest.Di
 	return nil
 }
 
-// leftOut tells of a link that is not copied, unless it is gone or changed by now.
+// leftOut reports a link that is not copied, unless it is gone or has changed.
 func (r *repository) leftOut(ctx context.Context, l link, why error) error {
 	r.pause.Do(func() { rest(ctx, moment) })
 	now, gone, err := layout.Read(ctx, r.From, l.Path)
@@ -238,8 +238,8 @@ func (r *repository) leftOut(ctx context.Context, l link, why error) error {
 	return ctx.Err()
 }
 
-// put writes a link, unless the target has it, or ready says that what it points
-// to is not there.
+// put writes a link, unless the target has it, or ready says that its manifest or blob
+// is missing.
 func (r *repository) put(ctx context.Context, l link, ready func() (bool, error)) error {
 	defer r.Meter.Objects.Add(1)
 	if r.comparing {
@@ -249,7 +249,7 @@ func (r *repository) put(ctx context.Context, l link, ready func() (bool, error)
 	err := again(ctx, func() (err error) {
 		have, _, err = layout.Read(ctx, r.To, l.Path)
 		if _, damaged := errors.AsType[*layout.Damage](err); damaged {
-			return nil // written anew
+			return nil // it is written again
 		}
 		return err
 	})
@@ -275,7 +275,7 @@ func (r *repository) put(ctx context.Context, l link, ready func() (bool, error)
 	return r.note(nil)
 }
 
-// failed tells of a link that cannot be written.
+// failed reports a link that cannot be written.
 func (r *repository) failed(ctx context.Context, l link, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()

@@ -12,7 +12,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/storage/layout"
 )
 
-// leave remembers a revision that was not copied.
+// leave notes a revision that was not copied.
 func (r *repository) leave(dgst digest.Digest) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -25,14 +25,14 @@ func (r *repository) isLeft(dgst digest.Digest) bool {
 	return r.left[dgst]
 }
 
-// Why the target has not got a blob.
+// Why the target does not have a blob.
 var (
 	errAbsent = errors.New("there is no such blob at the source")
 	errTold   = errors.New("its blob cannot be copied")
 )
 
-// need makes sure that the target has a blob, which may have been pushed since the
-// blobs were copied. why it cannot is told, but for errAbsent.
+// need makes sure that the target has a blob, which may have been pushed after the
+// blobs were copied. It reports why it cannot, except for errAbsent.
 func (c *Copy) need(ctx context.Context, dgst digest.Digest) (why, stop error) {
 	if c.isDamaged(dgst) {
 		return errTold, nil
@@ -68,7 +68,7 @@ func (c *Copy) need(ctx context.Context, dgst digest.Digest) (why, stop error) {
 	return why, err
 }
 
-// again tries what may fail once or twice. What is missing or damaged stays so.
+// again retries a read or a write. A blob that is missing or damaged is not retried.
 func again(ctx context.Context, f func() error) error {
 	const tries = 3
 	for try := 1; ; try++ {

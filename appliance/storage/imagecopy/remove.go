@@ -8,7 +8,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/storage/layout"
 )
 
-// remove takes the target's links away that the source has not, tags first.
+// remove removes the target's links that the source does not have, tags first.
 func (c *Copy) remove(ctx context.Context) error {
 	c.Meter.Begin("links that the source no longer has", 0, 0)
 	for _, part := range []string{layout.Tags, layout.Revisions, layout.Layers} {

@@ -9,23 +9,22 @@ import (
 	"github.com/distribution/distribution/v3/registry/storage/driver"
 )
 
-// Target is where a copy goes. What stands at a path is always whole.
+// Target is where a copy goes. A file at its path is always whole.
 type Target interface {
 	driver.StorageDriver
-	// Place puts what r gives at path, size bytes, if r ends with io.EOF and not
-	// with another error. Until it returns nil, nothing has changed at path.
+	// Place writes the size bytes of r to path, if r ends with io.EOF and not with
+	// another error. Until it returns nil, nothing changes at path.
 	Place(ctx context.Context, path string, size int64, r io.Reader) error
-	// Remove takes the file at path away. That there is none is no error.
+	// Remove removes the file at path. A missing file is no error.
 	Remove(ctx context.Context, path string) error
-	// Sync returns when all that was placed survives a power cut.
+	// Sync returns once everything placed survives a power cut.
 	Sync() error
 }
 
-// Objects is a target that shows an object only when it is whole, as a bucket
-// does.
+// Objects is a target that shows an object only once it is whole: a bucket.
 type Objects struct{ driver.StorageDriver }
 
-// small is what goes up in one request, in bytes.
+// small is the size in bytes up to which one request uploads an object.
 const small = 4 << 20
 
 // Place implements Target.
@@ -61,10 +60,10 @@ func (o Objects) Remove(ctx context.Context, path string) error {
 	return err
 }
 
-// Sync implements Target: a bucket keeps what it has answered for.
+// Sync implements Target: a bucket has stored what it acknowledged.
 func (o Objects) Sync() error { return nil }
 
-// buffer is what a blob is carried in, in bytes.
+// buffer is the size in bytes of the buffer for one blob.
 const buffer = 256 << 10
 
 func missing(err error) bool {

@@ -1,6 +1,6 @@
 // Package imagecopy copies a registry's storage to another one. The blobs go
-// first, each checked against its digest; then what refers to them; the tags go
-// last. A copy that was interrupted at any point goes on when it is begun again.
+// first, each checked against its digest; then the links to them; the tags go last. A
+// copy that was interrupted at any point resumes when it is run again.
 package imagecopy
 
 import (
@@ -25,17 +25,17 @@ type Copy struct {
 	To       Target
 	Parallel int             // objects at a time
 	Verify   bool            // read the blobs that are there already, and compare both sides at the end
-	Delete   bool            // take the target's links away that the source has not
+	Delete   bool            // remove the target's links that the source does not have
 	Meter    *progress.Meter // what it has done so far
-	Fault    func(Fault)     // is told each fault, one at a time
+	Fault    func(Fault)     // is called for each fault, one at a time
 
-	comparing bool // only look
+	comparing bool // copy nothing
 
 	mu      sync.Mutex
-	damaged map[digest.Digest]bool // what no link may point to
+	damaged map[digest.Digest]bool // blobs that no link may point to
 
 	summary  counters
-	failures atomic.Int32 // of reading and writing, in a row
+	failures atomic.Int32 // to read or to write, in a row
 }
 
 // Fault is something that was not copied.
@@ -68,7 +68,7 @@ type Summary struct {
 	Present        int64 // blobs that were there already
 	Removed        int64 // links taken from the target
 	Dangling       int64 // layer links left out, since the source has no such blob
-	Others         int64 // files left out that are no part of a registry
+	Others         int64 // files left out, since they are no part of a registry
 	Faults         int64
 	Differences    int64 // found by Verify
 	ComparedBlobs  int64 // by Verify
@@ -88,12 +88,12 @@ type counters struct {
 // ErrNothing is returned for a source that has no registry.
 var ErrNothing = errors.New("there is nothing below docker/registry/v2 at the source; look at its root")
 
-// tooMany failures in a row to read or to write are no longer those of single
-// objects.
+// tooMany failures in a row to read or to write mean that the storage itself fails, and
+// not single objects.
 const tooMany = 10
 
-// Run copies. It returns an error when it could not come to its end; single
-// objects that cannot be copied are faults, and the rest goes on.
+// Run copies. It returns an error if it could not finish. A single object that cannot be
+// copied is a fault, and the others are copied.
 func (c *Copy) Run(ctx context.Context) (Summary, error) {
 	c.damaged = map[digest.Digest]bool{}
 	err := c.run(ctx)
@@ -146,7 +146,7 @@ func (c *Copy) run(ctx context.Context) error {
 	return nil
 }
 
-// fault tells of something that was not copied.
+// fault reports something that was not copied.
 func (c *Copy) fault(f Fault) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -155,7 +155,7 @@ func (c *Copy) fault(f Fault) {
 	c.Fault(f)
 }
 
-// differs tells of something that Verify found.
+// differs reports something that Verify found.
 func (c *Copy) differs(f Fault) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -170,8 +170,8 @@ func (c *Copy) isDamaged(dgst digest.Digest) bool {
 	return c.damaged[dgst]
 }
 
-// note counts the outcome of reading and writing one object. It returns an error
-// when it makes no sense to go on to the next one.
+// note counts the outcome of reading and writing one object. It returns an error after
+// tooMany failures in a row.
 func (c *Copy) note(err error) error {
 	if err == nil {
 		c.failures.Store(0)
@@ -183,7 +183,7 @@ func (c *Copy) note(err error) error {
 		}
 	}
 	if c.failures.Add(1) >= tooMany {
-		return fmt.Errorf("cannot go on, %d times in a row: %w", tooMany, err)
+		return fmt.Errorf("gave up after %d failures in a row: %w", tooMany, err)
 	}
 	return nil
 }

@@ -92,7 +92,7 @@ func TestAPushAfterTheBlobs(t *testing.T) {
 	check(t, seed.Serve(t, seed.Directory(to)).Pull(t, "late:1"))
 }
 
-// A full disk ends the copy at once, and more room lets it go on.
+// A full disk ends the copy at once, and with more room it resumes.
 func TestFullTarget(t *testing.T) {
 	from, to := filled(t), t.TempDir()
 	stores.Limit(t, to, 8<<20)
@@ -112,7 +112,7 @@ func TestFullTarget(t *testing.T) {
 	same(t, from, to)
 }
 
-// A store that dies ends the copy, which goes on when it is back.
+// A store that dies ends the copy, which resumes once the store is back.
 func TestStoreDies(t *testing.T) {
 	from := filled(t)
 	store := stores.MinIO(t)
@@ -163,7 +163,7 @@ func TestSourceFails(t *testing.T) {
 	}
 	same(t, from, to)
 	_, faults, err = run(t, &imagecopy.Copy{From: &failing{StorageDriver: open(from), share: 1}, To: directory(t, t.TempDir()), Parallel: 16})
-	if err == nil || !strings.Contains(err.Error(), "cannot go on, 10 times in a row: source: it broke") {
+	if err == nil || !strings.Contains(err.Error(), "gave up after 10 failures in a row: source: it broke") {
 		t.Fatalf("%v %q", err, faults)
 	}
 }

@@ -50,8 +50,8 @@ func list(ctx context.Context, d driver.StorageDriver, dir string) ([]string, er
 	return children, err
 }
 
-// walk calls f for each file below dir. What goes away meanwhile makes the
-// drivers give up their walk, so it is begun anew: f may see a file twice.
+// walk calls f for each file below dir. A driver gives up its walk when a file
+// disappears meanwhile; the walk then restarts, so f may see a file twice.
 func walk(ctx context.Context, d driver.StorageDriver, dir string, f func(driver.FileInfo) error) error {
 	const tries = 5
 	for try := 1; ; try++ {
@@ -79,16 +79,16 @@ func walk(ctx context.Context, d driver.StorageDriver, dir string, f func(driver
 	}
 }
 
-// name is what may be part of a repository's name.
+// name matches a part of a repository's name.
 var name = regexp.MustCompile(`^[a-z0-9]+([._-]+[a-z0-9]+)*$`)
 
-// encoded makes the digest that the last two parts of a path are.
+// encoded returns the digest in the last two parts of a path.
 func encoded(algorithm, hex string) (digest.Digest, bool) {
 	dgst := digest.NewDigestFromEncoded(digest.Algorithm(algorithm), hex)
 	return dgst, dgst.Validate() == nil
 }
 
-// below is p without dir before it.
+// below is p without the prefix dir.
 func below(dir, p string) string {
 	return strings.TrimPrefix(strings.TrimPrefix(path.Clean(p), dir), "/")
 }

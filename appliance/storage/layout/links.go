@@ -21,7 +21,7 @@ const (
 // Link is a file that holds a digest.
 type Link struct {
 	Path   string
-	Digest digest.Digest // that its path names; of a tag's current one none
+	Digest digest.Digest // in its path; a tag's current link has none
 	Tag    string        // of the part Tags alone
 }
 
@@ -52,7 +52,7 @@ func eachRepository(ctx context.Context, d driver.StorageDriver, dir string, f f
 	children, err := list(ctx, d, dir)
 	if err != nil {
 		if info, statErr := d.Stat(ctx, dir); statErr == nil && !info.IsDir() {
-			return nil // a file that does not belong here
+			return nil // a file that is no part of the layout
 		}
 		return fmt.Errorf("cannot list %s: %w", dir, err)
 	}
@@ -80,8 +80,8 @@ func eachRepository(ctx context.Context, d driver.StorageDriver, dir string, f f
 	return nil
 }
 
-// EachLink calls f for each link of one part of a repository, and other with the
-// files there that are none. A link may come twice.
+// EachLink calls f for each link of one part of a repository, and other for the files
+// there that are no links. A link may come twice.
 func EachLink(ctx context.Context, d driver.StorageDriver, repository, part string, f func(Link) error, other func(path string)) error {
 	dir := Repositories + "/" + repository + "/" + part
 	var failed error
@@ -125,8 +125,7 @@ func linkAt(part, p string) (Link, bool) {
 // maxLink bounds a link's size in bytes; the longest digest has 135.
 const maxLink = 1 << 10
 
-// Read returns the digest that the link at p holds. gone says that there is no
-// such link.
+// Read returns the digest in the link at p. gone means that there is no such link.
 func Read(ctx context.Context, d driver.StorageDriver, p string) (dgst digest.Digest, gone bool, err error) {
 	r, err := d.Reader(ctx, p, 0)
 	if missing(err) {

@@ -1,4 +1,4 @@
-// Package progress shows a person how far a long work has come.
+// Package progress shows a person how far a long task is.
 package progress
 
 import (
@@ -8,11 +8,11 @@ import (
 	"time"
 )
 
-// Meter counts what a work has done. The work writes it while Show reads it.
+// Meter counts what a task has done. The task writes it while Show reads it.
 type Meter struct {
 	Objects      atomic.Int64 // done
 	Bytes        atomic.Int64 // done
-	Moved        atomic.Int64 // of Bytes, those that took time
+	Moved        atomic.Int64 // of Bytes, those that were read or written: the rate
 	TotalObjects atomic.Int64 // to be done; 0 while it is not known
 	TotalBytes   atomic.Int64
 	Faults       atomic.Int64
@@ -21,8 +21,8 @@ type Meter struct {
 	phase string
 }
 
-// Begin says what the work is doing now, with what is to be done of it: 0 where
-// that is not known.
+// Begin starts a phase of the task, with how much there is to do: 0 where that is not
+// known.
 func (m *Meter) Begin(phase string, objects, bytes int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -34,7 +34,7 @@ func (m *Meter) Begin(phase string, objects, bytes int64) {
 	m.TotalBytes.Store(bytes)
 }
 
-// Phase is what the work is doing.
+// Phase is what the task is doing.
 func (m *Meter) Phase() string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -71,7 +71,7 @@ func of(done, all string, known int64) string {
 	return done + " of " + all
 }
 
-// remaining is a time to wait for, no more exact than it can be.
+// remaining is the time left, rounded.
 func remaining(seconds float64) string {
 	d := time.Duration(min(seconds, 1e8) * float64(time.Second))
 	switch {

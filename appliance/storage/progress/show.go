@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// How often a terminal and a log see a line.
+// How often a line goes to a terminal and to a log.
 const (
 	onTerminal = time.Second
 	inLog      = 10 * time.Second
@@ -17,8 +17,8 @@ const (
 // window is how far back the rate is measured.
 const window = 20 * time.Second
 
-// Output is where progress and messages go together. On a terminal the line of
-// progress is written over, and messages stand above it.
+// Output is where progress and messages go together. On a terminal the line of progress
+// is overwritten, and messages stand above it.
 type Output struct {
 	w     io.Writer
 	width int
@@ -26,7 +26,7 @@ type Output struct {
 	shown bool // a line of progress is there
 }
 
-// NewOutput writes to w: a terminal of so many columns, or with 0 a log.
+// NewOutput writes to w: a terminal of width columns, or with 0 a log.
 func NewOutput(w io.Writer, width int) *Output {
 	return &Output{w: w, width: width}
 }
@@ -39,8 +39,8 @@ func (o *Output) Println(text string) {
 	fmt.Fprintln(o.w, text)
 }
 
-// Show writes a line of what m says every few seconds, until stop is called. stop
-// takes the last one from a terminal.
+// Show writes a line with the state of m every few seconds, until stop is called. stop
+// removes the last one from a terminal.
 func (o *Output) Show(m *Meter) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -83,7 +83,7 @@ func (o *Output) progress(line string) {
 	o.shown = true
 }
 
-// clear takes the line of progress away.
+// clear removes the line of progress.
 func (o *Output) clear() {
 	if o.shown {
 		fmt.Fprint(o.w, "\r\x1b[K")

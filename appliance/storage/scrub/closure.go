@@ -15,8 +15,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/storage/layout"
 )
 
-// repositories looks at what tags and manifests need, several repositories at a
-// time.
+// repositories checks what tags and manifests need, several repositories at a time.
 func (s *Scrub) repositories(ctx context.Context) error {
 	s.Meter.Begin("manifests", 0, 0)
 	group, inner := errgroup.WithContext(ctx)
@@ -34,7 +33,7 @@ func (s *Scrub) repositories(ctx context.Context) error {
 	return err
 }
 
-// repository is the look at one of them.
+// repository is the check of one of them.
 type repository struct {
 	*Scrub
 	name string
@@ -42,18 +41,18 @@ type repository struct {
 	own     sync.Mutex
 	tags    map[digest.Digest][]string      // of each manifest
 	parents map[digest.Digest]digest.Digest // an index that has a manifest
-	links   sizes                           // layers' links that are right
+	links   sizes                           // of layers whose links are right
 	found   []found
 }
 
-// found is a fault, and how to see that it is still there.
+// found is a fault, and how to check that it is still there.
 type found struct {
 	Fault
 	confirm func(ctx context.Context) bool
 }
 
 // check reads the tags before the revisions: a push makes them in the opposite
-// order, so that what a tag needs is there when it is looked for.
+// order, so that what a tag needs is there when it is checked.
 func (r *repository) check(ctx context.Context) error {
 	var tags []layout.Link
 	err := layout.EachLink(ctx, r.Storage, r.name, layout.Tags, func(l layout.Link) error {
@@ -118,12 +117,11 @@ func (r *repository) add(f Fault, confirm func(ctx context.Context) bool) {
 	r.found = append(r.found, found{f, confirm})
 }
 
-// moment is longer than a registry takes between the steps of a deletion or of a
-// push, of which a look may see one without the other.
+// moment is longer than a registry takes between the steps of a deletion or of a push:
+// the check may see one step without the other.
 const moment = time.Second
 
-// report tells the faults that are still there a moment later, with the tags they
-// are found by.
+// report reports the faults that are still there a moment later, with their tags.
 func (r *repository) report(ctx context.Context) {
 	if len(r.found) == 0 || !rest(ctx, moment) {
 		return
@@ -154,8 +152,8 @@ func (r *repository) tagsOf(dgst digest.Digest) []string {
 
 const pushAgain = "push the image again"
 
-// holds reads a link. It tells of one that is damaged, and of a storage that
-// cannot be read; ok is false then, and when there is none.
+// holds reads a link. It reports one that is damaged, and a storage that cannot be
+// read; ok is false then, and if there is no link.
 func (r *repository) holds(ctx context.Context, path string, f Fault) (dgst digest.Digest, gone, ok bool, stop error) {
 	err := again(ctx, func() (err error) {
 		dgst, gone, err = layout.Read(ctx, r.Storage, path)
@@ -181,7 +179,7 @@ func (r *repository) holds(ctx context.Context, path string, f Fault) (dgst dige
 
 func always(context.Context) bool { return true }
 
-// tag looks what a tag points to.
+// tag checks what a tag points to.
 func (r *repository) tag(ctx context.Context, l layout.Link) error {
 	f := Fault{Tags: []string{l.Tag}}
 	dgst, _, ok, err := r.holds(ctx, l.Path, f)
@@ -196,7 +194,7 @@ func (r *repository) tag(ctx context.Context, l layout.Link) error {
 	if _, gone, _, err := r.holds(ctx, revision, f); err != nil || !gone {
 		return err
 	}
-	f.Kind, f.Message, f.Do = Unlinked, "the tag points to manifest "+string(dgst)+", which the repository has not", pushAgain+", or delete the tag"
+	f.Kind, f.Message, f.Do = Unlinked, "the tag points to manifest "+string(dgst)+", which the repository does not have", pushAgain+", or delete the tag"
 	r.add(f, func(ctx context.Context) bool {
 		now, _, err := layout.Read(ctx, r.Storage, l.Path)
 		_, gone, _ := layout.Read(ctx, r.Storage, revision)
@@ -205,7 +203,7 @@ func (r *repository) tag(ctx context.Context, l layout.Link) error {
 	return nil
 }
 
-// revision looks at a manifest and at what it needs.
+// revision checks a manifest and what it needs.
 func (r *repository) revision(ctx context.Context, l layout.Link) error {
 	defer r.Meter.Objects.Add(1)
 	f := Fault{Manifest: l.Digest, Digest: l.Digest}
@@ -240,7 +238,7 @@ func (r *repository) revision(ctx context.Context, l layout.Link) error {
 	return nil
 }
 
-// load reads a manifest. why says that it cannot be used.
+// load reads a manifest. The Fault says why it cannot be used.
 func (r *repository) load(ctx context.Context, dgst digest.Digest) (refs []reference, why *Fault, stop error) {
 	var data []byte
 	err := again(ctx, func() error {
@@ -262,7 +260,7 @@ func (r *repository) load(ctx context.Context, dgst digest.Digest) (refs []refer
 	case err != nil:
 		return nil, &Fault{Kind: Unreadable, Message: "cannot read the manifest: " + err.Error(), Do: "look at the storage itself"}, r.note(err)
 	case len(data) > largest:
-		return nil, &Fault{Kind: Manifest, Message: fmt.Sprintf("the manifest is larger than %d bytes, which no registry takes", largest), Do: "delete it"}, r.note(nil)
+		return nil, &Fault{Kind: Manifest, Message: fmt.Sprintf("the manifest is larger than %d bytes, which no registry accepts", largest), Do: "delete it"}, r.note(nil)
 	case dgst.Algorithm().FromBytes(data) != dgst:
 		return nil, &Fault{Kind: Damaged, Message: "the manifest is damaged: its bytes have another digest",
 			Do: "delete " + layout.Path(dgst)[1:] + " from the storage, reload the registry and " + pushAgain}, r.note(nil)

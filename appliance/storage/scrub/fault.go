@@ -24,16 +24,16 @@ type Kind string
 
 // The kinds of faults.
 const (
-	Damaged    Kind = "damaged"    // a blob's bytes are not what its digest says
+	Damaged    Kind = "damaged"    // a blob's bytes have another digest
 	Unreadable Kind = "unreadable" // the storage cannot read it
 	Missing    Kind = "missing"    // a blob is not there
 	Unlinked   Kind = "unlinked"   // it is there, but not in the repository
 	Link       Kind = "link"       // a link's file is damaged
 	Manifest   Kind = "manifest"   // a manifest cannot be used
-	Subject    Kind = "subject"    // what a signature or attestation is of is gone
+	Subject    Kind = "subject"    // the image of a signature or attestation is gone
 )
 
-// shown bounds the tags that a line names.
+// shown is how many tags a line names at most.
 const shown = 5
 
 func (f Fault) String() string {

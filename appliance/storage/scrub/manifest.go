@@ -22,7 +22,7 @@ const (
 	subject  = "subject"
 )
 
-// largest is what distribution takes for a manifest, in bytes.
+// largest is the size in bytes of the largest manifest that distribution accepts.
 const largest = 4 << 20
 
 type descriptor struct {
@@ -32,7 +32,7 @@ type descriptor struct {
 }
 
 // references reads a manifest or an index of Docker's or OCI's kinds. Each digest
-// is valid and comes once; layers that are fetched from elsewhere are left out.
+// is valid and comes once; layers that clients fetch from elsewhere are left out.
 func references(data []byte) ([]reference, error) {
 	var m struct {
 		SchemaVersion int             `json:"schemaVersion"`

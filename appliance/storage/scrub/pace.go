@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// pace keeps all readers together below a rate. Time that was not used is not
-// made up for.
+// pace keeps all readers together below a rate. Time that was not used does not raise
+// the rate later.
 type pace struct {
 	rate int64 // bytes a second; 0 is no bound
 	mu   sync.Mutex
-	next time.Time // when the bytes handed out so far are due
+	next time.Time // when the bytes granted so far would be read at the rate
 }
 
-// wait returns when n bytes more may be read.
+// wait returns when n more bytes may be read.
 func (p *pace) wait(ctx context.Context, n int) error {
 	if p.rate <= 0 {
 		return ctx.Err()

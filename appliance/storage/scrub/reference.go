@@ -10,7 +10,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/storage/layout"
 )
 
-// reference looks at one thing that a manifest needs.
+// reference checks one thing that a manifest needs.
 func (r *repository) reference(ctx context.Context, parent digest.Digest, ref reference, still func(context.Context) bool) error {
 	f := Fault{Manifest: parent, Digest: ref.digest, Warning: ref.kind == subject}
 	parts := []string{layout.Layers}
@@ -27,7 +27,7 @@ func (r *repository) reference(ctx context.Context, parent digest.Digest, ref re
 		return err
 	}
 	if linked == nil {
-		return nil // told
+		return nil // reported
 	}
 	if holds == "" {
 		holds = ref.digest
@@ -54,7 +54,7 @@ func (r *repository) reference(ctx context.Context, parent digest.Digest, ref re
 		f.Kind, f.Message, f.Do = Damaged, what+" is damaged", "delete "+layout.Path(holds)[1:]+" from the storage, reload the registry and "+pushAgain
 		r.add(f, still)
 	case ref.size >= 0 && size != ref.size:
-		f.Kind, f.Message, f.Do = Damaged, fmt.Sprintf("%s has %d bytes, and %d in the manifest", what, size, ref.size), "build the image anew and push it"
+		f.Kind, f.Message, f.Do = Damaged, fmt.Sprintf("%s has %d bytes, and %d in the manifest", what, size, ref.size), "build the image again and push it"
 		r.add(f, unchanged)
 	case !*linked:
 		f.Kind, f.Message, f.Do = Unlinked, what+" is there, but not in the repository", pushAgain
@@ -66,8 +66,8 @@ func (r *repository) reference(ctx context.Context, parent digest.Digest, ref re
 	return nil
 }
 
-// linked looks whether the repository has a link to dgst in one of parts, and what
-// it holds. It returns nil for a link that cannot be used, which was told.
+// linked tells whether the repository has a link to dgst in one of parts, and what it
+// holds. It returns nil for a link that cannot be used, which was reported.
 func (r *repository) linked(ctx context.Context, parts []string, dgst digest.Digest, f Fault) (digest.Digest, *bool, error) {
 	yes, no := true, false
 	if _, known := r.links.get(dgst); known {

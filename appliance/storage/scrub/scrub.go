@@ -1,6 +1,5 @@
-// Package scrub looks whether a registry's storage holds what it should: that
-// each blob's bytes are those of its digest, and that all is there that tags and
-// manifests need. It changes nothing.
+// Package scrub checks a registry's storage: that each blob's bytes have its digest,
+// and that everything is there that tags and manifests need. It changes nothing.
 package scrub
 
 import (
@@ -20,16 +19,16 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/storage/progress"
 )
 
-// Scrub is one look at a storage. Its memory does not grow with the number of
+// Scrub is one check of a storage. Its memory does not grow with the number of
 // blobs. All fields must be set but for Rate and After.
 type Scrub struct {
 	Storage  driver.StorageDriver
-	Rate     int64 // bytes a second that are read at most; 0 is no bound
+	Rate     int64 // bytes to read a second, at most; 0 is no bound
 	Parallel int   // objects at a time
 	// After leaves out the blobs up to this digest, which an earlier run has read.
 	After digest.Digest
 	Meter *progress.Meter
-	Fault func(Fault) // is told each fault, one at a time
+	Fault func(Fault) // is called for each fault, one at a time
 
 	pace     pace
 	mu       sync.Mutex
@@ -40,7 +39,7 @@ type Scrub struct {
 	failures atomic.Int32
 }
 
-// Summary is what a scrub saw.
+// Summary is what a scrub read.
 type Summary struct {
 	Blobs        int64 `json:"blobs"`
 	Bytes        int64 `json:"bytes"`
@@ -49,14 +48,14 @@ type Summary struct {
 	Tags         int64 `json:"tags"`
 	Faults       int64 `json:"faults"`
 	Warnings     int64 `json:"warnings"`
-	// Position is up to where all blobs have been read, for After.
+	// Position is the last digest up to which all blobs were read, for After.
 	Position digest.Digest `json:"position,omitempty"`
 }
 
-// tooMany failures in a row to read are no longer those of single objects.
+// tooMany failures in a row to read mean that the storage itself fails.
 const tooMany = 10
 
-// Run reads it all. It returns an error when it could not come to its end.
+// Run reads everything. It returns an error if it could not finish.
 func (s *Scrub) Run(ctx context.Context) (Summary, error) {
 	s.damaged = map[digest.Digest]bool{}
 	s.pace.rate = s.Rate
@@ -77,7 +76,7 @@ func (s *Scrub) Run(ctx context.Context) (Summary, error) {
 	return s.summary, err
 }
 
-// fault tells of a fault.
+// fault reports a fault.
 func (s *Scrub) fault(f Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -90,15 +89,15 @@ func (s *Scrub) fault(f Fault) {
 	s.Fault(f)
 }
 
-// note counts the outcome of reading one object. It returns an error when it
-// makes no sense to go on to the next one.
+// note counts the outcome of reading one object. It returns an error after tooMany
+// failures in a row.
 func (s *Scrub) note(err error) error {
 	if err == nil {
 		s.failures.Store(0)
 		return nil
 	}
 	if s.failures.Add(1) >= tooMany {
-		return fmt.Errorf("cannot go on, %d times in a row: %w", tooMany, err)
+		return fmt.Errorf("gave up after %d failures in a row: %w", tooMany, err)
 	}
 	return nil
 }
@@ -131,7 +130,7 @@ func (s *Scrub) blobs(ctx context.Context) error {
 	return nil
 }
 
-// plan counts what is to be read, and lists the shards.
+// plan counts the blobs to read, and lists the shards.
 func (s *Scrub) plan(ctx context.Context) ([]string, error) {
 	s.Meter.Begin("counting blobs", 0, 0)
 	shards, err := layout.Shards(ctx, s.Storage)
@@ -199,7 +198,7 @@ func (s *Scrub) read(ctx context.Context, b layout.Blob) (right, gone bool, err 
 	defer r.Close()
 	var seen int64
 	defer func() {
-		if err != nil { // it will be read again
+		if err != nil { // the retry reads it again
 			s.Meter.Bytes.Add(-seen)
 			s.Meter.Moved.Add(-seen)
 		}
@@ -226,7 +225,7 @@ func (s *Scrub) read(ctx context.Context, b layout.Blob) (right, gone bool, err 
 	return verifier.Verified(), false, nil
 }
 
-// again tries what may fail once or twice.
+// again retries a read.
 func again(ctx context.Context, f func() error) error {
 	const tries = 3
 	for try := 1; ; try++ {
@@ -238,7 +237,7 @@ func again(ctx context.Context, f func() error) error {
 	}
 }
 
-// rest waits, unless ctx is done before.
+// rest waits for d, or until ctx is done.
 func rest(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

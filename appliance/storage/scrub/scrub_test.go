@@ -143,7 +143,7 @@ func TestFaults(t *testing.T) {
 		}, []Kind{Link}, []string{"large:1: link "}},
 		"tag to nothing": {func(t *testing.T, root string, i image) {
 			check(t, os.Remove(filepath.Join(root, layout.LinkPath("large", layout.Revisions, i.manifest))))
-		}, []Kind{Unlinked}, []string{"large:1: the tag points to manifest MANIFEST, which the repository has not"}},
+		}, []Kind{Unlinked}, []string{"large:1: the tag points to manifest MANIFEST, which the repository does not have"}},
 		"wrong revision": {func(t *testing.T, root string, i image) {
 			check(t, os.WriteFile(filepath.Join(root, layout.LinkPath("large", layout.Revisions, i.manifest)), []byte(i.config), 0o600))
 		}, []Kind{Link}, []string{"large:1@MANIFEST: link /docker/registry/v2/repositories/large/_manifests/revisions/"}},
@@ -200,7 +200,7 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// What a fault says to do mends it.
+// What a fault says to do fixes it.
 func TestMending(t *testing.T) {
 	root := t.TempDir()
 	registry := seed.Serve(t, seed.Directory(root))
@@ -260,7 +260,7 @@ func TestRate(t *testing.T) {
 	}
 }
 
-// A stop says where to go on.
+// A stop says where to resume.
 func TestStop(t *testing.T) {
 	root := filled(t)
 	ctx, cancel := context.WithCancel(context.Background())

@@ -31,7 +31,7 @@ const (
 )
 
 const (
-	// swaps is how often a Put is tried that lost against nobody.
+	// swaps is how often a Put is tried that was refused although nobody won.
 	swaps     = 5
 	swapPause = 100 * time.Millisecond
 )
@@ -51,8 +51,8 @@ func (b Bucket) Where(key string) string {
 // Time is the service's clock, by the Date of its answer.
 func (b Bucket) Time(ctx context.Context) (time.Time, error) { return b.objects.Time(ctx) }
 
-// Get reads an object. One that ends before its end is an error: what a service
-// sends may be cut off.
+// Get reads an object. One that is shorter than announced is an error: the service's
+// answer may be cut off.
 func (b Bucket) Get(ctx context.Context, key string) ([]byte, string, error) {
 	if !safeKey.MatchString(key) {
 		return nil, "", fmt.Errorf("cannot read %q: not a name of an object", key)
@@ -78,9 +78,9 @@ func (b Bucket) Get(ctx context.Context, key string) ([]byte, string, error) {
 	return data, object.ETag, nil
 }
 
-// Put replaces an object. A refusal may be of a write of our own whose answer was
-// lost and which was sent again: what is there then tells (and that is why the
-// objects that must not be taken for another's have something random in them).
+// Put replaces an object. A refusal may be caused by our own write, whose answer was
+// lost and which was sent again: the object that is there tells. That is why objects
+// that must be distinguished have something random in them.
 func (b Bucket) Put(ctx context.Context, key string, data []byte, ifVersion string) (string, error) {
 	if !safeKey.MatchString(key) {
 		return "", fmt.Errorf("cannot write %q: not a name of an object", key)
@@ -103,7 +103,7 @@ func (b Bucket) Put(ctx context.Context, key string, data []byte, ifVersion stri
 		switch {
 		case errors.Is(err, ErrNotFound) && ifVersion != "":
 			return "", ErrConflict
-		case errors.Is(err, ErrNotFound): // who won is gone by now
+		case errors.Is(err, ErrNotFound): // the winner's object was removed
 		case err != nil:
 			return "", err
 		case bytes.Equal(have, data):
@@ -111,7 +111,7 @@ func (b Bucket) Put(ctx context.Context, key string, data []byte, ifVersion stri
 		case version != ifVersion:
 			return "", ErrConflict
 		}
-		// AWS refuses (409) all who write at the same moment.
+		// AWS may refuse (409) all that write at the same moment.
 		select {
 		case <-ctx.Done():
 			return "", ctx.Err()

@@ -31,8 +31,8 @@ const (
 	lockFile   = ".lock"
 	tempPrefix = ".new-"
 	lockPause  = 20 * time.Millisecond
-	// lockPatience is for a process that was stopped while it held the lock,
-	// which is held for one write.
+	// lockPatience is how long to wait for a process that was stopped while it
+	// held the lock. A write holds it.
 	lockPatience = 10 * time.Second
 	// maxObject is more than any object needs.
 	maxObject = 4 << 20
@@ -46,8 +46,8 @@ func (d Dir) Where(key string) string { return filepath.Join(d.Path, key) }
 // Time is the machine's clock.
 func (d Dir) Time(context.Context) (time.Time, error) { return d.Now(), nil }
 
-// Get reads a file. Anything but a regular file is an error, and a FIFO does
-// not hang it.
+// Get reads a file. Anything but a regular file is an error; it does not block on a
+// FIFO.
 func (d Dir) Get(_ context.Context, key string) ([]byte, string, error) {
 	if !safeKey.MatchString(key) {
 		return nil, "", fmt.Errorf("cannot read %q: not a name of an object", key)
@@ -79,8 +79,8 @@ func digest(data []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// Put replaces a file: written beside its place, synced, renamed, and the
-// directory synced.
+// Put replaces a file: it writes a temporary file, syncs it, renames it, and syncs the
+// directory.
 func (d Dir) Put(ctx context.Context, key string, data []byte, ifVersion string) (string, error) {
 	if err := d.ready(); err != nil {
 		return "", err
@@ -96,7 +96,7 @@ func (d Dir) Put(ctx context.Context, key string, data []byte, ifVersion string)
 	case err != nil:
 		return "", err
 	case string(have) == string(data):
-		return version, d.sync() // ours, of a Put that was cut off
+		return version, d.sync() // our own, of a Put that was interrupted
 	}
 	if version != ifVersion {
 		return "", ErrConflict
@@ -153,8 +153,8 @@ func (d Dir) ready() error {
 	return nil
 }
 
-// lock makes the comparison and the swap one step. The kernel lets go of the
-// lock of a process that dies.
+// lock makes the comparison and the swap one step. The kernel releases the lock of a
+// process that dies.
 func (d Dir) lock(ctx context.Context) (unlock func(), err error) {
 	path := filepath.Join(d.Path, lockFile)
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
@@ -220,7 +220,7 @@ func (d Dir) fill(f *os.File, data []byte) error {
 // clean removes what a killed process left. The lock is held, so nobody else
 // is writing.
 func (d Dir) clean() {
-	entries, _ := os.ReadDir(d.Path) // it is only tidying
+	entries, _ := os.ReadDir(d.Path) // the next Put tries again
 	for _, e := range entries {
 		if strings.HasPrefix(e.Name(), tempPrefix) {
 			_ = os.Remove(filepath.Join(d.Path, e.Name()))

@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// Lease is the right of one process to do what should be done once. It saves
-// work; it is not what keeps an object safe, which Put is: a process that was
-// frozen past its lease finds that what it would write has been written.
+// Lease is the right of one process to do a task that should be done once. It saves
+// work; Put is what keeps an object safe: a process that was frozen past its lease gets
+// ErrConflict.
 type Lease struct {
 	store   Store
 	key     string
@@ -19,27 +19,27 @@ type Lease struct {
 	holder  Holder
 }
 
-// Holder is who has a lease, as it is stored.
+// Holder is the process that has a lease, as it is stored.
 type Holder struct {
 	Owner   string    `json:"owner"`
-	Epoch   int64     `json:"epoch"` // one more with each that takes it
+	Epoch   int64     `json:"epoch"` // grows by one with each holder
 	Granted time.Time `json:"granted"`
-	Until   time.Time `json:"until"` // by the store's clock; the past is free
-	// Nonce tells apart two who are called the same and take it at the same
-	// time: machines made from one image are alike to their process numbers.
+	Until   time.Time `json:"until"` // by the store's clock; in the past: the lease is free
+	// Nonce distinguishes two holders with the same name that take the lease at
+	// the same time: machines of one image have equal process numbers.
 	Nonce string `json:"nonce,omitempty"`
 }
 
-// Held is the error for a lease that another has.
+// Held is the error for a lease that another process has.
 type Held struct{ Holder }
 
 func (h *Held) Error() string {
 	return fmt.Sprintf("%s is at work on it, until %s at the latest", h.Owner, h.Until.UTC().Format(time.RFC3339))
 }
 
-// Take gets the lease of key for ttl, or says who has it. One that cannot be
-// read is taken: all that it could tell is who to wait for. So is one from the
-// future: the clock was put back since.
+// Take takes the lease of key for ttl, or returns *Held. A lease that cannot be read is
+// taken: it would only say whom to wait for. So is one from the future: the clock was
+// set back meanwhile.
 func Take(ctx context.Context, store Store, key, owner string, ttl time.Duration) (*Lease, error) {
 	now, err := store.Time(ctx)
 	if err != nil {
@@ -70,7 +70,7 @@ func Take(ctx context.Context, store Store, key, owner string, ttl time.Duration
 // Epoch grows with each holder.
 func (l *Lease) Epoch() int64 { return l.holder.Epoch }
 
-// Check is an error if the lease is over, or another's by now.
+// Check returns an error if the lease is over, or another process has it.
 func (l *Lease) Check(ctx context.Context) error {
 	now, err := l.store.Time(ctx)
 	if err != nil {
@@ -81,14 +81,14 @@ func (l *Lease) Check(ctx context.Context) error {
 	case err != nil:
 		return fmt.Errorf("cannot read the lease: %w", err)
 	case version != l.version:
-		return errors.New("the lease is another's by now: this process was stopped for too long")
+		return errors.New("another process has the lease: this process was stopped for too long")
 	case !now.Before(l.holder.Until):
 		return errors.New("the lease is over: this process was stopped for too long")
 	}
 	return nil
 }
 
-// Release gives the lease back, if it is still this one's.
+// Release gives the lease back, if this process still has it.
 func (l *Lease) Release(ctx context.Context) error {
 	l.holder.Until = l.holder.Granted
 	err := l.put(ctx)

@@ -12,11 +12,11 @@ import (
 )
 
 const (
-	// probeRounds and probeRacers make a race that a service which compares and
-	// then writes, in two steps, does not get through.
+	// probeRounds and probeRacers make a race that a service fails which compares
+	// and then writes, in two steps.
 	probeRounds = 4
 	probeRacers = 8
-	probeAge    = time.Hour // of what a probe left that was killed
+	probeAge    = time.Hour // after which the objects of a killed probe are removed
 )
 
 // Unconditional is a service without conditional writes, which several machines
@@ -29,9 +29,9 @@ func (u *Unconditional) Error() string {
 		"Use a service with conditional writes (If-Match, If-None-Match), as AWS S3, MinIO and versitygw have them, or set nodes to 1"
 }
 
-// Probe finds out whether a bucket's service compares and swaps, with small
-// objects that it removes again. A service that does not is Unconditional. Any
-// other error is that the service could not be asked. It takes some eighty calls.
+// Probe finds out whether a bucket's service compares and swaps, with small objects that
+// it removes again. If it does not, the error is *Unconditional. Any other error means
+// that the service could not be reached. It takes about eighty calls.
 func Probe(ctx context.Context, b *bucket.Bucket) error {
 	s := Bucket{b, probePrefix}
 	if err := s.Sweep(ctx, probeAge); err != nil {
@@ -74,10 +74,10 @@ type prober struct {
 	key   string
 }
 
-// data is not the same twice.
+// data is never the same twice.
 func (p *prober) data() []byte { return []byte(rand.Text() + "\n") }
 
-// refused puts on a version that is not the present one.
+// refused puts on an old version, which must fail.
 func (p *prober) refused(ctx context.Context, version, why string) error {
 	_, err := p.store.Put(ctx, p.key, p.data(), version)
 	switch {
@@ -89,7 +89,7 @@ func (p *prober) refused(ctx context.Context, version, why string) error {
 	return err
 }
 
-// races lets several write on one version, and looks that one of them wins.
+// races lets several write on one version, and checks that exactly one wins.
 func (p *prober) races(ctx context.Context, version string) error {
 	for round := range probeRounds {
 		if round%2 == 1 { // one race to create, one to replace, and so on
@@ -132,7 +132,7 @@ func (p *prober) race(ctx context.Context, version string) (string, error) {
 	close(start)
 	all.Wait()
 	if len(wins) > 1 {
-		return "", &Unconditional{fmt.Sprintf("of %d who write at the same time, %d are told that they were the one", probeRacers, len(wins))}
+		return "", &Unconditional{fmt.Sprintf("of %d that write at the same time, %d are told that they succeeded", probeRacers, len(wins))}
 	}
 	if problem != nil {
 		return "", problem
@@ -142,9 +142,9 @@ func (p *prober) race(ctx context.Context, version string) (string, error) {
 	case err != nil:
 		return "", err
 	case len(wins) == 0:
-		return "", &Unconditional{"of several who write at the same time, none succeeds"}
+		return "", &Unconditional{"of several that write at the same time, none succeeds"}
 	case string(have) != won || now != wins[0]:
-		return "", &Unconditional{"what it says that it wrote is not there"}
+		return "", &Unconditional{"an object that it acknowledged is not there"}
 	}
 	return now, nil
 }
