@@ -92,7 +92,7 @@ func tellCopy(o CopyOptions, s imagecopy.Summary, took time.Duration) {
 func copied(ctx context.Context, o CopyOptions, s imagecopy.Summary, err error) error {
 	switch {
 	case ctx.Err() != nil:
-		return errors.New("stopped: the same command goes on where it was")
+		return errors.New("stopped: run the same command again to resume")
 	case err != nil:
 		return fmt.Errorf("cannot copy %s to %s: %w; what was copied counts, the same command goes on", o.From, o.To, err)
 	case s.Faults > 0:

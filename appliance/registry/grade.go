@@ -29,7 +29,7 @@ type storageGrade struct {
 	known bool
 }
 
-// now is the newest state. It is not known while nobody has looked lately; then what
+// now is the newest state. It is not known while the last check is old; then what
 // comes is served as if all were well, for a look that does not happen must not take a
 // registry away.
 func (g *storageGrade) now() (state health.State, known bool) {

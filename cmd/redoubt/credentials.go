@@ -17,10 +17,10 @@ func credentialsCommand() *cobra.Command {
 		Short: "Give the credentials of the instance's role to the registry (for redoubt-credentials.service)",
 		Long: `Give the credentials of the instance's role to the registry, on the unix socket
 that redoubt-credentials.socket holds. It asks the metadata service of the cloud by
-IMDSv2 and nothing older, gets new credentials ahead of the end of those it has, and
-goes on with those while the metadata service is away.
+IMDSv2 and nothing older, gets new credentials before the old ones expire, and keeps
+using the old ones while the metadata service cannot be reached.
 
-Root gets them, and the registry while storage.s3.iamRole is set.`,
+Root gets them; the registry gets them while storage.s3.iamRole is set.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if check {
@@ -30,9 +30,9 @@ Root gets them, and the registry while storage.s3.iamRole is set.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.BoolVar(&check, "check", false, "ask the metadata service once, as root, say what it gives without the secrets, and end")
+	flags.BoolVar(&check, "check", false, "ask the metadata service once, as root, print what it gives without the secrets, and exit")
 	flags.StringVar(&o.Metadata, "metadata", "", "URL of the metadata service, in place of its usual addresses")
-	flags.StringVar(&o.Grant, "grant", "/run/redoubt/credentials/redoubt.s3", "the file that says whether the registry works by the role")
-	flags.DurationVar(&o.Idle, "idle", time.Hour, "end after this long without a request")
+	flags.StringVar(&o.Grant, "grant", "/run/redoubt/credentials/redoubt.s3", "the file that says whether the registry uses the role")
+	flags.DurationVar(&o.Idle, "idle", time.Hour, "exit after this long without a request")
 	return cmd
 }

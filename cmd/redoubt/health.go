@@ -12,17 +12,17 @@ func healthCommand() *cobra.Command {
 	var asJSON, keep, adopt bool
 	cmd := &cobra.Command{
 		Use:   "health",
-		Short: "Try the storage as the registry uses it, and say what to mend",
+		Short: "Try the storage as the registry uses it, and say what to fix",
 		Long: `Try the storage as the registry uses it: each operation, how long it takes, and what
-to mend where it fails. A bucket is read and written under redoubt/health/, a directory
-under redoubt/health below its root; nothing stays but a small object to read.
+to fix where it fails. A bucket is read and written under redoubt/health/, a directory
+under redoubt/health below its root; only a small object stays, to be read next time.
 
 redoubt-health.timer does this every ten seconds (health.storage.interval) with --keep,
-which prints nothing unless the grade changes. Of a bucket it then reads, writes, lists and
-deletes; uploads in parts and copies, which cost more, are tried every ten minutes, and at
-once when something has failed.
+which prints nothing unless the grade changes. In a bucket it then reads, writes, lists and
+deletes; it tries uploads in parts and copies, which cost more, every ten minutes, and at
+every check once something has failed.
 
-The grades: ok; degraded (pulls go on, pushes get 503); down (everything gets 503).
+The grades: ok; degraded (pulls work, pushes get 503); down (everything gets 503).
 The exit status is 0 for ok, else 1.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -47,8 +47,8 @@ The exit status is 0 for ok, else 1.`,
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	cmd.Flags().BoolVar(&keep, "keep", false, "look once, for the registry: judge by the looks before, and keep the grade")
-	cmd.Flags().BoolVar(&adopt, "adopt", false, "take the file system that is mounted now for the machine's, whatever was there before")
+	cmd.Flags().BoolVar(&keep, "keep", false, "check once, grade by this check and those before, and store the grade for the registry")
+	cmd.Flags().BoolVar(&adopt, "adopt", false, "accept the file system that is mounted now as the machine's, whatever was there before")
 	cmd.MarkFlagsMutuallyExclusive("keep", "json")
 	cmd.MarkFlagsMutuallyExclusive("keep", "adopt")
 	return cmd

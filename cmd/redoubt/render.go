@@ -20,7 +20,7 @@ are one configuration, the later one winning. Nothing of this machine is used or
 changed, but for secrets that a FILE keeps in file:PATH or cred:NAME.
 
 DIR then holds real secrets: the password hashes, and the secret that signs uploads,
-which is made anew each time and is not that of any machine. Its files are yours, with
+which is new each time and not that of any machine. Its files are yours, with
 the permissions that they would have on the machine.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, files []string) error {

@@ -14,8 +14,8 @@ func renewCommand() *cobra.Command {
 		Long: `Obtain or renew the server's certificate if that is due.
 
 redoubt-renew.timer runs this every ten minutes. With nothing to do it does nothing and
-asks nobody. A new certificate is published and taken up without a restart; whatever goes
-wrong, the one that was in force stays. After a failure it waits: a minute, 10 minutes,
+contacts nobody. A new certificate is published and taken up without a restart; whatever
+goes wrong, the old one stays in force. After a failure it waits: a minute, 10 minutes,
 100 minutes, then a day, or as long as the CA says.
 
 The exit status is 0 unless something went wrong.`,

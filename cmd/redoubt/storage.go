@@ -36,7 +36,7 @@ STORAGE is ` + imagestore.Names + `.
 Keys of a bucket are in that file (storage.s3.accessKey, or better file:PATH).
 
 The source is only read, and may be in use: a further run copies what is new. A copy
-that was stopped goes on with the same command. Tags go last, so that the target
+that was stopped resumes with the same command. Tags go last, so that the target
 never has one without its image. Uploads in progress are not copied.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -48,8 +48,8 @@ never has one without its image. Uploads in progress are not copied.`,
 	flags.StringVar(&o.From, "from", "", "the `STORAGE` to read")
 	flags.StringVar(&o.To, "to", "", "the `STORAGE` to write")
 	flags.IntVar(&o.Parallel, "parallel", 8, "how many blobs at a time")
-	flags.BoolVar(&o.Verify, "verify", false, "read the blobs too that are there already, and compare both storages at the end")
-	flags.BoolVar(&o.Delete, "delete", false, "take tags and links away from the target that the source no longer has")
+	flags.BoolVar(&o.Verify, "verify", false, "read the blobs that are there already too, and compare both storages at the end")
+	flags.BoolVar(&o.Delete, "delete", false, "remove tags and links from the target that the source no longer has")
 	for _, name := range []string{"from", "to"} {
 		if err := cmd.MarkFlagRequired(name); err != nil {
 			panic(err) // only for a flag that does not exist
@@ -66,8 +66,8 @@ func storageScrubCommand() *cobra.Command {
 		Short: "Read the storage and report what is damaged or missing, by image",
 		Long: `Read the storage and report what is damaged or missing, by image.
 
-It reads every blob and compares its digest; then it looks whether all is there that
-tags and manifests need. It changes nothing, and the registry may be in use.`,
+It reads every blob and compares its digest; then it checks that everything is there
+that tags and manifests need. It changes nothing, and the registry may be in use.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if o.Rate, err = progress.ParseRate(rate); err != nil {
@@ -82,7 +82,7 @@ tags and manifests need. It changes nothing, and the registry may be in use.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&o.Storage, "storage", imagestore.Configured, "the `STORAGE` to read: "+imagestore.Names)
-	flags.StringVar(&rate, "rate", "20MiB/s", "how fast to read at most; 0 is no bound")
+	flags.StringVar(&rate, "rate", "20MiB/s", "how fast to read, at most; 0 is no bound")
 	flags.IntVar(&o.Parallel, "parallel", 4, "how many objects at a time")
 	flags.StringVar(&after, "after", "", "leave out the blobs up to this `DIGEST`, which an earlier run has read")
 	flags.BoolVar(&o.JSON, "json", false, "print a line of JSON for each fault, and one for the summary")

@@ -91,7 +91,7 @@ func bucketFile(t *testing.T, store *stores.Store, name string) string {
 }
 
 // Whenever a copy is killed, the target is a registry in which whatever has a tag
-// can be pulled; and the same command ends what was begun.
+// can be pulled; and the same command finishes the copy.
 func TestCopyIsKilled(t *testing.T) {
 	from := images(t)
 	want := files(t, from)
@@ -157,7 +157,7 @@ func compare(t *testing.T, want map[string]string, from, target string) {
 	}
 }
 
-// Ctrl-C ends a copy soon, and says that it can go on.
+// Ctrl-C ends a copy soon, and says how to resume it.
 func TestCopyIsStopped(t *testing.T) {
 	from, to := images(t), t.TempDir()
 	for _, sent := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
@@ -179,7 +179,7 @@ func TestCopyIsStopped(t *testing.T) {
 			t.Fatal(err)
 		}
 		err := cmd.Wait()
-		if err == nil || stderr.String() != "redoubt: stopped: the same command goes on where it was\n" {
+		if err == nil || stderr.String() != "redoubt: stopped: run the same command again to resume\n" {
 			t.Fatalf("%v: %v\n%s", sent, err, stderr.String())
 		}
 		if _, err := os.Stat(filepath.Join(to, "redoubt")); err == nil {

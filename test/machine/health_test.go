@@ -110,7 +110,7 @@ func TestStorageHealth(t *testing.T) {
 		}
 	})
 	s.run("by hand", func(t *testing.T, s *site) {
-		if out := s.Run("redoubt", "health"); !strings.HasPrefix(out, "ok: /srv/images\n") || !strings.Contains(out, "The registry takes it for ok since ") {
+		if out := s.Run("redoubt", "health"); !strings.HasPrefix(out, "ok: /srv/images\n") || !strings.Contains(out, "The grade in force is ok, since ") {
 			t.Errorf("redoubt health:\n%s", out)
 		}
 		var report struct {

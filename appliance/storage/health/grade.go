@@ -8,13 +8,13 @@ import (
 	"time"
 )
 
-// Grade is what a storage is good for.
+// Grade says which requests a storage is good for.
 type Grade string
 
 // The grades, from good to bad.
 const (
 	OK       Grade = "ok"
-	Degraded Grade = "degraded" // it can be read: pulls go on, pushes are refused
+	Degraded Grade = "degraded" // it can be read: pulls work, pushes are refused
 	Down     Grade = "down"     // nothing is served from it
 )
 
@@ -26,28 +26,28 @@ func (g Grade) Worse(other Grade) bool {
 	return slices.Index(Grades(), g) > slices.Index(Grades(), other)
 }
 
-// Operation is what came of one kind of access to a storage.
+// Operation is the result of one kind of access to a storage.
 type Operation struct {
 	Name    string    `json:"name"`
 	Seconds float64   `json:"seconds"`
 	At      time.Time `json:"at"`              // when it was last tried
-	Error   string    `json:"error,omitempty"` // for who runs the machine
-	Key     string    `json:"key,omitempty"`   // of the configuration, to mend it
+	Error   string    `json:"error,omitempty"` // for the operator
+	Key     string    `json:"key,omitempty"`   // of the configuration, to fix it
 	Reason  string    `json:"reason,omitempty"`
-	// Without is what the storage is while this fails.
+	// Without is the grade of the storage while this fails.
 	Without Grade `json:"without"`
-	// Sure: the same comes of it the next time, so that one look is enough.
+	// Sure: the failure is permanent, so that one check is enough.
 	Sure bool `json:"sure,omitempty"`
 }
 
-// Look is one look at a storage, by all its operations.
+// Look is one check of a storage, by all its operations.
 type Look struct {
-	Storage    string // what was looked at
+	Storage    string // what was checked
 	At         time.Time
 	Operations []Operation
 }
 
-// Grade is what this look alone says, and Operation that says so; nil for OK.
+// Grade is the grade by this check alone, and the Operation that it comes from; nil for OK.
 func (l Look) Grade() (Grade, *Operation) {
 	grade, cause := OK, (*Operation)(nil)
 	for i, o := range l.Operations {
@@ -69,45 +69,45 @@ func (l Look) Slowest() *Operation {
 	return slowest
 }
 
-// State is what all the looks at a storage have come to. It is kept in a file,
-// which one process writes and others read.
+// State is the grade of a storage by its last checks. It is stored in a file, which one
+// process writes and others read.
 type State struct {
 	Grade      Grade         `json:"grade"`
 	Since      time.Time     `json:"since"`   // of the grade
-	Checked    time.Time     `json:"checked"` // the last look
+	Checked    time.Time     `json:"checked"` // the last check
 	Interval   time.Duration `json:"intervalNanoseconds"`
 	Storage    string        `json:"storage"`
 	Reason     string        `json:"reason,omitempty"` // a few words, for clients
-	Error      string        `json:"error,omitempty"`  // what the last look found, for who runs the machine
+	Error      string        `json:"error,omitempty"`  // what the last check found, for the operator
 	Key        string        `json:"key,omitempty"`    // of the configuration
-	Failures   int           `json:"failures"`         // looks in a row that found something
+	Failures   int           `json:"failures"`         // checks in a row that failed
 	Looks      []Grade       `json:"looks"`            // the last ones, the newest last
-	Proven     bool          `json:"proven"`           // one of all looks found it well
-	Told       time.Time     `json:"told,omitzero"`    // when people were last told of the grade
+	Proven     bool          `json:"proven"`           // a check once found it well
+	Told       time.Time     `json:"told,omitzero"`    // when the last alert was sent
 	Operations []Operation   `json:"operations"`
 }
 
 const (
 	// StatePath is where the state of the machine's storage is.
 	StatePath = "/run/redoubt-health/storage.json"
-	// better is how many good looks in a row are believed, at most: while one
-	// waits for them, clients are refused.
+	// better is how many good checks in a row are enough, at most: clients are
+	// refused until then.
 	better = 2
-	// reminder is how long people are not told of the same grade again.
+	// reminder is the time between two alerts for the same grade.
 	reminder = 24 * time.Hour
 )
 
-// Next is the state after one more look. The grade gets worse when threshold looks
-// in a row were at least as bad, or when one is sure of a storage that was well before: a
-// new one may be in the making. It gets better when so many in a row were at least as good,
-// or two if that is less. tell is true when people are
-// to be told: the grade has got worse, or has been bad for another day.
+// Next is the state after one more check. The grade gets worse if threshold checks in a
+// row were at least as bad, or if one failed permanently on a storage that was well
+// before (a new storage may still be set up). It gets better if as many in a row were at
+// least as good, or two if that is less. tell is true if an alert is due: the grade got
+// worse, or was bad for another day.
 func (s State) Next(look Look, interval time.Duration, threshold int) (next State, tell bool) {
 	grade, cause := look.Grade()
 	if s.Storage != look.Storage || s.Grade == "" {
 		s = State{Grade: OK, Since: look.At}
 	} else if s.Stale(look.At) {
-		s.Looks = nil // they are of another time
+		s.Looks = nil // too old to count
 	}
 	next = State{Grade: s.Grade, Since: s.Since, Checked: look.At, Interval: interval, Storage: look.Storage,
 		Reason: s.Reason, Told: s.Told, Operations: look.Operations, Proven: s.Proven || grade == OK}
@@ -135,7 +135,7 @@ func (s State) Next(look Look, interval time.Duration, threshold int) (next Stat
 	return next, tell
 }
 
-// judge is the grade that follows grade by the looks, the newest last.
+// judge is the grade that follows grade after the checks, the newest last.
 func judge(grade Grade, looks []Grade, threshold int, sure bool) Grade {
 	last := looks[len(looks)-1]
 	if sure && last.Worse(grade) {
@@ -164,16 +164,16 @@ func judge(grade Grade, looks []Grade, threshold int, sure bool) Grade {
 
 func lastOf(looks []Grade, n int) []Grade { return looks[max(0, len(looks)-n):] }
 
-// Stale says whether nobody has looked for so long that the state says nothing.
+// Stale tells whether the last check is so old that the state says nothing.
 func (s State) Stale(now time.Time) bool {
 	age := now.Sub(s.Checked)
 	return age > 5*s.Interval+time.Minute || age < -time.Minute
 }
 
-// Look is the last look of the state.
+// Look is the last check of the state.
 func (s State) Look() Look { return Look{Storage: s.Storage, At: s.Checked, Operations: s.Operations} }
 
-// ReadState reads what is kept in path. It does not ask whether it is stale.
+// ReadState reads the state from path. It may be stale.
 func ReadState(path string) (State, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package health asks several questions at once and collects the answers in a
-// bounded time.
+// Package health turns the results of checks into a grade, and runs several checks at
+// once in a bounded time.
 package health
 
 import (
@@ -10,15 +10,15 @@ import (
 	"time"
 )
 
-// Check is one question with a name.
+// Check is one check with a name.
 type Check struct {
 	Name string
-	// Probe returns nil for good health. It should end when ctx does; if it
-	// does not, it is left behind and counts as failed.
+	// Probe returns nil for good health. It should end when ctx does; if it does
+	// not, it is abandoned and counts as failed.
 	Probe func(ctx context.Context) error
 }
 
-// Result is the answer to one Check.
+// Result is the result of one Check.
 type Result struct {
 	Name    string
 	Err     error // nil for good health
@@ -49,7 +49,7 @@ func Run(ctx context.Context, timeout time.Duration, checks ...Check) Report {
 	return report
 }
 
-// late prefers an answer that came at the same moment as the end of the time.
+// late prefers a result that came at the moment of the timeout.
 func late(ctx context.Context, c Check, result <-chan Result, took time.Duration) Result {
 	select {
 	case r := <-result:

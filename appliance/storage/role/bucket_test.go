@@ -94,7 +94,7 @@ func openBucket(t *testing.T, h *helper, store *stores.Store) *bucket.Bucket {
 }
 
 // TestBucketProblem holds that whoever uses the bucket learns from the helper what
-// to mend, and what may pass.
+// to fix, and what may pass.
 func TestBucketProblem(t *testing.T) {
 	h := serve(t, time.Hour)
 	b := openBucket(t, h, stores.MinIO(t))

@@ -1,6 +1,6 @@
-// Package role gives the credentials of the instance's role to the
-// registry, over a unix socket: so that nobody but root needs to reach the
-// metadata service, which would tell its secrets to whoever asks.
+// Package role gives the credentials of the instance's role to the registry, over a unix
+// socket, so that only root needs to reach the metadata service, which gives its secrets
+// to any process that asks.
 package role
 
 import (
@@ -21,20 +21,20 @@ type Credentials struct {
 	Expiration      time.Time
 }
 
-// What can be wrong, in words for a program.
+// The codes of problems, for programs.
 const (
 	NoMetadata   = "NoMetadata"   // nobody is there
 	MetadataOff  = "MetadataOff"  // the instance may not ask
 	TokenRefused = "TokenRefused" // no IMDSv2
 	NoRole       = "NoRole"       // the instance has none
 	RoleFailed   = "RoleFailed"   // the cloud cannot assume it
-	Unavailable  = "Unavailable"  // anything that may pass
+	Unavailable  = "Unavailable"  // a failure that may pass
 	Expired      = "Expired"      // the credentials are not valid now
-	NotAllowed   = "NotAllowed"   // the one who asks may not have them
+	NotAllowed   = "NotAllowed"   // the user may not have them
 	NotFound     = "NotFound"     // there is nothing at this path
 )
 
-// Problem is why there are no credentials, and what mends it. It holds no secret.
+// Problem is why there are no credentials, and how to fix it. It holds no secret.
 type Problem struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
@@ -42,8 +42,7 @@ type Problem struct {
 
 func (p *Problem) Error() string { return p.Code + ": " + p.Message }
 
-// status is the one of HTTP. The SDK tries again at once what has one of 500 and
-// above.
+// status is the HTTP status. The SDK retries one of 500 and above at once.
 func (p *Problem) status() int {
 	switch p.Code {
 	case NotAllowed:
@@ -56,7 +55,7 @@ func (p *Problem) status() int {
 
 func problem(code, message string) error { return &Problem{Code: code, Message: message} }
 
-// Fetcher gets credentials from where they are made.
+// Fetcher gets credentials from their source.
 type Fetcher interface {
 	// Fetch returns credentials that are valid until they expire. It gives up by
 	// itself in seconds.
@@ -64,19 +63,19 @@ type Fetcher interface {
 }
 
 const (
-	// ahead is how long before their end new credentials are asked for. EC2 has
-	// them at least five minutes ahead.
+	// ahead is how long before they expire new credentials are asked for. EC2 has
+	// new ones at least five minutes before.
 	ahead = 10 * time.Minute
-	// often is how long credentials are used without asking for news: a role that
-	// was changed counts from then on.
+	// often is how long credentials are used without asking again: a changed role
+	// takes effect then.
 	often = 15 * time.Minute
-	// pause is waited after a failure, and between two requests in any case.
+	// pause is the time to wait after a failure, and between any two requests.
 	pause = time.Second
 )
 
-// Cache keeps the credentials of a Fetcher, asks for new ones ahead of time, and
-// goes on with those it has while there is nobody to ask. It is for use by many at
-// once; the Fetcher is asked by one at a time.
+// Cache keeps the credentials of a Fetcher, asks for new ones ahead of time, and keeps
+// using those it has while the Fetcher fails. It is safe for concurrent use; the Fetcher
+// is called by one goroutine at a time.
 type Cache struct {
 	Fetcher Fetcher
 	Now     func() time.Time // the time
@@ -89,21 +88,21 @@ type Cache struct {
 	flight *flight
 }
 
-// flight is one request under way.
+// flight is one request in progress.
 type flight struct {
 	done chan struct{}
 	got  Credentials
 	err  error
 }
 
-// Get returns credentials that are valid now. Whoever gets them should ask again
-// when they expire, which is at most often from now: valid they may be for longer.
-// With valid ones at hand it does not wait. The error is a *Problem.
+// Get returns credentials that are valid now. Their Expiration is when the caller should
+// ask again, at most often from now; they may be valid for longer. It does not wait if
+// it has valid ones. The error is a *Problem.
 func (c *Cache) Get(ctx context.Context) (Credentials, error) {
 	c.mu.Lock()
 	now := c.Now()
 	valid := c.have.Expiration.After(now)
-	// What has ended before its time, by a clock that was set, is due.
+	// Credentials that expired early, by a clock that was set, are due too.
 	due := !now.Before(c.due) || !valid && c.err == nil
 	if due && c.flight == nil {
 		c.flight = &flight{done: make(chan struct{})}
@@ -144,7 +143,7 @@ func (c *Cache) fetch(f *flight) {
 	close(f.done)
 }
 
-// note logs what has changed: the first of several failures, and the end of them.
+// note logs changes: the first of several failures, and the end of them.
 func (c *Cache) note(err error, now time.Time) {
 	switch left := c.have.Expiration.Sub(now).Round(time.Second); {
 	case err == nil && c.err != nil:
@@ -162,7 +161,7 @@ func next(left time.Duration) time.Duration {
 	return min(often, max(left-ahead, left/4, pause))
 }
 
-// lend is c for somebody who asks again when they expire.
+// lend returns c with the Expiration at which the caller should ask again.
 func lend(c Credentials, now time.Time) Credentials {
 	if ask := now.Add(often); c.Expiration.After(ask) {
 		c.Expiration = ask

@@ -80,7 +80,7 @@ func TestFetch(t *testing.T) {
 	}
 }
 
-// TestNoCredentials holds that whatever is wrong is told with its mend, and that
+// TestNoCredentials holds that each mistake is reported with its fix, and that
 // nothing older than IMDSv2 is ever tried.
 func TestNoCredentials(t *testing.T) {
 	t.Parallel()

@@ -24,11 +24,10 @@ const (
 	// tokenLife is that of the session token, in seconds: for the requests of one
 	// Fetch, no longer.
 	tokenLife = "60"
-	// fetchTimeout bounds one Fetch as a whole; dialTimeout finds out sooner that
-	// there is nobody.
+	// fetchTimeout bounds one Fetch; dialTimeout reports sooner that nobody listens.
 	fetchTimeout = 5 * time.Second
 	dialTimeout  = time.Second
-	// maxAnswer is more than any answer; what is longer is none.
+	// maxAnswer is the size limit of an answer, in bytes.
 	maxAnswer = 64 << 10
 )
 
@@ -37,12 +36,12 @@ var roleName = regexp.MustCompile(`^[\w+=,.@-]{1,64}$`)
 
 const useKeys = "or set storage.s3.accessKey and storage.s3.secretKey in place of storage.s3.iamRole"
 
-// Metadata is the metadata service of the cloud, asked by IMDSv2 alone ("Use the
-// Instance Metadata Service", Amazon EC2 User Guide).
+// Metadata is the metadata service of the cloud, asked only by IMDSv2 ("Use the Instance
+// Metadata Service", Amazon EC2 User Guide).
 //
-// The SDK has a client for it. It is not used: it cuts the life of credentials to
-// an hour, so that a metadata service that is away for longer would take them with
-// it, and its errors do not say whether it was the token that was refused.
+// The SDK's client for it is not used: it limits the life of credentials to an hour, so
+// that they would be lost if the metadata service is away for longer, and its errors do
+// not say whether the token was refused.
 type Metadata struct {
 	Endpoints []string // asked in this order
 }
@@ -104,8 +103,7 @@ func (s session) credentials(ctx context.Context) (Credentials, error) {
 	return parse(role, text)
 }
 
-// begin gets a session token. What it says when there is none is most of what can
-// be wrong with a machine.
+// begin gets a session token. Most mistakes in the setup of a machine show here.
 func (s session) begin(ctx context.Context) (string, error) {
 	status, token, err := s.ask(ctx, http.MethodPut, tokenPath)
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
@@ -151,7 +149,7 @@ func (s session) ask(ctx context.Context, method, path string) (status int, body
 	return w.StatusCode, string(data), err
 }
 
-// silent is a service that was there and does not answer.
+// silent is a service that accepted the connection and does not answer.
 func (s session) silent(err error) error {
 	if e, ok := errors.AsType[*url.Error](err); ok {
 		err = e.Err
@@ -166,7 +164,7 @@ func (s session) unexpected(to string, status int) error {
 	return problem(Unavailable, fmt.Sprintf("the metadata service at %s answers %d to the request %s", s.endpoint, status, to))
 }
 
-// parse reads the document of a role. Nothing of it is shown but a failure.
+// parse reads the document of a role. Its errors show nothing of it but the code.
 func parse(role, text string) (Credentials, error) {
 	var d struct {
 		Code, Message string

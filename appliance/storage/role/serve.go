@@ -24,15 +24,14 @@ const Path = "/credentials"
 // Options are what the caller of Serve chooses.
 type Options struct {
 	Metadata string        // URL of the metadata service; empty: those of Endpoints
-	User     string        // who may ask, beside root
+	User     string        // the user who may ask, beside root
 	Grant    string        // path of the file that says whether User may ask now
 	Idle     time.Duration // after this long without a request Serve returns
 	Listener net.Listener  // nil: the one that systemd passes
 }
 
-// Serve answers on a unix socket until ctx ends, or nobody has asked for a while:
-// systemd starts it again for the next one who does. What it logs goes to w, and
-// holds no secret.
+// Serve answers on a unix socket until ctx ends, or until nobody has asked for a while:
+// systemd starts it again at the next request. Its log goes to w, and holds no secret.
 func Serve(ctx context.Context, o Options, w *log.Logger) error {
 	l, err := o.listener()
 	if err != nil {
@@ -121,8 +120,8 @@ type gate struct {
 	grant string
 }
 
-// pass is nil for one who may. Root can ask the metadata service itself; the
-// registry is let in while its configuration says that it works by the role.
+// pass is nil for a user who may have the credentials. Root can ask the metadata service
+// itself; the registry may while its configuration uses the role.
 func (g gate) pass(p *peer) error {
 	switch {
 	case p.err != nil:
@@ -144,7 +143,7 @@ func granted(path string) error {
 	}
 	switch {
 	case err != nil && !errors.Is(err, os.ErrNotExist):
-		return problem(Unavailable, fmt.Sprintf("cannot read %s: redoubt apply writes it anew", path))
+		return problem(Unavailable, fmt.Sprintf("cannot read %s: run redoubt apply to write it again", path))
 	case !g.Role:
 		return problem(NotAllowed, "the configuration does not use the instance's role: set storage.s3.iamRole and run redoubt apply")
 	}

@@ -197,7 +197,7 @@ func TestCheck(t *testing.T) {
 }
 
 // TestServeProblem holds that a client of the SDK learns what is wrong and how it
-// is mended.
+// is fixed.
 func TestServeProblem(t *testing.T) {
 	h := serve(t, time.Hour)
 	h.service.Attach("", nil)
@@ -260,7 +260,7 @@ func TestEnds(t *testing.T) {
 				t.Error(err)
 			}
 		case <-time.After(time.Minute):
-			t.Fatal("it goes on")
+			t.Fatal("it keeps running")
 		}
 	})
 	t.Run("told to", func(t *testing.T) {
@@ -272,7 +272,7 @@ func TestEnds(t *testing.T) {
 				t.Error(err)
 			}
 		case <-time.After(time.Minute):
-			t.Fatal("it goes on")
+			t.Fatal("it keeps running")
 		}
 	})
 	t.Run("unknown user", func(t *testing.T) {

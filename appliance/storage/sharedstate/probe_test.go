@@ -50,7 +50,7 @@ func TestProbeFindsWhatIsIgnored(t *testing.T) {
 		"both":         {func(g *gateway.Gateway) { g.Ignore("If-Match", "If-None-Match") }, []string{"ignores If-None-Match"}},
 		"to create":    {func(g *gateway.Gateway) { g.Ignore("If-None-Match") }, []string{"ignores If-None-Match"}},
 		"to replace":   {func(g *gateway.Gateway) { g.Ignore("If-Match") }, []string{"ignores If-Match"}},
-		"in two steps": {func(g *gateway.Gateway) { g.TwoSteps(50 * time.Millisecond) }, []string{"are told that they were the one"}},
+		"in two steps": {func(g *gateway.Gateway) { g.TwoSteps(50 * time.Millisecond) }, []string{"are told that they succeeded"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			eachService(t, func(t *testing.T, g *gateway.Gateway, params map[string]any) {

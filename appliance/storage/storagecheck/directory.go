@@ -18,26 +18,26 @@ import (
 )
 
 const (
-	// probes is where the look writes, below the root.
+	// probes is the directory below the root that a check writes to.
 	probes = "redoubt/health"
-	// reserve is what stays free of the disk: the machine's own state lies on the
-	// same one, and the links of an image are written after its layers. Of a small
-	// disk it is a twentieth.
+	// reserve is the space in bytes that must stay free: the machine's own state is
+	// on the same disk, and the links of an image are written after its layers. On
+	// a small disk it is a twentieth.
 	reserve      = 64 << 20
 	reserveFiles = 1000
 	smallPart    = 20
-	// litter is how old something is that a killed look has left behind.
+	// litter is the age after which files and uploads of a killed check are removed.
 	litter = 5 * time.Minute
 	silent = "its disk does not answer"
-	// sample is what is written, in bytes.
+	// sample is the number of bytes that a check writes.
 	sample = 4096
 )
 
 // Directory keeps images in a directory of this machine.
 type Directory struct {
 	Root   string
-	Record string // file that remembers which file system it was; empty: none
-	ID     string // of this machine: several may have the directory
+	Record string // file with the identity of the file system; empty: none
+	ID     string // of this machine: several may use the directory
 }
 
 func (d Directory) String() string { return d.Root }
@@ -77,7 +77,7 @@ func (d Directory) checkRoot(context.Context) error {
 	return d.identify()
 }
 
-// errSpace: the disk is all but full.
+// errSpace: the disk is almost full.
 var errSpace = errors.New("the disk is full")
 
 func (d Directory) checkSpace(context.Context) error {
@@ -95,16 +95,16 @@ func (d Directory) checkSpace(context.Context) error {
 	return nil
 }
 
-// get reads the marker, which is there since the first look that could write.
+// get reads the marker, which the first check that could write has made.
 func (d Directory) get(context.Context) error {
 	_, err := os.ReadFile(filepath.Join(d.Root, marker))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil // a file system that answers so can be read
+		return nil // a file system that answers this can be read
 	}
 	return err
 }
 
-// list reads the directory in which the registry's own begin.
+// list reads the top directory of the registry's own.
 func (d Directory) list(context.Context) error {
 	for _, path := range []string{repositories, "."} {
 		f, err := os.Open(filepath.Join(d.Root, path))
@@ -126,7 +126,7 @@ func (d Directory) list(context.Context) error {
 // repositories is where distribution keeps what it serves.
 const repositories = "docker/registry/v2"
 
-// put writes a file as the registry does, down to the disk, and reads it again.
+// put writes a file as the registry does, with fsync, and reads it again.
 func put(name string) error {
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		return err
@@ -141,12 +141,12 @@ func put(name string) error {
 		}
 	}
 	if err != nil {
-		_ = os.Remove(name) // best done now; the next look sweeps
+		_ = os.Remove(name) // else the next check removes it
 	}
 	return err
 }
 
-// writeFile writes name in one step, down to the disk.
+// writeFile writes name in one step, with fsync.
 func writeFile(name string, data []byte) error {
 	f, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".part")
 	if err != nil {
@@ -171,7 +171,7 @@ func writeFile(name string, data []byte) error {
 	return err
 }
 
-// remove deletes what put wrote, and what a killed look has left.
+// remove deletes what put wrote, and what a killed check left.
 func (d Directory) remove(name string) error {
 	if err := os.Remove(name); err != nil {
 		return err
@@ -184,13 +184,13 @@ func (d Directory) remove(name string) error {
 	for _, e := range left {
 		info, err := e.Info()
 		if err == nil && time.Since(info.ModTime()) > litter {
-			_ = os.Remove(filepath.Join(dir, e.Name())) // another look tries again
+			_ = os.Remove(filepath.Join(dir, e.Name())) // the next check tries again
 		}
 	}
 	return nil
 }
 
-// explain says what an error of the file system means for who runs the machine.
+// explain says what an error of the file system means for the operator.
 func (d Directory) explain(err error) fault {
 	const key = "storage.filesystem.root"
 	is := func(errs ...error) bool {
@@ -216,7 +216,7 @@ func (d Directory) explain(err error) fault {
 	case is(syscall.EROFS):
 		return say("it is read-only", "", "%s is mounted read-only: look for the disk's errors (journalctl -k), then mount it read-write", d.Root)
 	case is(syscall.EACCES, syscall.EPERM):
-		return say("it may not be used", "", "the registry may not use %s: %v; mend it with: chown -R redoubt-registry: %s", d.Root, err, d.Root)
+		return say("it may not be used", "", "the registry may not use %s: %v; fix it with: chown -R redoubt-registry: %s", d.Root, err, d.Root)
 	case is(fs.ErrNotExist):
 		return say("it is missing", key, "%s is not there: mount its disk, or make the directory (redoubt apply)", d.Root)
 	case is(context.DeadlineExceeded):

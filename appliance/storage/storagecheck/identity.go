@@ -10,35 +10,35 @@ import (
 	"strings"
 )
 
-// marker is a file in the root with a name of its own for the file system: a root
-// without it, where one was, is an empty directory under a disk that is not mounted.
+// marker is a file in the root with a random identity of the file system: a root that
+// lost it is the empty directory under a disk that is not mounted.
 const marker = ".redoubt-storage"
 
-// errOther: this is another file system than the one that images lie on.
+// errOther: this is not the file system with the images.
 var errOther = errors.New("it is another file system")
 
-// record remembers the file system, outside of it.
+// record is what the machine remembers of the file system, outside of it.
 type record struct {
 	Root string `json:"root"`
 	ID   string `json:"id"`
 	Used bool   `json:"used"` // there were images on it
 }
 
-// RecordPath is where a machine remembers its file system: on another one, or at least
+// RecordPath is where a machine keeps the record: on another file system, or at least
 // above the root.
 const RecordPath = "/var/lib/redoubt/health/storage.json"
 
-// Other says whether the root, as this process sees it, is for certain not the file system
-// that images lie on. It writes nothing. A process in a mount namespace of its own keeps
-// the one that was there when it began: then the markers differ too.
+// Other tells whether the root, as this process sees it, is certainly not the file
+// system with the images. It writes nothing. A process in its own mount namespace keeps
+// the mounts of its start: then the markers differ too.
 func (d Directory) Other() bool {
 	_, before, now, err := d.compare()
 	another := before.Root == now.Root && before.ID != "" && now.ID != "" && now.ID != before.ID
 	return err == nil && (another || other(before, now))
 }
 
-// other: there were images on the one before, and this is not that one. Without its marker,
-// but with images, it is: somebody has deleted the marker.
+// other: there were images on the remembered file system, and this is another one. A file
+// system with images but without a marker is the same: somebody deleted the marker.
 func other(before, now record) bool {
 	return before.Root == now.Root && before.Used && now.ID != before.ID && (now.ID != "" || !now.Used)
 }
@@ -54,9 +54,9 @@ func (d Directory) compare() (path string, before, now record, err error) {
 	return path, d.remembered(), record{Root: d.Root, ID: strings.TrimSpace(string(data)), Used: err == nil}, nil
 }
 
-// identify says whether the root is the file system that it was. A new one is taken as
-// it is, empty or not; so is another one as long as there were no images on the one
-// before. Who replaces one with images says so with Adopt.
+// identify checks that the root is the file system that it was. The first one is accepted,
+// empty or not; so is another one as long as the one before held no images. Replacing one
+// with images needs Adopt.
 func (d Directory) identify() error {
 	if d.Record == "" {
 		return nil
@@ -70,7 +70,7 @@ func (d Directory) identify() error {
 	}
 	id, same := now.ID, before.Root == now.Root && before.ID != ""
 	switch {
-	case id == "" && same && now.Used: // somebody has deleted it
+	case id == "" && same && now.Used: // somebody deleted the marker
 		now.ID = before.ID
 	case id == "":
 		now.ID = rand.Text()
@@ -85,7 +85,7 @@ func (d Directory) identify() error {
 	return nil
 }
 
-// remembered is the record; one that is missing or damaged knows nothing.
+// remembered is the record; empty if it is missing or damaged.
 func (d Directory) remembered() record {
 	var r record
 	data, err := os.ReadFile(d.Record)
@@ -95,15 +95,15 @@ func (d Directory) remembered() record {
 	return r
 }
 
-// remember keeps the record where that can be done. Without it the next look takes
-// the file system as it is.
+// remember writes the record if it can. Without a record the next check accepts the file
+// system as it is.
 func (d Directory) remember(r record) {
 	if data, err := json.Marshal(r); err == nil {
 		_ = writeFile(d.Record, append(data, '\n'))
 	}
 }
 
-// Adopt takes the file system that is there now for the machine's, whatever was there
+// Adopt accepts the file system that is mounted now as the machine's, whatever was there
 // before.
 func (d Directory) Adopt() error {
 	if err := os.Remove(d.Record); err != nil && !errors.Is(err, fs.ErrNotExist) {

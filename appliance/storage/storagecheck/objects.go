@@ -18,11 +18,12 @@ import (
 const (
 	// answer is how long a request may take.
 	answer = 4 * time.Second
-	// seldom is how often what costs more is tried while all is well: an upload in
-	// parts and a copy are four requests of the dear kind.
+	// seldom is how often the expensive operations are tried while all is well: an
+	// upload in parts and a copy are four Class A requests.
 	seldom = 10 * time.Minute
 	canary = "canary"
-	// parts is one key for all: MinIO lists the uploads of a key and of no prefix.
+	// parts is one key for all machines: MinIO lists the uploads of a key, not of a
+	// prefix.
 	parts = "parts"
 )
 
@@ -41,7 +42,7 @@ func (o Objects) String() string {
 	return fmt.Sprintf("bucket %s at %s", name, s.Endpoint)
 }
 
-// key is a new key of this machine, or the name of one that it keeps.
+// key is the key of an object of this machine.
 func (o Objects) key(name string) string { return probes + "/" + o.ID + "/" + name }
 
 func (o Objects) look(ctx context.Context, l *looker, before map[string]health.Operation) {
@@ -50,8 +51,8 @@ func (o Objects) look(ctx context.Context, l *looker, before map[string]health.O
 		return attempt{name: name, timeout: timeout, without: without, explain: explainBucket}
 	}
 	dear := o.dear(before)
-	// First, and then the rest: it makes the object that stays, and with it the
-	// directory of all of them in a store that has directories.
+	// First alone: it makes the object that stays, and with it the directory in a
+	// store that has directories.
 	got := l.try(ctx, at("get", answer, health.Down), o.get)
 	var all sync.WaitGroup
 	if got == nil && dear {
@@ -92,7 +93,7 @@ func (o Objects) look(ctx context.Context, l *looker, before map[string]health.O
 	all.Wait()
 }
 
-// dear says whether what costs more is to be tried.
+// dear tells whether the expensive operations are to be tried.
 func (o Objects) dear(before map[string]health.Operation) bool {
 	for _, name := range []string{"multipart", "copy"} {
 		last, ok := before[name]
@@ -103,18 +104,18 @@ func (o Objects) dear(before map[string]health.Operation) bool {
 	return false
 }
 
-// get reads a part of an object that stays, so that reading can be judged while
-// writing fails. The first look makes it.
+// get reads a part of an object that stays, so that reading can be graded while writing
+// fails. The first check makes it.
 func (o Objects) get(ctx context.Context) error {
 	key := o.key(canary)
 	err := o.read(ctx, key)
 	if !errors.Is(err, bucket.ErrNotFound) && !errors.Is(err, bucket.ErrDenied) && !errors.Is(err, errWrong) {
 		return err
 	}
-	// Without the right to list, what is not there is refused.
+	// Without the right to list, a missing object is answered with 403.
 	if _, e := o.Bucket.Put(ctx, key, pattern(), bucket.Condition{}); e != nil {
 		if errors.Is(err, bucket.ErrNotFound) {
-			return nil // an answer all the same; put says what is wrong
+			return nil // the store answers; put reports what is wrong
 		}
 		return err
 	}
@@ -135,10 +136,10 @@ func (o Objects) read(ctx context.Context, key string) error {
 	return err
 }
 
-// errWrong: an object is not what was put there.
+// errWrong: an object has another content than was put.
 var errWrong = errors.New("the store answers with other bytes than it was given")
 
-// pattern is what the canary holds.
+// pattern is the content of the canary.
 func pattern() []byte {
 	data := make([]byte, sample)
 	for i := range data {
@@ -152,7 +153,7 @@ func (o Objects) put(ctx context.Context, key string) error {
 	return err
 }
 
-// copy copies what was read just now.
+// copy copies the object that get read.
 func (o Objects) copy(ctx context.Context, to string) error {
 	return o.Bucket.CopySized(ctx, o.key(canary), to, sample)
 }
@@ -171,19 +172,19 @@ func (o Objects) multipart(ctx context.Context) error {
 	if err != nil {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), quick)
 		defer cancel()
-		_ = o.Bucket.AbortMultipart(ctx, m) // a later look sweeps
+		_ = o.Bucket.AbortMultipart(ctx, m) // a later check removes it
 	}
 	return err
 }
 
-// drop deletes what is of no use any more. What stays is left to a later look.
+// drop deletes an object. If that fails, a later check does it.
 func (o Objects) drop(ctx context.Context, keys ...string) {
 	ctx, cancel := context.WithTimeout(ctx, answer)
 	defer cancel()
 	_ = o.Bucket.Delete(ctx, keys...)
 }
 
-// left lists what killed looks have left behind.
+// left lists the objects that killed checks left.
 func (o Objects) left(ctx context.Context) ([]string, error) {
 	var keys []string
 	for object, err := range o.Bucket.List(ctx, o.key(""), "", "") {
@@ -197,13 +198,13 @@ func (o Objects) left(ctx context.Context) ([]string, error) {
 	return keys, nil
 }
 
-// sweep ends the uploads that killed looks have begun.
+// sweep aborts the uploads that killed checks left.
 func (o Objects) sweep(ctx context.Context, now time.Time) {
 	ctx, cancel := context.WithTimeout(ctx, quick)
 	defer cancel()
 	uploads, err := o.Bucket.Multiparts(ctx, o.key(parts))
 	if err != nil {
-		return // another look tries again
+		return // the next check tries again
 	}
 	for _, m := range uploads {
 		if now.Sub(m.Begun) > litter {
@@ -212,7 +213,7 @@ func (o Objects) sweep(ctx context.Context, now time.Time) {
 	}
 }
 
-// explainBucket says what an error of the store means for who runs the machine.
+// explainBucket says what an error of the store means for the operator.
 func explainBucket(err error) fault {
 	f := fault{message: err.Error(), reason: "it fails"}
 	if p := bucket.Explain(err); p != nil {
@@ -232,7 +233,7 @@ func explainBucket(err error) fault {
 	return f
 }
 
-// unusable is a storage that cannot even be tried.
+// unusable is a storage whose settings do not even allow a check.
 type unusable struct {
 	name string
 	err  error

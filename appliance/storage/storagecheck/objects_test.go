@@ -222,7 +222,7 @@ func TestReadOnlyCredentials(t *testing.T) {
 	})
 }
 
-// Each mistake names the key to mend.
+// Each mistake names the key to fix.
 func TestWrongBuckets(t *testing.T) {
 	each(t, stores.Options{}, func(t *testing.T, s *stores.Store) {
 		name := s.NewBucket(t)

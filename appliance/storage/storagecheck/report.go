@@ -14,16 +14,16 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/storage/health"
 )
 
-// Report is a look by hand, with what the looks of the timer have come to.
+// Report is a check by hand, with the grade by the checks of the timer.
 type Report struct {
-	Grade      health.Grade       `json:"grade"` // of this look alone
+	Grade      health.Grade       `json:"grade"` // by this check alone
 	Storage    string             `json:"storage"`
 	Operations []health.Operation `json:"operations"`
-	Judged     *health.State      `json:"judged,omitempty"` // nil: nobody has looked lately
+	Judged     *health.State      `json:"judged,omitempty"` // nil: the last check of the timer is old
 }
 
-// Look tries everything once, and keeps nothing. adopt first takes the file system that
-// is there for the machine's.
+// Look tries everything once, and stores nothing. adopt first accepts the mounted file
+// system as the machine's.
 func (w Watch) Look(ctx context.Context, adopt bool) (*Report, error) {
 	settings, err := w.Settings()
 	if err != nil {
@@ -53,12 +53,12 @@ func (w Watch) Look(ctx context.Context, adopt bool) (*Report, error) {
 	return r, nil
 }
 
-// become makes root the user of that name, for good. On a machine without the user, and
-// for who is not root, it does nothing.
+// become changes root to the user of that name, for good. Without that user on the
+// machine, or without root, it does nothing.
 func become(name string) error {
 	u, err := user.Lookup(name)
 	if name == "" || err != nil || syscall.Geteuid() != 0 {
-		return nil //nolint:nilerr // then it is this user who is asked
+		return nil //nolint:nilerr // then the check is done as this user
 	}
 	uid, err := strconv.Atoi(u.Uid)
 	if err != nil {
@@ -97,14 +97,14 @@ func (r *Report) String() string {
 func (r *Report) judged() string {
 	s := r.Judged
 	if s == nil {
-		return "The registry serves as if all were well: nobody has looked lately (systemctl status redoubt-health.timer)."
+		return "The registry serves as if all were well: the last check is old (systemctl status redoubt-health.timer)."
 	}
-	text := fmt.Sprintf("The registry takes it for %s since %s", s.Grade, s.Since.UTC().Format("2006-01-02 15:04:05 MST"))
+	text := fmt.Sprintf("The grade in force is %s, since %s", s.Grade, s.Since.UTC().Format("2006-01-02 15:04:05 MST"))
 	switch {
 	case s.Failures == 1:
-		text += "; the last look found something"
+		text += "; the last check failed"
 	case s.Failures > 1:
-		text += fmt.Sprintf("; the last %d looks found something", s.Failures)
+		text += fmt.Sprintf("; the last %d checks failed", s.Failures)
 	}
 	return text + "."
 }
@@ -118,7 +118,7 @@ func Took(o health.Operation) time.Duration {
 	return d.Round(time.Millisecond)
 }
 
-// Err is nil for a storage that is well.
+// Err is nil for the grade ok.
 func (r *Report) Err() error {
 	if r.Grade == health.OK {
 		return nil

@@ -1,6 +1,6 @@
-// Package storagecheck looks at the place where images lie, a directory or a bucket, by
-// doing there what a registry does: it says what works, how long it takes and what
-// to mend. What many looks come to is judged in package health.
+// Package storagecheck checks the storage, a directory or a bucket, by doing what a
+// registry does there: it says what works, how long it takes and what to fix. Package
+// health turns the results of several checks into a grade.
 package storagecheck
 
 import (
@@ -15,12 +15,12 @@ import (
 type Place interface {
 	// String names the place for people. It has no secret.
 	String() string
-	// look tries the operations. before has what earlier looks found, by name of
-	// the operation: what is dear to try need not be tried at each look.
+	// look tries the operations. before has the results of earlier checks, by name of
+	// the operation: an expensive one need not be tried at each check.
 	look(ctx context.Context, l *looker, before map[string]health.Operation)
 }
 
-// The bounds of a look. Nothing is waited for longer than ten seconds in all.
+// The time limits of a check: ten seconds in all.
 const (
 	quick   = 2 * time.Second
 	patient = 5 * time.Second
@@ -28,8 +28,8 @@ const (
 	whole   = 10 * time.Second
 )
 
-// Probe looks at place once. all tries each operation; otherwise those of before that
-// went well not long ago are taken over. What fails is in the look, not an error.
+// Probe checks place once. all tries each operation; otherwise recent good results of
+// before are reused. A failure is in the Look, and no error.
 func Probe(ctx context.Context, place Place, before health.Look, all bool) health.Look {
 	l := &looker{}
 	known := map[string]health.Operation{}
@@ -45,7 +45,7 @@ func Probe(ctx context.Context, place Place, before health.Look, all bool) healt
 	return health.Look{Storage: place.String(), At: at, Operations: l.found()}
 }
 
-// looker collects what the operations of one look come to.
+// looker collects the results of the operations of one check.
 type looker struct {
 	mu         sync.Mutex
 	operations []health.Operation
@@ -55,22 +55,22 @@ type looker struct {
 // expect sets the order in which the operations are shown.
 func (l *looker) expect(names ...string) { l.order = names }
 
-// keep takes over what an earlier look found.
+// keep reuses the result of an earlier check.
 func (l *looker) keep(o health.Operation) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.operations = append(l.operations, o)
 }
 
-// fault is an error as people need it.
+// fault is an error for the operator.
 type fault struct {
-	message string // what is wrong and how to mend it
-	key     string // of the configuration, if it is the place to mend
+	message string // what is wrong and how to fix it
+	key     string // of the configuration, if that is what to fix
 	reason  string // a few words for clients
-	sure    bool   // the next look would find the same
+	sure    bool   // permanent: the next check would find the same
 }
 
-// Reason says in a few words, for clients, why a storage failed them.
+// Reason says in a few words, for clients, why the storage failed.
 func Reason(err error) string {
 	if f := (Directory{}).explain(err); f.sure {
 		return f.reason
@@ -82,12 +82,12 @@ func Reason(err error) string {
 type attempt struct {
 	name    string
 	timeout time.Duration
-	without health.Grade // what the storage is without it
+	without health.Grade // the grade while it fails
 	explain func(error) fault
 }
 
-// try runs f, for no longer than the attempt may take. What does not end then is left
-// behind and has failed.
+// try runs f, for no longer than the attempt may take. An f that does not end in time
+// is abandoned and has failed.
 func (l *looker) try(ctx context.Context, a attempt, f func(ctx context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, a.timeout)
 	defer cancel()
@@ -99,7 +99,7 @@ func (l *looker) try(ctx context.Context, a attempt, f func(ctx context.Context)
 	case err = <-done:
 	case <-ctx.Done():
 		select {
-		case err = <-done: // what heeds ctx says more
+		case err = <-done: // an error of f itself says more
 		case <-time.After(grace):
 			err = ctx.Err()
 		}
@@ -114,7 +114,7 @@ func (l *looker) try(ctx context.Context, a attempt, f func(ctx context.Context)
 	return err
 }
 
-// found is what was collected, in the expected order.
+// found is the collected results, in the expected order.
 func (l *looker) found() []health.Operation {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -18,14 +18,14 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/storage/health"
 )
 
-// Watch looks at the storage that the registry of this machine has.
+// Watch checks the storage that the registry of this machine uses.
 type Watch struct {
 	Registry    string // registry.yml, where the storage is named
-	Maintenance string // while this file exists there is nothing to look at
+	Maintenance string // while this file exists there is nothing to check
 	State       string // where the state is kept
-	Record      string // what remembers the file system of a directory
+	Record      string // the record of the file system of a directory
 	Root        string // of this machine's own files: /
-	User        string // who the registry is: what root may do says nothing of it
+	User        string // the registry's user: root could do more than it
 	Out         io.Writer
 }
 
@@ -42,16 +42,15 @@ func NewWatch(out io.Writer) Watch {
 	}
 }
 
-// Settings are what registry.yml says of the looks.
+// Settings are what registry.yml says of the checks.
 type Settings struct {
-	Place     Place // nil: nothing to look at
+	Place     Place // nil: nothing to check
 	Interval  time.Duration
 	Threshold int
 }
 
-// Keep looks once and keeps what the looks have come to. Its error is for people: the
-// storage has got worse, or has been bad for another day. It prints nothing unless the
-// grade changes.
+// Keep checks once and stores the state. Its error is for people: the grade got worse, or
+// was bad for another day. It prints nothing unless the grade changes.
 func (w Watch) Keep(ctx context.Context) error {
 	settings, err := w.Settings()
 	if err != nil || settings.Place == nil {
@@ -59,13 +58,13 @@ func (w Watch) Keep(ctx context.Context) error {
 	}
 	before, err := health.ReadState(w.State)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		fmt.Fprintf(w.Out, "warning: %v; it begins anew\n", err)
+		fmt.Fprintf(w.Out, "warning: %v; the grade starts from this check\n", err)
 	}
 	began, look := time.Now(), health.Look{}
 	for time.Since(began) < hung && (look.At.IsZero() || stuck(look)) {
 		look = Probe(ctx, settings.Place, before.Look(), before.Failures > 0)
 		if ctx.Err() != nil {
-			return nil // somebody stops it: what was found says nothing
+			return nil // it is being stopped: the result says nothing
 		}
 		state, tell := before.Next(look, settings.Interval, settings.Threshold)
 		if err := w.keep(before, state); err != nil {
@@ -79,11 +78,11 @@ func (w Watch) Keep(ctx context.Context) error {
 	return nil
 }
 
-// hung is how long a disk that does not answer is asked again by the same look: the process
-// cannot end before the disk answers, and the next look would come too late.
+// hung is how long the same process checks a disk again that does not answer: it cannot
+// end before the disk answers, so the next check would come too late.
 const hung = 12 * time.Second
 
-// stuck says whether an access to a disk has not come back.
+// stuck tells whether an access to a disk has not returned.
 func stuck(look health.Look) bool {
 	for _, o := range look.Operations {
 		if o.Reason == silent {
@@ -93,7 +92,7 @@ func stuck(look health.Look) bool {
 	return false
 }
 
-// keep writes the state where others read it, and says what has got better.
+// keep writes the state where others read it, and prints what got better.
 func (w Watch) keep(before, state health.State) error {
 	data, err := json.MarshalIndent(state, "", "  ")
 	if err == nil {
@@ -115,7 +114,7 @@ func Trouble(s health.State) error {
 		return nil
 	}
 	why := s.Error
-	if why == "" { // the last look was good, and is not believed yet
+	if why == "" { // the last check was good, and one is not enough
 		why = s.Reason
 	}
 	if s.Key != "" {
@@ -124,9 +123,9 @@ func Trouble(s health.State) error {
 	return fmt.Errorf("the storage is %s: %s", s.Grade, why)
 }
 
-// Settings reads what registry.yml says of the storage and the looks at it. There is
-// nothing to look at before the first apply, in maintenance, with a storage of another
-// kind, and where the check is turned off (health.storagedriver.enabled).
+// Settings reads the storage and its checks from registry.yml. There is nothing to check
+// before the first apply, in maintenance, with another kind of storage, and where the
+// check is turned off (health.storagedriver.enabled).
 func (w Watch) Settings() (Settings, error) {
 	if _, err := os.Stat(w.Maintenance); err == nil {
 		return Settings{}, nil
@@ -149,7 +148,7 @@ func (w Watch) Settings() (Settings, error) {
 		} `yaml:"health"`
 	}
 	if err := yaml.Unmarshal(data, &document); err != nil {
-		return Settings{}, fmt.Errorf("cannot read the registry's configuration: %s is damaged: redoubt apply makes it anew", w.Registry)
+		return Settings{}, fmt.Errorf("cannot read the registry's configuration: %s is damaged: run redoubt apply to write it again", w.Registry)
 	}
 	check := document.Health.StorageDriver
 	s := Settings{Interval: check.Interval, Threshold: check.Threshold}
@@ -165,8 +164,7 @@ func (w Watch) Settings() (Settings, error) {
 	return s, nil
 }
 
-// place is the storage that the registry uses; nil for one of a kind that is not
-// looked at.
+// place is the storage that the registry uses; nil for a kind that is not checked.
 func (w Watch) place(storage map[string]map[string]any) Place {
 	if params, ok := storage["filesystem"]; ok {
 		root, _ := params["rootdirectory"].(string)
@@ -186,7 +184,7 @@ func (w Watch) place(storage map[string]map[string]any) Place {
 	return nil
 }
 
-// id is this machine's own, which says nothing of machine-id(5).
+// id is this machine's own, from which machine-id(5) cannot be derived.
 func (w Watch) id() string {
 	name, err := os.ReadFile(filepath.Join(w.Root, "etc/machine-id"))
 	if err != nil {

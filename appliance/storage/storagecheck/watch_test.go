@@ -82,7 +82,7 @@ func TestKeepDirectory(t *testing.T) {
 		t.Errorf("%q are left", left)
 	}
 	check(t, os.WriteFile(s.State, []byte("{"), 0o600))
-	s.keep(health.OK, "is damaged; it begins anew", "")
+	s.keep(health.OK, "is damaged; the grade starts from this check", "")
 }
 
 // A dead bucket is believed after the threshold, its return after two looks.
@@ -105,7 +105,7 @@ func TestKeepBucket(t *testing.T) {
 	store.Start()
 	s.keep(health.Down, "", "")
 	s.keep(health.OK, "the storage is ok; it was down since", "")
-	// Another bucket begins anew.
+	// Another bucket starts with a grade of its own.
 	s.configure(fmt.Sprintf("  s3: {bucket: another, region: %s, regionendpoint: %q, accesskey: %s, secretkey: %s}\n",
 		store.Region, store.Endpoint, store.AccessKey, store.SecretKey), "{enabled: true, threshold: 1}")
 	s.keep(health.Down, "", "there is no such bucket")
@@ -144,7 +144,7 @@ func TestNothingToLookAt(t *testing.T) {
 	}
 	s := newStation(t, storage)
 	check(t, os.WriteFile(s.Registry, []byte("storage: [\x00"), 0o600))
-	if err := s.Keep(t.Context()); err == nil || !strings.Contains(err.Error(), "redoubt apply makes it anew") {
+	if err := s.Keep(t.Context()); err == nil || !strings.Contains(err.Error(), "run redoubt apply to write it again") {
 		t.Errorf("a damaged configuration: %v", err)
 	}
 }
@@ -156,7 +156,7 @@ func TestLookByHand(t *testing.T) {
 	r, err := s.Look(t.Context(), false)
 	check(t, err)
 	text := r.String()
-	if r.Err() != nil || !strings.HasPrefix(text, "ok: "+root+"\n\n  root    ") || !strings.Contains(text, "nobody has looked lately") {
+	if r.Err() != nil || !strings.HasPrefix(text, "ok: "+root+"\n\n  root    ") || !strings.Contains(text, "the last check is old") {
 		t.Errorf("%v\n%s", r.Err(), text)
 	}
 	if _, err := os.Stat(s.State); err == nil {
@@ -167,7 +167,7 @@ func TestLookByHand(t *testing.T) {
 	r, err = s.Look(t.Context(), false)
 	check(t, err)
 	text = r.String()
-	if r.Err() == nil || !strings.HasPrefix(text, "degraded: "+root) || !strings.Contains(text, "The registry takes it for ok since ") ||
+	if r.Err() == nil || !strings.HasPrefix(text, "degraded: "+root) || !strings.Contains(text, "The grade in force is ok, since ") ||
 		!strings.Contains(text, root+" is mounted read-only: look for the disk's errors") {
 		t.Errorf("%v\n%s", r.Err(), text)
 	}

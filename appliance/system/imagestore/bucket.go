@@ -13,7 +13,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/storage/driver"
 )
 
-// Uploads to a bucket have so much memory together, and files beyond that.
+// All uploads to a bucket together use this much memory, and files beyond that.
 const (
 	memory = 128 << 20
 	spool  = "/var/tmp" // not /tmp, which is memory too
@@ -44,8 +44,8 @@ func openBucket(ctx context.Context, params map[string]any, k *keys) (*Place, er
 	return &Place{Driver: driver.New(b, bucket.NewBuffers(memory, spool)), Name: b.String(), id: id}, nil
 }
 
-// openWith opens a bucket with keys that are not yet where the registry has them.
-// Package bucket reads them from files, which are gone when openWith returns.
+// openWith opens a bucket with keys that are not yet where the registry reads them.
+// Package bucket reads them from files, which are removed before openWith returns.
 func openWith(params map[string]any, k *keys) (*bucket.Bucket, error) {
 	dir, err := os.MkdirTemp("", "redoubt-")
 	if err != nil {
@@ -75,8 +75,8 @@ func openWith(params map[string]any, k *keys) (*bucket.Bucket, error) {
 	return bucket.Open(s, provider)
 }
 
-// reach asks a bucket for one thing, so that what is wrong with it is said at once
-// and by the key to mend.
+// reach sends one request to a bucket, so that a mistake is reported at once, with the
+// key to fix.
 func reach(ctx context.Context, b *bucket.Bucket) error {
 	for _, err := range b.List(ctx, "docker/registry/v2/", "", "/") {
 		if problem := bucket.Explain(err); problem != nil {

@@ -1,6 +1,6 @@
 // Package imagestore opens the storage that a person names: the registry's own, a
 // directory, or what a configuration file describes. Keys of buckets are never
-// part of a name, since command lines are seen by all.
+// part of a name, since every user can see command lines.
 package imagestore
 
 import (
@@ -119,7 +119,7 @@ func storageOf(data []byte) (_ configuration.Storage, err error) {
 	return c.Storage, nil
 }
 
-// Same tells whether two places are one storage. One may lie in the other, such as
+// Same tells whether two places are one storage, or one lies in the other, such as
 // below a prefix of the same bucket.
 func Same(a, b *Place) bool { return a.id == b.id }
 

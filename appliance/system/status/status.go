@@ -72,14 +72,14 @@ type Certificate struct {
 // Storage is where images lie.
 type Storage struct {
 	Type     string `json:"type"`
-	Bucket   string `json:"bucket,omitempty"` // and nothing but Health is known of it
+	Bucket   string `json:"bucket,omitempty"` // of which only Health is known
 	Root     string `json:"root,omitempty"`
 	Used     uint64 `json:"usedBytes"`
 	Free     uint64 `json:"freeBytes"`
 	Writable bool   `json:"writable"`
 	Error    string `json:"error,omitempty"`
 
-	Health *Health `json:"health,omitempty"` // nil: nobody has looked yet
+	Health *Health `json:"health,omitempty"` // nil: before the first check
 }
 
 // Health is what redoubt health has found of the storage.
@@ -87,10 +87,10 @@ type Health struct {
 	Grade    health.Grade `json:"grade"`
 	Since    time.Time    `json:"since"`
 	Checked  time.Time    `json:"checked"`
-	Stale    bool         `json:"stale"` // nobody has looked for a while: it serves as if all were well
+	Stale    bool         `json:"stale"` // the last check is old: the registry serves as if all were well
 	Error    string       `json:"error,omitempty"`
-	Key      string       `json:"key,omitempty"` // of the configuration, to mend it
-	Failures int          `json:"failures"`      // looks in a row that found something
+	Key      string       `json:"key,omitempty"` // of the configuration, to fix it
+	Failures int          `json:"failures"`      // checks in a row that failed
 	Slowest  string       `json:"slowest,omitempty"`
 	Seconds  float64      `json:"slowestSeconds"`
 }
@@ -178,13 +178,13 @@ func (r *Report) Judge() {
 	}
 }
 
-// problem is what is wrong with the storage by the last looks.
+// problem is what is wrong with the storage by the last checks.
 func (h *Health) problem() string {
 	switch {
 	case h == nil:
 		return ""
 	case h.Stale:
-		return "nobody has looked at the storage since " + moment(h.Checked) + "; the reason is in: journalctl -u redoubt-health"
+		return "the storage was last checked at " + moment(h.Checked) + "; the reason is in: journalctl -u redoubt-health"
 	case h.Grade == health.OK:
 		return ""
 	case h.Key != "":
@@ -193,8 +193,8 @@ func (h *Health) problem() string {
 	return fmt.Sprintf("the storage is %s: %s", h.Grade, h.Error)
 }
 
-// problems are those of a certificate that can be read. One that is renewed by
-// itself may have few days left, as those of a short profile always have.
+// problems are those of a certificate that can be read. One that the machine renews may
+// have few days left: those of a short profile always have.
 func (c *Certificate) problems() []string {
 	if s := c.Renewal; s != nil {
 		var all []string

@@ -99,12 +99,12 @@ func TestJudge(t *testing.T) {
 		{"storage degraded", func(r *status.Report) {
 			*r.Storage.Health = status.Health{Grade: health.Degraded, Error: "the disk is full"}
 		}, status.Degraded, "the storage is degraded: the disk is full"},
-		{"storage down, with a key to mend", func(r *status.Report) {
+		{"storage down, with a key to fix", func(r *status.Report) {
 			*r.Storage = status.Storage{Type: "s3", Bucket: "b", Health: &status.Health{Grade: health.Down, Error: "no such bucket", Key: "storage.s3.bucket"}}
 		}, status.Degraded, "the storage is down: storage.s3.bucket: no such bucket"},
 		{"storage not looked at", func(r *status.Report) { r.Storage.Health.Stale = true }, status.Degraded,
-			"nobody has looked at the storage since 2026-03-04 05:06:07 UTC; the reason is in: journalctl -u redoubt-health"},
-		{"a bucket that nobody has looked at yet", func(r *status.Report) { *r.Storage = status.Storage{Type: "s3", Bucket: "b"} }, status.OK, ""},
+			"the storage was last checked at 2026-03-04 05:06:07 UTC; the reason is in: journalctl -u redoubt-health"},
+		{"a bucket that is not checked yet", func(r *status.Report) { *r.Storage = status.Storage{Type: "s3", Bucket: "b"} }, status.OK, ""},
 		{"one bad look", func(r *status.Report) { r.Storage.Health.Failures, r.Storage.Health.Error = 1, "slow" }, status.OK, ""},
 		{"cache", func(r *status.Report) { *r.Cache = status.Cache{Type: "redis", Error: "refused"} }, status.Degraded, "the cache does not answer: refused"},
 		{"maintenance", func(r *status.Report) { r.Configuration.Errors = []string{"user-data:3:5: tls.mode: wrong"} }, status.Maintenance, "user-data:3:5: tls.mode: wrong"},

@@ -92,11 +92,11 @@ func (r *Report) String() string {
 func (h *Health) String() string {
 	switch {
 	case h == nil:
-		return "nobody has looked yet"
+		return "not checked yet"
 	case h.Stale:
 		return "unknown"
 	case h.Grade == health.OK && h.Failures > 0:
-		return fmt.Sprintf("%s since %s, but %d looks in a row found something: %s", h.Grade, moment(h.Since), h.Failures, h.Error)
+		return fmt.Sprintf("%s since %s, but %d checks in a row failed: %s", h.Grade, moment(h.Since), h.Failures, h.Error)
 	}
 	return fmt.Sprintf("%s since %s", h.Grade, moment(h.Since))
 }
