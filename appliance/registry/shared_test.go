@@ -147,7 +147,7 @@ func deletedThroughAnotherMachine(t *testing.T, storage string) {
 	two.delete(t, path)
 	gone(t, path, two)
 	until(t, "the other machine to know of it", func() bool { return one.head(t, path) == http.StatusNotFound })
-	network.Mend(t)
+	network.Restore(t)
 	cached(t, "/v2/app/blobs/"+two.blob(t, "app", "reached again"), one, two)
 	gone(t, path, one, two)
 }

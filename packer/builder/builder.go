@@ -31,7 +31,7 @@ func (b *Builder) Prepare(raws ...any) (variables, warnings []string, err error)
 	return nil, nil, b.config.prepare(raws...)
 }
 
-// Run makes the image. When it fails or ctx ends, each step that was begun
+// Run makes the image. When it fails or ctx ends, each step that started
 // cleans up, the last one first.
 func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook) (packersdk.Artifact, error) {
 	state := new(multistep.BasicStateBag)

@@ -38,7 +38,7 @@ func definition(t *testing.T, path string) map[string]string {
 
 // TestDefinitions holds that the machine at its first boot knows the
 // partitions that the image was built with, in the same order and of the same
-// size: systemd-repart would make a missing one anew.
+// size: systemd-repart would make a missing one again.
 func TestDefinitions(t *testing.T) {
 	built, err := filepath.Glob("../repart.d/*.conf")
 	if err != nil || len(built) != 3 {

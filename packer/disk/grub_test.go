@@ -28,7 +28,7 @@ func TestEmbedGRUB(t *testing.T) {
 		t.Error("the boot code must end before the disk's signature at 440")
 	}
 	if got := binary.LittleEndian.Uint64(disk[2048+0x1f4:]); got != 5 {
-		t.Errorf("core.img goes on in sector %d, not 5", got)
+		t.Errorf("core.img continues in sector %d, not 5", got)
 	}
 	if disk[2047] != 0 || disk[2048] != 0xc0 || disk[2048+611] != 0xc0 || disk[2048+612] != 0 {
 		t.Error("core.img is not where it belongs")

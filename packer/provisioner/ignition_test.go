@@ -31,7 +31,7 @@ func ignition(t *testing.T) string {
 }
 
 // repository is a copy of what the appliance's declaration names, with a
-// small program in place of ours.
+// small program in place of redoubt.
 func repository(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()

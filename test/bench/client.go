@@ -132,7 +132,7 @@ func repeat(ctx context.Context, n int, do func(context.Context) error) load {
 			var mine load
 			for ctx.Err() == nil {
 				at := time.Now()
-				// A request that has begun is brought to its end.
+				// A request in flight is finished.
 				if err := do(context.WithoutCancel(ctx)); err != nil {
 					mine.failed++
 					mine.err = err

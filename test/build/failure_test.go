@@ -103,7 +103,7 @@ func processes(dir string) []string {
 	return found
 }
 
-// TestRefusals holds that what a build lacks is one line with cause and mend,
+// TestRefusals holds that what a build lacks is one line with cause and fix,
 // and leaves dist alone.
 func TestRefusals(t *testing.T) {
 	small := filepath.Join(t.TempDir(), "small")

@@ -175,7 +175,7 @@ func (c *client) push(repository string, b blob, w way) error {
 }
 
 // chunks sends data in three. After a failure it asks once how far the registry
-// came, and goes on there.
+// came, and continues there.
 func (c *client) chunks(at string, data []byte) (string, error) {
 	asked := false
 	for from := 0; from < len(data); {
@@ -201,7 +201,7 @@ func (c *client) chunks(at string, data []byte) (string, error) {
 		_, last, _ := strings.Cut(a.header.Get("Range"), "-")
 		n, resume := strconv.Atoi(last)
 		if resume != nil || n >= len(data) {
-			return "", wrong{fmt.Sprintf("the upload of %d bytes goes on at %q", len(data), a.header.Get("Range"))}
+			return "", wrong{fmt.Sprintf("the upload of %d bytes continues at %q", len(data), a.header.Get("Range"))}
 		}
 		at, from = a.header.Get("Location"), n+1
 		if n == 0 { // also means none, see the specification

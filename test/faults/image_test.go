@@ -13,7 +13,7 @@ const (
 	layerType    = "application/vnd.oci.image.layer.v1.tar"
 )
 
-// blob is bytes that are made anew when they are wanted.
+// blob is bytes that are made again whenever they are needed.
 type blob struct {
 	seed   uint64
 	text   string // if it is not random

@@ -19,7 +19,7 @@ import (
 	"github.com/redoubt-registry/redoubt/test/stores"
 )
 
-// Gateway speaks to a store for its clients. It signs each request anew, with the
+// Gateway speaks to a store for its clients. It signs each request again, with the
 // store's own keys.
 type Gateway struct {
 	Endpoint string // its URL

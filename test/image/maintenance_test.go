@@ -29,7 +29,7 @@ redoubt:
 `
 
 // TestMaintenance boots a machine whose user-data is wrong: it serves nothing, says
-// why wherever somebody may look, and serves when it is mended, without a reboot.
+// why wherever somebody may look, and serves once it is fixed, without a reboot.
 func TestMaintenance(t *testing.T) {
 	t.Parallel()
 	g := boot(t, vm.BIOS, []byte(faulty))
@@ -39,12 +39,12 @@ func TestMaintenance(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) { f(t, g) })
 	}
-	mended := base64.StdEncoding.EncodeToString(userData(t, "user-data.yaml"))
-	g.sh(t, "echo "+mended+" | base64 -d >/var/lib/cloud/instance/user-data.txt && redoubt apply")
+	fixed := base64.StdEncoding.EncodeToString(userData(t, "user-data.yaml"))
+	g.sh(t, "echo "+fixed+" | base64 -d >/var/lib/cloud/instance/user-data.txt && redoubt apply")
 	g.serve(t)
 	ca, img := g.ca(t), sample(t, 8)
-	g.push(t, ca, "mended/test:1", img)
-	g.pull(t, ca, "mended/test:1", img)
+	g.push(t, ca, "fixed/test:1", img)
+	g.pull(t, ca, "fixed/test:1", img)
 	if out := g.sh(t, "cat /run/issue.d/*redoubt* /run/motd.d/*redoubt* 2>/dev/null || true"); out != "" {
 		t.Errorf("the console still says: %s", out)
 	}

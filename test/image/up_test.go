@@ -88,7 +88,7 @@ func testPrinted(t *testing.T, w *world, root, out string) {
 }
 
 // testUpRefuses gives make up what it cannot work with: a line that names cause and
-// mend, exit 1, and nothing half-made.
+// fix, exit 1, and nothing half-made.
 func testUpRefuses(t *testing.T, w *world, dir string, machine func(string, ...string) (string, error)) {
 	t.Helper()
 	bad := filepath.Join(w.dir, "bad.yaml")

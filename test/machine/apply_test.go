@@ -10,7 +10,7 @@ import (
 	"github.com/redoubt-registry/redoubt/units"
 )
 
-// rendered lists every file of ours with what tells a write: inode, time, digest.
+// rendered lists every rendered file with what shows a write: inode, time, digest.
 const rendered = `find /run/redoubt /run/systemd/system /run/issue.d /run/motd.d /var/lib/redoubt -xdev \( -path /run/redoubt/renew.json -o -path /var/lib/redoubt/registry -o -path /var/lib/redoubt/health -o -path /var/lib/redoubt/etc \) -prune -o -type f -printf '%p %i %T@ %m %u:%g\n' | sort`
 
 // TestApplyAgain holds that a second apply changes nothing: no file, no unit, also
@@ -147,7 +147,7 @@ func TestChanges(t *testing.T) {
 		}
 		s.Run("rm", "/etc/redoubt/config.d/99-wrong.yaml")
 		s.Run("systemctl", "restart", units.Apply)
-		s.mustServe("with the file mended")
+		s.mustServe("with the file fixed")
 	})
 	s.run("no secret shows", noSecretShows)
 }
@@ -166,7 +166,7 @@ func content(listing string) string {
 }
 
 // TestMaintenance boots a machine with mistakes in its user-data: it says so
-// everywhere and serves nothing, and a mended file recovers it without a reboot.
+// everywhere and serves nothing, and a fixed file recovers it without a reboot.
 // A machine whose data partition is not there says so, and keeps its hands off
 // what lies below the mount point.
 func TestNoData(t *testing.T) {
@@ -257,16 +257,16 @@ redoubt:
 		out, _ := s.TryRun("redoubt", "status")
 		says(t, "redoubt status", out)
 	})
-	s.run("mended", func(t *testing.T, s *site) {
+	s.run("fixed", func(t *testing.T, s *site) {
 		right := strings.Replace(userData(s.aliceHash), "#cloud-config\n", "", 1)
 		s.Write("/etc/redoubt/config.yaml", right, 0o600)
 		// The user-data is still wrong: it is the file of this machine's owner that
-		// was mended, and no value of it may be needed from elsewhere.
+		// was fixed, and no value of it may be needed from elsewhere.
 		s.Write("/var/lib/cloud/instance/user-data.txt", userData(s.aliceHash), 0o600)
 		if out, err := s.apply(); err != nil {
 			t.Fatalf("apply: %v\n%s", err, out)
 		}
-		s.mustServe("after the mend")
+		s.mustServe("after the fix")
 		ref, image := s.push("team/app:v1", 1)
 		s.mustPull(ref, image)
 		for _, gone := range []string{"/run/redoubt/maintenance.json", "/run/issue.d/50-redoubt.issue", "/run/motd.d/50-redoubt"} {

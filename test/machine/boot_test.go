@@ -15,7 +15,7 @@ import (
 	"github.com/redoubt-registry/redoubt/units"
 )
 
-// maxExposure is what "systemd-analyze security" may say of a unit of ours, in
+// maxExposure is what "systemd-analyze security" may say of one of our units, in
 // tenths. It may go down, never up.
 const maxExposure = 15
 

@@ -12,7 +12,7 @@ import (
 )
 
 // TestBucketIsTried gives a machine a bucket with one mistake after the other, then
-// a right one: it is told what to mend, and goes on with what it had.
+// a right one: it is told what to fix, and keeps using what it had.
 func TestBucketIsTried(t *testing.T) {
 	lan := machine.NewLan(t)
 	store, _, text := bucketOn(t, lan)
@@ -39,7 +39,7 @@ func TestBucketIsTried(t *testing.T) {
 		}
 		s.configure("10-bucket.yaml", keys(text, store.AccessKey, store.SecretKey))
 		s.mustApply()
-		s.mustServe("once it is mended")
+		s.mustServe("once it is fixed")
 	})
 
 	s := boot(2, "")
@@ -80,7 +80,7 @@ func rotate(t *testing.T, s *site, store *stores.Store, document func(u stores.U
 	s.configure("10-bucket.yaml", document(store.NewUser(t)))
 	s.mustApply()
 	if s.Property(units.Registry, "InvocationID") == before {
-		t.Error("the registry goes on with the old keys")
+		t.Error("the registry still uses the old keys")
 	}
 	r, image := s.push("team/bucket:2", 1)
 	s.mustPull(r, image)

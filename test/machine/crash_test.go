@@ -214,7 +214,7 @@ func TestRedisKilled(t *testing.T) {
 	}
 }
 
-// TestRedisFrozen stops Redis in its tracks for a while: requests go on without it.
+// TestRedisFrozen freezes Redis for a while: requests are served without it.
 func TestRedisFrozen(t *testing.T) {
 	s := boot(t)
 	s.push("team/app:v1", 1)

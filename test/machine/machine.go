@@ -172,7 +172,7 @@ func (m *Machine) awaitReady() error {
 	}
 }
 
-// Reboot boots the machine anew, with the disk that it has, and waits until it is
+// Reboot boots the machine again, with the disk that it has, and waits until it is
 // up. Copies of m that For made are of no use afterwards.
 func (m *Machine) Reboot() {
 	m.t.Helper()

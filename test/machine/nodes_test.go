@@ -295,7 +295,7 @@ func TestThreeMachines(t *testing.T) {
 		}
 	})
 	c.run("push to any, pull from any", pushAnywhere)
-	c.run("an upload goes on at another", uploadAnywhere)
+	c.run("an upload continues at another", uploadAnywhere)
 	c.run("real clients", realClientsAnywhere)
 	c.run("TestACME20 the bucket is down", func(t *testing.T, c *cluster) {
 		serial, orders := c.agree(""), c.orders()

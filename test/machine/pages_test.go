@@ -17,7 +17,7 @@ import (
 // the last.
 var fence = regexp.MustCompile("(?ms)^```(yaml|sh)\n(.*?)^```")
 
-// shims stand for what the clients' desk has not: a way into the machine by SSH,
+// shims stand for what the clients' desk does not have: a way into the machine by SSH,
 // and a place of their own for podman's images.
 const shims = `set -e
 mkdir "$1/bin" "$1/home/here"

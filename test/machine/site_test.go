@@ -186,7 +186,7 @@ func (s *site) configure(file, text string) {
 	s.Write("/etc/redoubt/config.d/"+file, text, 0o600)
 }
 
-// invocations names the present run of each unit of ours: a new one is a restart.
+// invocations names the present run of each of our units: a new one is a restart.
 func (s *site) invocations() string {
 	s.t.Helper()
 	var b strings.Builder

@@ -55,7 +55,7 @@ const (
 	Broken        // 500
 )
 
-// Attach gives the instance a role, whose credentials role makes anew at each
+// Attach gives the instance a role, whose credentials role makes again at each
 // request; a nil role takes it away.
 func (s *Service) Attach(name string, role func() Role) {
 	s.mu.Lock()

@@ -63,7 +63,7 @@ func TestACME24PowerCuts(t *testing.T) {
 			if err != nil || kept < acknowledged {
 				t.Errorf("cut %d: the state is number %d of %d: %v", i, kept, acknowledged, err)
 			}
-			// The next tick goes on from here.
+			// The next tick continues from here.
 			certPEM, key, err := cert.SelfSigned([]string{"next.example"}, time.Now(), random.Reader)
 			if err != nil {
 				t.Fatal(err)

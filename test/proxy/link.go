@@ -74,7 +74,7 @@ func (p *Proxy) pump(l *link, way int, from, to *net.TCPConn) {
 	}
 }
 
-// due is when bytes that come now go on.
+// due is when bytes that come now are passed on.
 func (p *Proxy) due(way, n int) time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -97,8 +97,8 @@ func (p *Proxy) reset() {
 	}
 }
 
-// Mend takes connections again after Cut.
-func (p *Proxy) Mend(t Owner) {
+// Restore accepts connections again after Cut.
+func (p *Proxy) Restore(t Owner) {
 	t.Helper()
 	p.mu.Lock()
 	cut := p.listener == nil
@@ -107,7 +107,7 @@ func (p *Proxy) Mend(t Owner) {
 		return
 	}
 	if err := p.listen(p.Address); err != nil {
-		t.Fatalf("cannot mend the proxy: %v", err)
+		t.Fatalf("cannot restore the proxy: %v", err)
 	}
 }
 
@@ -118,7 +118,7 @@ func (p *Proxy) Heal(t Owner) {
 	if p.http != nil {
 		p.http.set(nil)
 	}
-	p.Mend(t)
+	p.Restore(t)
 }
 
 // Connections is how many are open.
@@ -157,7 +157,7 @@ func (p *Proxy) listen(address string) error {
 }
 
 // reserve binds a port without listening: nobody else gets it, and who connects
-// is refused unless another socket of ours listens.
+// is refused unless another of our sockets listens.
 func reserve(address net.Addr) (fd int, err error) {
 	tcp, ok := address.(*net.TCPAddr)
 	if !ok {

@@ -115,8 +115,8 @@ func TestCut(t *testing.T) {
 		t.Errorf("a new connection: %v", err)
 	}
 	p.Heal(t)
-	if _, got, err := ask(t, fresh(long), p.URL, "mended"); err != nil || got != "mended" {
-		t.Errorf("mended: %q %v", got, err)
+	if _, got, err := ask(t, fresh(long), p.URL, "again"); err != nil || got != "again" {
+		t.Errorf("restored: %q %v", got, err)
 	}
 }
 

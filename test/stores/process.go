@@ -108,7 +108,7 @@ func (s *Store) Freeze() {
 	// A signal is only on its way: each thread stops when it comes to it.
 	for deadline := time.Now().Add(startWait); !s.frozen(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			s.t.Fatalf("cannot freeze %s: it goes on", s.Name)
+			s.t.Fatalf("cannot freeze %s: it keeps running", s.Name)
 		}
 	}
 }
@@ -133,7 +133,7 @@ func (s *Store) frozen() bool {
 	return true
 }
 
-// Thaw lets it go on.
+// Thaw lets it run again.
 func (s *Store) Thaw() { s.signal(syscall.SIGCONT) }
 
 // Kill ends it at once, as a power cut would. Its data stays; Start runs it again.

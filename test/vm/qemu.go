@@ -21,7 +21,7 @@ func (m Machine) prepare(ctx context.Context) error {
 		return err
 	}
 	if _, err := os.Stat(m.path(diskFile)); err != nil {
-		// A copy, since a disk on top of an image that is built anew would be garbage.
+		// A copy, since a disk on top of an image that is built again would be garbage.
 		if err := copyFile(m.path(baseFile), m.Image); err != nil {
 			return fmt.Errorf("cannot copy the image: %w", err)
 		}

@@ -79,7 +79,7 @@ func TestFaults(t *testing.T) {
 		},
 		"refused": {
 			func(t *testing.T, _ *real.Server, p *proxy.Proxy) { p.Cut() },
-			func(t *testing.T, _ *real.Server, p *proxy.Proxy) { p.Mend(t) }, "nobody listens there (cache.redis.address)",
+			func(t *testing.T, _ *real.Server, p *proxy.Proxy) { p.Restore(t) }, "nobody listens there (cache.redis.address)",
 		},
 		"hung": {
 			func(t *testing.T, r *real.Server, _ *proxy.Proxy) { r.Pause(t) },

@@ -473,7 +473,7 @@ func TestNothingIsBelievedAfterAnOutage(t *testing.T) {
 		if err := one.Clear(t.Context(), d.Digest); err != nil {
 			t.Fatal(err)
 		}
-		network.Mend(t)
+		network.Restore(t)
 		until(t, "the end of the outage", func() bool {
 			wantMiss(t, two, d)
 			_, known := two.word()
