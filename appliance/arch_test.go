@@ -94,6 +94,7 @@ var below = map[string][]string{
 	"access/users":           {"access/clients", "access/identity"},
 	"registry":               {"access/", "certificates/", "registry/", "storage/"},
 	"registry/blob":          {"storage/bucket", "storage/fault", "storage/layout"},
+	"registry/bounds":        {"access/identity"},
 	"registry/blobcache":     {"registry/redis"},
 	"registry/logs":          {},
 	"registry/metrics":       {},

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"sync"
 
+	"github.com/redoubt-registry/redoubt/appliance/registry/bounds"
 	"github.com/redoubt-registry/redoubt/appliance/registry/metrics"
 )
 
@@ -27,7 +28,7 @@ func (d *debugServer) move(addr string, h http.Handler) error {
 		if err != nil {
 			return err
 		}
-		next = &http.Server{Handler: h, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout}
+		next = &http.Server{Handler: h, ReadHeaderTimeout: bounds.Default().Header, IdleTimeout: bounds.Default().Idle}
 		go func() { _ = next.Serve(l) }() // ends with Close
 	}
 	if d.server != nil {

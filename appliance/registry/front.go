@@ -73,8 +73,7 @@ func (g *generation) redirect(w http.ResponseWriter, r *http.Request) {
 func (s *server) observe(g *generation, w http.ResponseWriter, r *http.Request, h http.Handler) {
 	began := time.Now()
 	rec := &recorder{ResponseWriter: w}
-	ctx, who := identity.With(r.Context())
-	r = r.WithContext(ctx)
+	who := identity.Of(r.Context())
 	end := s.metrics.Begin(r, began)
 	defer func() {
 		cause := recover()

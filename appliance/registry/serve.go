@@ -16,6 +16,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/redoubt-registry/redoubt/appliance/registry/bounds"
 	"github.com/redoubt-registry/redoubt/appliance/registry/socket"
 )
 
@@ -30,6 +31,7 @@ type Options struct {
 	// StorageRecord remembers which file system the storage is; empty: nothing does.
 	StorageRecord string
 	Listeners     []net.Listener // nil: those that systemd passes, or else http.addr
+	Bounds        bounds.Bounds  // of connections; zero: the defaults
 }
 
 // Serve runs the registry until ctx ends and its requests are drained. SIGHUP
@@ -100,10 +102,12 @@ func (s *server) listen() (socket.Set, error) {
 func (s *server) run(sockets socket.Set) <-chan error {
 	failed := make(chan error, len(sockets.Front)+len(sockets.Redirect))
 	tlsConfig := s.tlsConfig()
-	s.front = s.newHTTPServer(s)
+	s.front = s.opts.Bounds.Server(s, s.gate)
+	s.redirect = s.opts.Bounds.Server(http.HandlerFunc(s.serveRedirect), s.gate)
 	s.front.TLSConfig = tlsConfig
-	s.redirect = s.newHTTPServer(http.HandlerFunc(s.serveRedirect))
+	s.front.ErrorLog, s.redirect.ErrorLog = s.errorLog(), s.errorLog()
 	for _, l := range sockets.Front {
+		l := s.gate.Listen(l)
 		go func() {
 			if s.servesTLS() {
 				failed <- s.front.ServeTLS(l, "", "")
@@ -113,31 +117,14 @@ func (s *server) run(sockets socket.Set) <-chan error {
 		}()
 	}
 	for _, l := range sockets.Redirect {
-		go func() { failed <- s.redirect.Serve(l) }()
+		go func() { failed <- s.redirect.Serve(s.gate.Listen(l)) }()
 	}
 	return failed
 }
 
-const (
-	headerTimeout = 20 * time.Second
-	idleTimeout   = 3 * time.Minute
-	maxHeader     = 64 << 10
-)
-
-// newHTTPServer has no read or write timeout: a layer of many gigabytes takes
-// as long as the client's line does.
-func (s *server) newHTTPServer(h http.Handler) *http.Server {
-	return &http.Server{
-		Handler:           h,
-		ReadHeaderTimeout: headerTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeader,
-		ErrorLog:          s.errorLog(),
-	}
-}
-
-// drain ends the server: no new connection is taken, those who are being
-// answered are given the drain timeout. New clients wait in the held socket.
+// drain ends the server: no new connection is taken, those that are being
+// answered and move are given the drain timeout. New clients wait in the held
+// socket.
 func (s *server) drain() error {
 	timeout := s.drainTimeout()
 	s.notify("STOPPING=1", "STATUS=ending, after the requests in flight",
@@ -145,6 +132,7 @@ func (s *server) drain() error {
 	s.log.Info("ending, after the requests in flight")
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
+	s.gate.Drain()
 	done := make(chan error, 1)
 	go func() { done <- s.redirect.Shutdown(ctx) }()
 	err := errors.Join(s.front.Shutdown(ctx), <-done)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
 	"github.com/redoubt-registry/redoubt/appliance/registry/blobcache"
+	"github.com/redoubt-registry/redoubt/appliance/registry/bounds"
 	"github.com/redoubt-registry/redoubt/appliance/registry/metrics"
 	"github.com/redoubt-registry/redoubt/appliance/registry/socket"
 	"github.com/redoubt-registry/redoubt/appliance/storage/directory"
@@ -28,6 +29,7 @@ type server struct {
 	log             *logrus.Logger
 	metrics         *metrics.Metrics
 	front, redirect *http.Server
+	gate            *bounds.Gate
 	sockets         []net.Listener
 	debug           debugServer
 	challenges      sharedstate.Store  // nil: none are answered
@@ -42,7 +44,9 @@ type server struct {
 
 func newServer(opts Options, logger *logrus.Logger) *server {
 	register()
-	s := &server{opts: opts, log: logger, uploads: directory.NewUploads(), watchdogAgent: "redoubt-watchdog/" + rand.Text()}
+	opts.Bounds = opts.Bounds.OrDefault()
+	s := &server{opts: opts, gate: bounds.NewGate(opts.Bounds), log: logger, uploads: directory.NewUploads(),
+		watchdogAgent: "redoubt-watchdog/" + rand.Text()}
 	s.self = ephemeral()
 	s.grade = &storageGrade{path: opts.Storage}
 	if opts.Challenges != "" {
@@ -254,6 +258,8 @@ func (s *server) samples() []metrics.Sample {
 		})
 	}
 	return append(s.renewalSamples(), []metrics.Sample{
+		{Name: "redoubt_connections", Help: "Connections that are open.", Value: func() float64 { return float64(s.gate.Open()) }},
+		{Name: "redoubt_connections_closed_total", Counter: true, Help: "Connections that were closed because there were too many.", Value: func() float64 { return float64(s.gate.Refused()) }},
 		{Name: "redoubt_storage_checked_seconds", Help: "When the storage was last looked at, Unix time.", Value: s.gradeChecked},
 		{Name: "redoubt_certificate_not_after_seconds", Help: "End of the server certificate, Unix time.", Value: of((*generation).certificateEnd)},
 		{Name: "redoubt_maintenance", Help: "1 while the machine is in maintenance.", Value: of(func(g *generation) float64 { return number(g.maintenance != nil) })},

@@ -21,9 +21,15 @@ func With(ctx context.Context) (context.Context, *Identity) {
 // Prove notes that user sends the request of ctx. Call it when a password, a
 // token or a certificate was right. Without With it does nothing.
 func Prove(ctx context.Context, user string) {
-	if i, ok := ctx.Value(key{}).(*Identity); ok {
+	if i := Of(ctx); i != nil {
 		i.user = user
 	}
+}
+
+// Of returns the identity of the request of ctx, or nil without With.
+func Of(ctx context.Context) *Identity {
+	i, _ := ctx.Value(key{}).(*Identity)
+	return i
 }
 
 // User is the name that was proven, or empty for a stranger.
