@@ -17,6 +17,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/configuration/disk"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/plan"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/tree"
+	"github.com/redoubt-registry/redoubt/appliance/files"
 	"github.com/redoubt-registry/redoubt/units"
 )
 
@@ -52,7 +53,11 @@ func (m *Machine) Alert(ctx context.Context, unit, result string) error {
 	a := alert{Hostname: now.cfg.Hostname, Unit: unit, Cause: cause, Time: m.Now().UTC()}
 	a.Message = fmt.Sprintf("Redoubt on %s: %s; see: journalctl -u %s", host, cause, unit)
 	a.Text = a.Message
-	unlock, err := flock(filepath.Join(m.Root, alertsPath+".lock"))
+	lock := filepath.Join(m.Root, alertsPath+".lock")
+	if err := os.MkdirAll(filepath.Dir(lock), 0o755); err != nil {
+		return fmt.Errorf("cannot lock %s: %w", lock, err)
+	}
+	unlock, err := files.Lock(ctx, lock)
 	if err != nil {
 		return err
 	}

@@ -57,6 +57,10 @@ func packages(t *testing.T, patterns ...string) []pkg {
 // room and those below it.
 var rooms = []string{"storage", "certificates", "configuration", "access", "registry", "system"}
 
+// ground are small packages that stand below all rooms: every package may import them,
+// and they import none of the others.
+var ground = []string{"files"}
+
 // below gives each package of the agent what it may import of the others. What is
 // not named here may import nothing of the agent at all.
 var below = map[string][]string{
@@ -105,6 +109,7 @@ var below = map[string][]string{
 	"system":                 {},
 	"system/imagestore":      {"configuration/", "storage/"},
 	"system/status":          {"certificates/renewal", "storage/health", "storage/progress"},
+	"files":                  {},
 	"":                       {"certificates/", "configuration/", "registry/redis", "storage/", "system/", "units"},
 }
 
@@ -123,6 +128,9 @@ func TestImportsRunDown(t *testing.T) {
 				continue
 			}
 			other = inside(other)
+			if slices.Contains(ground, other) && !slices.Contains(ground, name) {
+				continue
+			}
 			if !slices.ContainsFunc(allowed, func(a string) bool {
 				return other == a || strings.HasSuffix(a, "/") && strings.HasPrefix(other, a)
 			}) {

@@ -20,6 +20,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/configuration/plan"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/render"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/tree"
+	"github.com/redoubt-registry/redoubt/appliance/files"
 	"github.com/redoubt-registry/redoubt/appliance/storage/sharedstate"
 	"github.com/redoubt-registry/redoubt/units"
 )
@@ -120,7 +121,7 @@ func (m *Machine) authority(names []string, want target) (*cert.CA, error) {
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return nil, fmt.Errorf("cannot keep the CA's certificate: %w", err)
 		}
-		return ca, cert.WriteFile(path, ca.PEM(), 0o644, -1)
+		return ca, files.Write(path, ca.PEM(), 0o644, -1)
 	}
 	ca, out, err := cert.EnsureCA(filepath.Join(m.Root, caDir), names, m.Now(), rand.Reader)
 	if err != nil {

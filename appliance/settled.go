@@ -2,13 +2,12 @@ package appliance
 
 import (
 	"context"
-	"os"
 	"path/filepath"
 	"slices"
-	"syscall"
 	"time"
 
 	"github.com/redoubt-registry/redoubt/appliance/configuration/render"
+	"github.com/redoubt-registry/redoubt/appliance/files"
 )
 
 // A certificate and its key are two files, and whoever copies them changes first
@@ -67,13 +66,8 @@ func (m *Machine) changesWithin(ctx context.Context, now target, seen []time.Tim
 func (m *Machine) changes(now target) []time.Time {
 	var out []time.Time
 	for _, path := range render.Watched(now.cfg) {
-		var at time.Time
-		if info, err := os.Stat(filepath.Join(m.Root, path)); err == nil {
-			if sys, ok := info.Sys().(*syscall.Stat_t); ok {
-				at = time.Unix(sys.Ctim.Unix())
-			}
-		}
-		out = append(out, at)
+		seen, _ := files.StampOf(filepath.Join(m.Root, path))
+		out = append(out, seen.Changed)
 	}
 	return out
 }

@@ -11,13 +11,12 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
+	"github.com/redoubt-registry/redoubt/appliance/files"
 )
 
 // look is how often the files are looked at, and settle how old one must be
@@ -43,16 +42,9 @@ type Clients struct {
 
 	mu     sync.Mutex
 	looked time.Time
-	seen   []stamp
+	seen   []files.Stamp
 	err    error
 	known  *trust
-}
-
-// stamp tells one version of a file from another.
-type stamp struct {
-	modified, changed time.Time
-	size              int64
-	inode             uint64
 }
 
 // trust is one version of the files.
@@ -230,25 +222,21 @@ func (c *Clients) current() *trust {
 	return t
 }
 
-func (c *Clients) settle(seen []stamp) {
+func (c *Clients) settle(seen []files.Stamp) {
 	c.looked, c.seen = time.Now(), seen
 	for _, s := range seen {
-		if time.Since(s.modified) < settle {
+		if time.Since(s.Modified) < settle {
 			c.seen = nil // look again: a second edit may not show
 		}
 	}
 }
 
-func (c *Clients) stat() ([]stamp, error) {
-	var out []stamp
+func (c *Clients) stat() ([]files.Stamp, error) {
+	var out []files.Stamp
 	for _, path := range append(append([]string{}, c.files.CAs...), c.files.CRLs...) {
-		info, err := os.Stat(path)
+		s, err := files.StampOf(path)
 		if err != nil {
 			return nil, fmt.Errorf("cannot read what client certificates are checked with: %w", err)
-		}
-		s := stamp{modified: info.ModTime(), size: info.Size()}
-		if sys, ok := info.Sys().(*syscall.Stat_t); ok {
-			s.inode, s.changed = sys.Ino, time.Unix(sys.Ctim.Unix())
 		}
 		out = append(out, s)
 	}

@@ -14,10 +14,11 @@ import (
 	"runtime"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/crypto/bcrypt"
+
+	"github.com/redoubt-registry/redoubt/appliance/files"
 )
 
 // maxCost is the costliest hash that is accepted: above it one login takes
@@ -37,7 +38,7 @@ type Table struct {
 	log  func(error) // told once of each bad edit
 
 	mu      sync.Mutex
-	seen    stamp
+	seen    files.Stamp
 	users   map[string]user // nil: no table
 	maxCost int             // of users
 	err     error           // why the newest file is not in force
@@ -49,13 +50,6 @@ type Table struct {
 type user struct {
 	hash []byte
 	cost int
-}
-
-// stamp tells one version of the file from another.
-type stamp struct {
-	modified, changed time.Time
-	size              int64
-	inode             uint64
 }
 
 // NewTable reads the users of path. A file that cannot be read is not an
@@ -92,9 +86,9 @@ func (t *Table) Ready() bool {
 func (t *Table) snapshot() (map[string]user, int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	now, err := t.stat()
+	now, err := files.StampOf(t.path)
 	if err != nil {
-		t.refuse(stamp{}, fmt.Errorf("cannot read the users: %w", err))
+		t.refuse(files.Stamp{}, fmt.Errorf("cannot read the users: %w", err))
 		if errors.Is(err, fs.ErrNotExist) {
 			t.users = nil // a file that was taken away takes its users with it
 		}
@@ -109,29 +103,17 @@ func (t *Table) snapshot() (map[string]user, int, error) {
 		return t.users, t.maxCost, t.err
 	}
 	t.users, t.maxCost, t.err, t.seen = users, cost, nil, now
-	if time.Since(now.modified) < settle {
-		t.seen = stamp{}
+	if time.Since(now.Modified) < settle {
+		t.seen = files.Stamp{}
 	}
 	return t.users, t.maxCost, nil
 }
 
-func (t *Table) refuse(at stamp, err error) {
+func (t *Table) refuse(at files.Stamp, err error) {
 	if t.err == nil || t.err.Error() != err.Error() {
 		t.log(err)
 	}
 	t.err, t.seen = err, at
-}
-
-func (t *Table) stat() (stamp, error) {
-	info, err := os.Stat(t.path)
-	if err != nil {
-		return stamp{}, err
-	}
-	s := stamp{modified: info.ModTime(), size: info.Size()}
-	if sys, ok := info.Sys().(*syscall.Stat_t); ok {
-		s.inode, s.changed = sys.Ino, time.Unix(sys.Ctim.Unix())
-	}
-	return s, nil
 }
 
 func (t *Table) read() (map[string]user, int, error) {

@@ -8,9 +8,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
-	"io/fs"
 	"math/big"
-	"path/filepath"
 	"time"
 )
 
@@ -74,12 +72,3 @@ func EncodeCertificate(c *x509.Certificate) []byte { return certificatePEM(c.Raw
 
 // EncodeKey returns a private key as PKCS #8 in PEM.
 func EncodeKey(key *ecdsa.PrivateKey) ([]byte, error) { return keyPEM(key) }
-
-// WriteFile writes a whole file or none, and syncs it and its directory. The
-// group is left alone when gid is -1.
-func WriteFile(path string, data []byte, mode fs.FileMode, gid int) error {
-	if err := writeFile(path, data, mode, gid); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
-}

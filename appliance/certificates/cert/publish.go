@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+
+	"github.com/redoubt-registry/redoubt/appliance/files"
 )
 
 // current is the symbolic link to the generation in force.
@@ -103,64 +105,17 @@ func setOwners(dir string, gid int) error {
 }
 
 func flip(dir, target string) error {
-	temp := filepath.Join(dir, "."+current+".new")
-	if err := os.Remove(temp); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := files.Link(target, filepath.Join(dir, current)); err != nil {
 		return fmt.Errorf("cannot publish the certificate: %w", err)
 	}
-	if err := os.Symlink(target, temp); err != nil {
-		return fmt.Errorf("cannot publish the certificate: %w", err)
-	}
-	if err := os.Rename(temp, filepath.Join(dir, current)); err != nil {
-		return fmt.Errorf("cannot publish the certificate: %w", err)
-	}
-	return syncDir(dir)
+	return nil
 }
 
-// writeFile writes a whole file or none: a temporary name, mode and group
-// first, sync, rename. The caller syncs the directory.
 func writeFile(path string, data []byte, mode os.FileMode, gid int) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return fmt.Errorf("cannot write %s: %w", path, err)
-	}
-	err = fill(f, data, mode, gid)
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		os.Remove(f.Name())
-		return fmt.Errorf("cannot write %s: %w", path, err)
-	}
-	return nil
+	return files.Write(path, data, mode, gid)
 }
 
-func fill(f *os.File, data []byte, mode os.FileMode, gid int) (err error) {
-	defer func() { err = errors.Join(err, f.Close()) }()
-	if err := f.Chmod(mode); err != nil {
-		return err
-	}
-	if gid >= 0 {
-		if err := f.Chown(-1, gid); err != nil {
-			return err
-		}
-	}
-	if _, err := f.Write(data); err != nil {
-		return err
-	}
-	return f.Sync()
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("cannot sync %s: %w", dir, err)
-	}
-	defer d.Close()
-	if err := d.Sync(); err != nil {
-		return fmt.Errorf("cannot sync %s: %w", dir, err)
-	}
-	return nil
-}
+func syncDir(dir string) error { return files.SyncDir(dir) }
 
 // makeDir makes a directory that others may look into, whatever the umask.
 func makeDir(dir string) error {

@@ -3,6 +3,7 @@
 package clientca
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/json"
@@ -14,10 +15,10 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
+	"github.com/redoubt-registry/redoubt/appliance/files"
 )
 
 // The files of a store. The registry's group may read the first two.
@@ -62,7 +63,7 @@ type Store struct {
 	now    time.Time
 	ca     *cert.CA
 	record record
-	lock   *os.File
+	unlock func()
 }
 
 // Open opens the store in dir and makes what is missing: the directory, the
@@ -74,10 +75,11 @@ func Open(dir, name string, now time.Time, gid int) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{dir: dir, gid: gid, now: now}
-	if err := s.takeLock(); err != nil {
+	var err error
+	if s.unlock, err = files.Lock(context.Background(), s.path(lockFile)); err != nil { // held for milliseconds
 		return nil, err
 	}
-	err := s.load(name)
+	err = s.load(name)
 	if err == nil {
 		err = s.refresh()
 	}
@@ -102,23 +104,8 @@ func makeDir(dir string, gid int) error {
 	return nil
 }
 
-// takeLock waits for its turn: each use of the store takes milliseconds.
-func (s *Store) takeLock() error {
-	f, err := os.OpenFile(s.path(lockFile), os.O_CREATE|os.O_RDWR, 0o600)
-	if err == nil {
-		if err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
-			f.Close()
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("cannot lock %s: %w", s.dir, err)
-	}
-	s.lock = f
-	return nil
-}
-
 // Close gives the lock back.
-func (s *Store) Close() { s.lock.Close() }
+func (s *Store) Close() { s.unlock() }
 
 func (s *Store) path(file string) string { return filepath.Join(s.dir, file) }
 
@@ -147,7 +134,7 @@ func (s *Store) load(name string) error {
 	if s.now.Add(margin).After(s.ca.Certificate.NotAfter) {
 		aside := ".kept-" + s.now.UTC().Format("20060102T150405Z")
 		for _, f := range []string{CertificateFile, keyFile} {
-			if err := os.Rename(s.path(f), s.path(f+aside)); err != nil {
+			if err := files.Rename(s.path(f), s.path(f+aside)); err != nil {
 				return fmt.Errorf("cannot put the old authority aside: %w", err)
 			}
 		}
@@ -166,10 +153,10 @@ func (s *Store) create(name string) error {
 		return err
 	}
 	// The key goes first: a certificate without a key would look whole.
-	if err := cert.WriteFile(s.path(keyFile), key, 0o600, -1); err != nil {
+	if err := files.Write(s.path(keyFile), key, 0o600, -1); err != nil {
 		return err
 	}
-	if err := cert.WriteFile(s.path(CertificateFile), ca.PEM(), 0o640, s.gid); err != nil {
+	if err := files.Write(s.path(CertificateFile), ca.PEM(), 0o640, s.gid); err != nil {
 		return err
 	}
 	s.ca = ca
@@ -228,7 +215,7 @@ func (s *Store) publish() error {
 	if err != nil {
 		return err
 	}
-	return cert.WriteFile(s.path(CRLFile), data, 0o640, s.gid)
+	return files.Write(s.path(CRLFile), data, 0o640, s.gid)
 }
 
 func (s *Store) save() error {
@@ -236,7 +223,7 @@ func (s *Store) save() error {
 	if err != nil {
 		return fmt.Errorf("cannot write %s: %w", recordFile, err)
 	}
-	return cert.WriteFile(s.path(recordFile), append(data, '\n'), 0o600, -1)
+	return files.Write(s.path(recordFile), append(data, '\n'), 0o600, -1)
 }
 
 func serial(n *big.Int) string { return fmt.Sprintf("%X", n) }

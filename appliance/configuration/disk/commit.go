@@ -12,6 +12,7 @@ import (
 
 	"github.com/redoubt-registry/redoubt/appliance/configuration/plan"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/tree"
+	"github.com/redoubt-registry/redoubt/appliance/files"
 )
 
 // Commit carries out the writes and removals of p below root. Everything new
@@ -51,20 +52,20 @@ func write(root string, p plan.Plan, owners bool) (err error) {
 	}()
 	for _, f := range p.Write {
 		if err := w.stage(f); err != nil {
-			return fmt.Errorf("cannot write %s: %w", f.Path, cause(err))
+			return fmt.Errorf("cannot write %s: %w", f.Path, files.Cause(err))
 		}
 	}
 	for len(w.staged) > 0 {
 		s := w.staged[0]
 		if err := r.Rename(s.temp, s.place); err != nil {
-			return fmt.Errorf("cannot write /%s: %w", s.place, cause(err))
+			return fmt.Errorf("cannot write /%s: %w", s.place, files.Cause(err))
 		}
 		w.staged = w.staged[1:]
 	}
 	w.made = nil // what is in place keeps its directories
 	for _, path := range p.Remove {
 		if err := w.remove(path); err != nil {
-			return fmt.Errorf("cannot remove %s: %w", path, cause(err))
+			return fmt.Errorf("cannot remove %s: %w", path, files.Cause(err))
 		}
 	}
 	return w.sync()
@@ -82,10 +83,6 @@ type writer struct {
 
 // staged is a file that waits for its rename.
 type staged struct{ temp, place string }
-
-// tempPrefix starts the name of every temporary file, so that those that a
-// killed process left can be told and removed.
-const tempPrefix = ".redoubt-new-"
 
 // stage makes f ready. A directory needs no rename: it is made here, and one
 // that exists gets its mode and owner.
@@ -114,7 +111,7 @@ func (w *writer) stage(f tree.File) error {
 		w.dirs[place] = true
 		return w.own(place, f)
 	}
-	temp := path.Join(dir, tempPrefix+rand.Text())
+	temp := path.Join(dir, files.Temporary+rand.Text())
 	w.staged = append(w.staged, staged{temp, place})
 	if f.Mode.Type() == fs.ModeSymlink {
 		if err := w.root.Symlink(string(f.Data), temp); err != nil {
@@ -194,7 +191,7 @@ func (w *writer) clean(dir string) {
 	defer d.Close()
 	entries, _ := d.ReadDir(-1)
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), tempPrefix) {
+		if strings.HasPrefix(e.Name(), files.Temporary) {
 			_ = w.root.Remove(path.Join(dir, e.Name()))
 		}
 	}
@@ -232,12 +229,12 @@ func (w *writer) sync() error {
 	for dir := range w.dirs {
 		d, err := w.root.Open(dir)
 		if err != nil {
-			return fmt.Errorf("cannot sync /%s: %w", dir, cause(err))
+			return fmt.Errorf("cannot sync /%s: %w", dir, files.Cause(err))
 		}
 		err = d.Sync()
 		_ = d.Close()
 		if err != nil {
-			return fmt.Errorf("cannot sync /%s: %w", dir, cause(err))
+			return fmt.Errorf("cannot sync /%s: %w", dir, files.Cause(err))
 		}
 	}
 	return nil

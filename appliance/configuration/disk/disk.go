@@ -16,6 +16,7 @@ import (
 	"syscall"
 
 	"github.com/redoubt-registry/redoubt/appliance/configuration/tree"
+	"github.com/redoubt-registry/redoubt/appliance/files"
 )
 
 // Read returns what is at each of paths below root, with owners as names from
@@ -31,18 +32,18 @@ func Read(root string, paths []string) (tree.Tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	var files []tree.File
+	var found []tree.File
 	for _, p := range paths {
 		f, err := readFile(r, names, p)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("cannot read %s: %w", p, cause(err))
+			return nil, fmt.Errorf("cannot read %s: %w", p, files.Cause(err))
 		}
-		files = append(files, f)
+		found = append(found, f)
 	}
-	return tree.New(files...)
+	return tree.New(found...)
 }
 
 func readFile(r *os.Root, names names, p string) (tree.File, error) {
@@ -123,16 +124,4 @@ func irregular(info fs.FileInfo) error {
 		kind = "a socket"
 	}
 	return fmt.Errorf("there is %s in its place; move it away", kind)
-}
-
-// cause drops the operation and the path that package os puts before an
-// error: every message here names its path already.
-func cause(err error) error {
-	if e, ok := errors.AsType[*fs.PathError](err); ok {
-		return e.Err
-	}
-	if e, ok := errors.AsType[*os.LinkError](err); ok {
-		return e.Err
-	}
-	return err
 }

@@ -8,6 +8,8 @@ import (
 	"os"
 	"strconv"
 	"strings"
+
+	"github.com/redoubt-registry/redoubt/appliance/files"
 )
 
 // names translates between owners' names and numbers as root's own passwd(5)
@@ -35,7 +37,7 @@ func readTable(r *os.Root, path string) (table, error) {
 	t := table{ids: map[string]uint32{"root": 0}, names: map[uint32]string{0: "root"}}
 	data, err := r.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return t, fmt.Errorf("cannot read /%s: %w", path, cause(err))
+		return t, fmt.Errorf("cannot read /%s: %w", path, files.Cause(err))
 	}
 	for line := range strings.Lines(string(data)) {
 		fields := strings.Split(strings.TrimSuffix(line, "\n"), ":")

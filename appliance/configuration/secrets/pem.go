@@ -10,6 +10,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/render"
+	"github.com/redoubt-registry/redoubt/appliance/files"
 )
 
 // PEM returns what value says or where it says that it is.
@@ -26,7 +27,7 @@ func (r Resolver) pem(value config.Secret, read func(string) ([]byte, error)) ([
 	}
 	data, err := read(filepath.Join(r.Root, path))
 	if err != nil {
-		return nil, fmt.Errorf("cannot read %s: %w", path, short(err))
+		return nil, fmt.Errorf("cannot read %s: %w", path, files.Cause(err))
 	}
 	return data, nil
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/render"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/tree"
+	"github.com/redoubt-registry/redoubt/appliance/files"
 )
 
 // Where the machine keeps its own secrets, for root alone.
@@ -63,7 +64,7 @@ func read(path, called string) (string, error) {
 	info, err := os.Stat(path) // before opening: a pipe would block
 	switch {
 	case err != nil:
-		return "", fmt.Errorf("cannot read %s: %w", called, short(err))
+		return "", fmt.Errorf("cannot read %s: %w", called, files.Cause(err))
 	case !info.Mode().IsRegular():
 		return "", fmt.Errorf("cannot read %s: not a regular file", called)
 	case info.Size() > maxSize:
@@ -71,20 +72,13 @@ func read(path, called string) (string, error) {
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return "", fmt.Errorf("cannot read %s: %w", called, short(err))
+		return "", fmt.Errorf("cannot read %s: %w", called, files.Cause(err))
 	}
 	value := strings.TrimRight(string(data), "\r\n")
 	if value == "" {
 		return "", fmt.Errorf("cannot use %s: it is empty", called)
 	}
 	return value, nil
-}
-
-func short(err error) error {
-	if e, ok := errors.AsType[*fs.PathError](err); ok {
-		return e.Err
-	}
-	return err
 }
 
 // Kept is what the machine has kept so far. A missing file is empty.

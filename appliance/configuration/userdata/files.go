@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
+	"github.com/redoubt-registry/redoubt/appliance/files"
 )
 
 // ReadFiles reads configuration files of any form as one configuration, the
@@ -34,7 +35,7 @@ func ValidateFile(path string) config.Report {
 func readAny(path string) Decoded {
 	data, err := readFile(path)
 	if err != nil {
-		return Decoded{Report: config.Report{{File: path, Message: "cannot read: " + cause(err)}}}
+		return Decoded{Report: config.Report{{File: path, Message: "cannot read: " + files.Cause(err).Error()}}}
 	}
 	d := Decode(path, data)
 	switch {

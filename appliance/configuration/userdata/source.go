@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
+	"github.com/redoubt-registry/redoubt/appliance/files"
 )
 
 // Where the configuration is looked for, below the root.
@@ -103,7 +104,7 @@ func (s Source) cloud(f *Found) {
 			found.Layers = []config.Layer{{Name: "user-data (as cloud-init merged it)", Data: data, Cloud: true}}
 		} else {
 			found.Report = append(found.Report, config.Entry{File: "user-data",
-				Message: "a template or an include, and cloud-init has left no result of it: " + cause(err)})
+				Message: "a template or an include, and cloud-init has left no result of it: " + files.Cause(err).Error()})
 		}
 	}
 	f.Layers = append(f.Layers, found.Layers...)
@@ -159,18 +160,8 @@ func (s Source) read(path string) ([]byte, error) {
 // unreadable reports a source that exists and cannot be read.
 func (f *Found) unreadable(name string, err error) {
 	if !errors.Is(err, fs.ErrNotExist) {
-		f.Report = append(f.Report, config.Entry{File: name, Message: "cannot read: " + cause(err)})
+		f.Report = append(f.Report, config.Entry{File: name, Message: "cannot read: " + files.Cause(err).Error()})
 	}
-}
-
-// cause is an error without the path that it happened at, which is told
-// already.
-func cause(err error) string {
-	var at *fs.PathError
-	if errors.As(err, &at) {
-		err = at.Err
-	}
-	return err.Error()
 }
 
 func readFile(path string) ([]byte, error) {

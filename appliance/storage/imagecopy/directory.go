@@ -12,6 +12,8 @@ import (
 
 	"github.com/distribution/distribution/v3/registry/storage/driver"
 	"golang.org/x/sys/unix"
+
+	"github.com/redoubt-registry/redoubt/appliance/files"
 )
 
 // Directory is a target in a file system. Everything below it belongs to the
@@ -20,7 +22,8 @@ import (
 type Directory struct {
 	driver.StorageDriver
 	root     string
-	lock     *os.File // the root itself
+	open     *os.File // the root, for Sync
+	unlock   func()   // lets others copy to the root
 	uid, gid int
 	dirs     fs.FileMode // the mode of directories
 	files    fs.FileMode
@@ -32,24 +35,24 @@ const scratch = "redoubt/copy"
 // OpenDirectory makes root a target, which d reads.
 func OpenDirectory(d driver.StorageDriver, root string) (*Directory, error) {
 	t := &Directory{StorageDriver: d, root: root}
-	if err := t.open(); err != nil {
+	if err := t.prepare(); err != nil {
 		return nil, fmt.Errorf("cannot copy to %s: %w", root, err)
 	}
 	return t, nil
 }
 
-func (t *Directory) open() (err error) {
-	if t.lock, err = os.Open(t.root); err != nil {
-		return short(err)
+func (t *Directory) prepare() (err error) {
+	if t.open, err = os.Open(t.root); err != nil {
+		return files.Cause(err)
 	}
 	defer func() {
 		if err != nil {
-			t.lock.Close()
+			t.open.Close()
 		}
 	}()
-	info, err := t.lock.Stat()
+	info, err := t.open.Stat()
 	if err != nil {
-		return short(err)
+		return files.Cause(err)
 	}
 	if !info.IsDir() {
 		return errors.New("it is no directory")
@@ -58,9 +61,18 @@ func (t *Directory) open() (err error) {
 	t.uid, t.gid = int(stat.Uid), int(stat.Gid)
 	t.dirs = info.Mode().Perm() | 0o700
 	t.files = t.dirs &^ 0o111
-	if err := unix.Flock(int(t.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	t.unlock, err = files.TryLock(t.root)
+	if errors.Is(err, files.ErrLocked) {
 		return errors.New("another copy writes there; wait for it and try again")
 	}
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			t.unlock()
+		}
+	}()
 	if err := os.RemoveAll(filepath.Join(t.root, scratch)); err != nil { // left by a copy that was killed
 		return err
 	}
@@ -85,7 +97,8 @@ func (t *Directory) makeScratch() error {
 func (t *Directory) Close() error {
 	err := os.RemoveAll(filepath.Join(t.root, scratch))
 	os.Remove(filepath.Dir(filepath.Join(t.root, scratch))) // unless others use it
-	return errors.Join(err, t.lock.Close())
+	t.unlock()
+	return errors.Join(err, t.open.Close())
 }
 
 // Place implements Target.
@@ -156,15 +169,8 @@ func (t *Directory) Remove(ctx context.Context, path string) error {
 
 // Sync implements Target.
 func (t *Directory) Sync() error {
-	if err := unix.Syncfs(int(t.lock.Fd())); err != nil {
+	if err := unix.Syncfs(int(t.open.Fd())); err != nil {
 		return fmt.Errorf("cannot write %s to the disk: %w", t.root, err)
 	}
 	return nil
-}
-
-func short(err error) error {
-	if e, ok := errors.AsType[*fs.PathError](err); ok {
-		return e.Err
-	}
-	return err
 }

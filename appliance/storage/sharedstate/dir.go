@@ -11,9 +11,10 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"strings"
 	"syscall"
 	"time"
+
+	"github.com/redoubt-registry/redoubt/appliance/files"
 )
 
 // Dir is a Store of one machine: each object is a file of a directory. A
@@ -28,9 +29,7 @@ type Dir struct {
 var _ Store = Dir{}
 
 const (
-	lockFile   = ".lock"
-	tempPrefix = ".new-"
-	lockPause  = 20 * time.Millisecond
+	lockFile = ".lock"
 	// lockPatience is how long to wait for a process that was stopped while it
 	// held the lock. A write holds it.
 	lockPatience = 10 * time.Second
@@ -96,13 +95,14 @@ func (d Dir) Put(ctx context.Context, key string, data []byte, ifVersion string)
 	case err != nil:
 		return "", err
 	case string(have) == string(data):
-		return version, d.sync() // our own, of a Put that was interrupted
+		return version, files.SyncDir(d.Path) // our own, of a Put that was interrupted
 	}
 	if version != ifVersion {
 		return "", ErrConflict
 	}
-	if err := d.replace(key, data); err != nil {
-		return "", fmt.Errorf("cannot write %s: %w", d.Where(key), err)
+	files.Sweep(d.Path, 0) // the lock is held, so nobody else is writing
+	if err := files.Write(d.Where(key), data, d.Mode, d.GID); err != nil {
+		return "", err
 	}
 	return digest(data), nil
 }
@@ -157,81 +157,11 @@ func (d Dir) ready() error {
 // process that dies.
 func (d Dir) lock(ctx context.Context) (unlock func(), err error) {
 	path := filepath.Join(d.Path, lockFile)
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("cannot lock: %w", err)
-	}
 	ctx, cancel := context.WithTimeout(ctx, lockPatience)
 	defer cancel()
-	for {
-		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if err == nil {
-			return func() { f.Close() }, nil
-		}
-		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
-			f.Close()
-			return nil, fmt.Errorf("cannot lock %s: %w", path, err)
-		}
-		select {
-		case <-ctx.Done():
-			f.Close()
-			return nil, fmt.Errorf("cannot lock %s: another process has held it for %v; see: fuser -v %s", path, lockPatience, path)
-		case <-time.After(lockPause):
-		}
+	unlock, err = files.Lock(ctx, path)
+	if errors.Is(err, files.ErrLocked) {
+		return nil, fmt.Errorf("cannot lock %s: another process has held it for %v; see: fuser -v %s", path, lockPatience, path)
 	}
-}
-
-func (d Dir) replace(key string, data []byte) (err error) {
-	d.clean()
-	f, err := os.CreateTemp(d.Path, tempPrefix)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			os.Remove(f.Name())
-		}
-	}()
-	err = d.fill(f, data)
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), d.Where(key)); err != nil {
-		return err
-	}
-	return d.sync()
-}
-
-func (d Dir) fill(f *os.File, data []byte) error {
-	if d.GID >= 0 {
-		if err := f.Chown(-1, d.GID); err != nil {
-			return err
-		}
-	}
-	if err := f.Chmod(d.Mode); err != nil {
-		return err
-	}
-	if _, err := f.Write(data); err != nil {
-		return err
-	}
-	return f.Sync()
-}
-
-// clean removes what a killed process left. The lock is held, so nobody else
-// is writing.
-func (d Dir) clean() {
-	entries, _ := os.ReadDir(d.Path) // the next Put tries again
-	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), tempPrefix) {
-			_ = os.Remove(filepath.Join(d.Path, e.Name()))
-		}
-	}
-}
-
-func (d Dir) sync() error {
-	f, err := os.Open(d.Path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
+	return unlock, err
 }

@@ -7,6 +7,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/redoubt-registry/redoubt/appliance/files"
 )
 
 func newDir(t *testing.T) Dir {
@@ -33,13 +35,13 @@ func TestTidy(t *testing.T) {
 	if _, err := d.Put(ctx, "a", []byte("1"), ""); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(d.Where(tempPrefix+"1"), []byte("half"), 0o600); err != nil {
+	if err := os.WriteFile(d.Where(files.Temporary+"1"), []byte("half"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := d.Put(ctx, "b", []byte("1"), ""); err != nil {
 		t.Fatal(err)
 	}
-	if left, _ := filepath.Glob(filepath.Join(d.Path, tempPrefix+"*")); len(left) > 0 {
+	if left, _ := filepath.Glob(filepath.Join(d.Path, files.Temporary+"*")); len(left) > 0 {
 		t.Errorf("%q are left", left)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/redoubt-registry/redoubt/appliance/files"
 	"github.com/redoubt-registry/redoubt/appliance/storage/health"
 )
 
@@ -31,6 +32,8 @@ const (
 	silent = "its disk does not answer"
 	// sample is the number of bytes that a check writes.
 	sample = 4096
+	// fileMode is of all that a look writes: none of it is secret.
+	fileMode = 0o644
 )
 
 // Directory keeps images in a directory of this machine.
@@ -133,7 +136,7 @@ func put(name string) error {
 	}
 	data := make([]byte, sample)
 	_, _ = rand.Read(data) // it never fails
-	err := writeFile(name, data)
+	err := files.Write(name, data, fileMode, -1)
 	if err == nil {
 		var again []byte
 		if again, err = os.ReadFile(name); err == nil && !bytes.Equal(again, data) {
@@ -142,31 +145,6 @@ func put(name string) error {
 	}
 	if err != nil {
 		_ = os.Remove(name) // else the next check removes it
-	}
-	return err
-}
-
-// writeFile writes name in one step, with fsync.
-func writeFile(name string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".part")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err == nil {
-		err = os.Chmod(f.Name(), 0o644)
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), name)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name()) // the first error says more
 	}
 	return err
 }

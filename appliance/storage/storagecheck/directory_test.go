@@ -96,8 +96,8 @@ func wantLook(t *testing.T, look health.Look, grade health.Grade, words, reason 
 	}
 }
 
-// files lists what is below dir.
-func files(t *testing.T, dir string) []string {
+// below lists what is below dir.
+func below(t *testing.T, dir string) []string {
 	t.Helper()
 	var all []string
 	check(t, filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
@@ -122,7 +122,7 @@ func TestDirectory(t *testing.T) {
 	if want := []string{"root", "space", "get", "put", "list", "delete"}; !slices.Equal(names, want) {
 		t.Errorf("operations %q, want %q", names, want)
 	}
-	if left := files(t, d.Root); !slices.Equal(left, []string{marker}) {
+	if left := below(t, d.Root); !slices.Equal(left, []string{marker}) {
 		t.Errorf("it leaves %q", left)
 	}
 	// What a killed look left is swept when it is old; another's at work is not.
@@ -132,7 +132,7 @@ func TestDirectory(t *testing.T) {
 	}
 	check(t, os.Chtimes(old, time.Time{}, time.Now().Add(-time.Hour)))
 	want(t, d, health.OK, "", "")
-	if left := files(t, filepath.Join(d.Root, probes)); !slices.Equal(left, []string{"this/young"}) {
+	if left := below(t, filepath.Join(d.Root, probes)); !slices.Equal(left, []string{"this/young"}) {
 		t.Errorf("%q are left", left)
 	}
 }
@@ -221,8 +221,8 @@ func TestUnmountedDirectory(t *testing.T) {
 	move := func(from, to string) { t.Helper(); check(t, unix.Mount(from, to, "", unix.MS_MOVE, "")) }
 	move(d.Root, parked)
 	look := want(t, d, health.Down, "not the file system that was there before", "it is not mounted")
-	if !look.Operations[0].Sure || len(files(t, d.Root)) > 0 {
-		t.Errorf("%+v, %q", look.Operations, files(t, d.Root))
+	if !look.Operations[0].Sure || len(below(t, d.Root)) > 0 {
+		t.Errorf("%+v, %q", look.Operations, below(t, d.Root))
 	}
 	if !d.Other() {
 		t.Error("the registry would write there")

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/redoubt-registry/redoubt/appliance/files"
 )
 
 // marker is a file in the root with a random identity of the file system: a root that
@@ -75,7 +77,7 @@ func (d Directory) identify() error {
 	case id == "":
 		now.ID = rand.Text()
 	}
-	if id != now.ID && writeFile(path, []byte(now.ID+"\n")) != nil {
+	if id != now.ID && files.Write(path, []byte(now.ID+"\n"), fileMode, -1) != nil {
 		return nil // it cannot be written to: put says why
 	}
 	now.Used = now.Used || same && now.ID == before.ID && before.Used
@@ -99,7 +101,7 @@ func (d Directory) remembered() record {
 // system as it is.
 func (d Directory) remember(r record) {
 	if data, err := json.Marshal(r); err == nil {
-		_ = writeFile(d.Record, append(data, '\n'))
+		_ = files.Write(d.Record, append(data, '\n'), fileMode, -1)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/redoubt-registry/redoubt/appliance/files"
 	"github.com/redoubt-registry/redoubt/appliance/storage/bucket"
 	"github.com/redoubt-registry/redoubt/appliance/storage/health"
 )
@@ -96,7 +97,7 @@ func stuck(look health.Look) bool {
 func (w Watch) keep(before, state health.State) error {
 	data, err := json.MarshalIndent(state, "", "  ")
 	if err == nil {
-		err = writeFile(w.State, append(data, '\n'))
+		err = files.Write(w.State, append(data, '\n'), fileMode, -1)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot keep the state of the storage: %w", err)

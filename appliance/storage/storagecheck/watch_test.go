@@ -134,7 +134,7 @@ func TestNothingToLookAt(t *testing.T) {
 			if err := s.Keep(t.Context()); err != nil {
 				t.Error(err)
 			}
-			if _, err := os.Stat(s.State); err == nil || s.out.Len() > 0 || len(files(t, root)) > 0 {
+			if _, err := os.Stat(s.State); err == nil || s.out.Len() > 0 || len(below(t, root)) > 0 {
 				t.Errorf("it looked all the same: %s", &s.out)
 			}
 			if _, err := s.Look(t.Context(), false); err == nil || !strings.Contains(err.Error(), "there is no storage to look at") {

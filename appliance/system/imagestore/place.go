@@ -16,6 +16,8 @@ import (
 	"github.com/distribution/distribution/v3/registry/storage/driver"
 	"github.com/distribution/distribution/v3/registry/storage/driver/filesystem"
 	"gopkg.in/yaml.v2"
+
+	"github.com/redoubt-registry/redoubt/appliance/files"
 )
 
 // Configured is the name of the storage that the registry uses.
@@ -60,7 +62,7 @@ func (f Finder) open(ctx context.Context, name string) (*Place, error) {
 	case errors.Is(err, fs.ErrNotExist) && !isPath && !strings.Contains(name, "/"):
 		return nil, errors.New("there is no such file or directory here; write " + Names)
 	case err != nil:
-		return nil, short(err) // ErrNotExist among them
+		return nil, files.Cause(err) // ErrNotExist among them
 	case info.IsDir():
 		return directory(path)
 	case isPath:
@@ -76,7 +78,7 @@ func directory(path string) (*Place, error) {
 		real, err = filepath.EvalSymlinks(real)
 	}
 	if err != nil {
-		return nil, short(err)
+		return nil, files.Cause(err)
 	}
 	d, err := filesystem.FromParameters(map[string]any{"rootdirectory": real})
 	if err != nil {
@@ -94,7 +96,7 @@ func (f Finder) configured(ctx context.Context) (*Place, error) {
 	case errors.Is(err, fs.ErrPermission):
 		return nil, fmt.Errorf("only root may read %s: use sudo", f.Registry)
 	case err != nil:
-		return nil, fmt.Errorf("cannot read %s: %w", f.Registry, short(err))
+		return nil, fmt.Errorf("cannot read %s: %w", f.Registry, files.Cause(err))
 	}
 	storage, err := storageOf(data)
 	if err != nil {
@@ -122,10 +124,3 @@ func storageOf(data []byte) (_ configuration.Storage, err error) {
 // Same tells whether two places are one storage, or one lies in the other, such as
 // below a prefix of the same bucket.
 func Same(a, b *Place) bool { return a.id == b.id }
-
-func short(err error) error {
-	if e, ok := errors.AsType[*fs.PathError](err); ok {
-		return e.Err
-	}
-	return err
-}
