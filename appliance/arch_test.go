@@ -101,6 +101,7 @@ var below = map[string][]string{
 	"registry/bounds":        {"access/identity"},
 	"registry/blobcache":     {"registry/redis"},
 	"registry/logs":          {},
+	"registry/manifest":      {"registry/blobcache"},
 	"registry/metrics":       {},
 	"registry/page":          {},
 	"registry/redis":         {},

@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/distribution/distribution/v3/configuration"
 	"github.com/distribution/distribution/v3/health"
 	"github.com/distribution/distribution/v3/registry/handlers"
+	"github.com/distribution/distribution/v3/registry/storage/cache/memory"
 	_ "github.com/distribution/distribution/v3/registry/storage/driver/filesystem" // registers itself
 	_ "github.com/distribution/distribution/v3/registry/storage/driver/inmemory"   // registers itself
 	"gopkg.in/yaml.v2"
@@ -16,6 +18,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/access/users"
 	"github.com/redoubt-registry/redoubt/appliance/registry/blob"
 	"github.com/redoubt-registry/redoubt/appliance/registry/blobcache"
+	"github.com/redoubt-registry/redoubt/appliance/registry/manifest"
 	"github.com/redoubt-registry/redoubt/appliance/registry/page"
 	"github.com/redoubt-registry/redoubt/appliance/registry/redis"
 	"github.com/redoubt-registry/redoubt/appliance/storage/bucket"
@@ -30,6 +33,7 @@ func register() {
 	users.Register()
 	blob.Register()
 	blobcache.Register()
+	manifest.Register()
 	driver.Register()
 	directory.Register()
 }
@@ -44,6 +48,8 @@ func (g *generation) buildApp(s *server, old *generation) error {
 	if err := g.serveBlobs(); err != nil {
 		return err
 	}
+	g.addMiddleware("repository", manifest.Name, nil)
+	g.addMiddleware("storage", blobcache.Name, nil)
 	g.keepUploads(s.uploads)
 	headers, host := c.HTTP.Headers, c.HTTP.Host
 	app := *c // upstream changes it
@@ -105,14 +111,33 @@ func (g *generation) takeTable(s *server, old *generation) {
 	options[users.TableOption] = g.table
 }
 
-// takeCache replaces upstream's use of Redis by ours.
+// takeCache replaces upstream's caches by ours.
 func (g *generation) takeCache(s *server, old *generation) error {
-	section := g.config.Redis
+	section, kept := g.config.Redis, g.config.Storage["cache"]
 	g.config.Redis = configuration.Redis{} // upstream would keep connections open
-	if kind := g.config.Storage["cache"]["blobdescriptor"]; kind != "redis" {
-		return nil
-	}
 	delete(g.config.Storage, "cache")
+	switch kept["blobdescriptor"] {
+	case "redis":
+		if err := g.takeRedis(s, old, section); err != nil {
+			return err
+		}
+		g.descriptors = g.cache.Kinds()
+	case "inmemory":
+		size := memory.DefaultSize
+		if given, ok := kept["blobdescriptorsize"]; ok {
+			var err error
+			if size, err = strconv.Atoi(fmt.Sprint(given)); err != nil {
+				return fmt.Errorf("cannot use storage.cache.blobdescriptorsize: %w", err)
+			}
+		}
+		g.descriptors = blobcache.Memory(size)
+	}
+	g.addMiddleware("registry", blobcache.Name, configuration.Parameters{blobcache.CacheOption: g.descriptors})
+	return nil
+}
+
+// takeRedis makes the cache in Redis, or takes over the one that is in use.
+func (g *generation) takeRedis(s *server, old *generation, section configuration.Redis) error {
 	redisServer, err := redis.New(section, redis.Directories()...)
 	if err != nil {
 		return err
@@ -137,7 +162,6 @@ func (g *generation) takeCache(s *server, old *generation) error {
 			s.log.WithError(err).Warn(text)
 		})
 	}
-	g.addMiddleware("registry", blobcache.Name, configuration.Parameters{blobcache.CacheOption: g.cache})
 	return nil
 }
 
@@ -167,7 +191,11 @@ func (g *generation) serveBlobs() error {
 		return nil
 	}
 	if c.Proxy.RemoteURL == "" && len(c.Notifications.Endpoints) == 0 && len(c.Middleware["storage"]) == 0 {
-		g.addMiddleware("repository", blob.Name, configuration.Parameters{blob.SourceOption: source})
+		options := configuration.Parameters{blob.SourceOption: source}
+		if g.descriptors != nil {
+			options[blob.ForgetOption] = g.descriptors.Forget
+		}
+		g.addMiddleware("repository", blob.Name, options)
 	}
 	return nil
 }

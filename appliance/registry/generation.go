@@ -44,7 +44,8 @@ type generation struct {
 	users       clients.Users    // whom they log in
 	table       *users.Table     // nil: another kind of authentication
 	tablePath   string
-	cache       *blobcache.Cache // nil: none, or upstream's in memory
+	cache       *blobcache.Cache // in Redis; nil: none
+	descriptors *blobcache.Kinds // nil: nothing is cached
 	cacheKey    string
 	root        string   // of a filesystem store
 	answers     *answers // nil: the answers to challenges are this machine's own

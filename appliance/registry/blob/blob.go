@@ -19,10 +19,12 @@ import (
 )
 
 // Name is what the middleware is called in distribution's middleware section;
-// SourceOption is its option, a Source.
+// SourceOption is its option, a Source; ForgetOption another one, a Forget, where
+// there is a cache.
 const (
 	Name         = "redoubt-blob"
 	SourceOption = "source"
+	ForgetOption = "forget"
 )
 
 // Register makes the middleware known to distribution. It may be called more
@@ -36,31 +38,42 @@ func newRepository(_ context.Context, r distribution.Repository, options map[str
 	if !ok {
 		return nil, errors.New("cannot serve blobs: they were given no source")
 	}
-	return repository{Repository: r, source: from}, nil
+	forget, _ := options[ForgetOption].(Forget)
+	return repository{Repository: r, source: from, forget: forget}, nil
 }
 
 // Source opens blobs; Files and Objects make one. What it opens is read from where
 // the request begins.
 type Source interface {
 	open(r *http.Request, desc v1.Descriptor) (io.ReadSeekCloser, int64, error)
-	// damaged tells the source that what it has opened is not what its digest says.
-	damaged(f io.ReadSeeker, dgst digest.Digest)
+	// right tells whether what was opened, and not yet read, is what its digest
+	// says. It reads it to the end.
+	right(f io.ReadSeeker, dgst digest.Digest) (bool, error)
+	// damaged tells whether there is a blob that is not what desc says, where that
+	// can be found out without asking a network for it.
+	damaged(desc v1.Descriptor) (bool, error)
 }
+
+// Forget makes a cache forget the descriptor of a blob in a repository.
+type Forget = func(ctx context.Context, repository string, dgst digest.Digest) error
 
 type repository struct {
 	distribution.Repository
 	source Source
+	forget Forget
 }
 
 func (r repository) Blobs(ctx context.Context) distribution.BlobStore {
-	return &store{BlobStore: r.Repository.Blobs(ctx), source: r.source}
+	return &store{BlobStore: r.Repository.Blobs(ctx), source: r.source, forget: r.forget, repository: r.Named().Name()}
 }
 
 // store lives for one request. The handler asks Stat before ServeBlob, so the
 // answer is kept in between.
 type store struct {
 	distribution.BlobStore
-	source Source
+	source     Source
+	forget     Forget
+	repository string
 
 	asked digest.Digest
 	last  v1.Descriptor
@@ -113,14 +126,31 @@ func (s *store) ServeBlob(ctx context.Context, w http.ResponseWriter, r *http.Re
 // settle finds out which is wrong where a descriptor and its blob differ in size:
 // the descriptor, which is forgotten then, or the blob, which counts as gone.
 func (s *store) settle(ctx context.Context, f io.ReadSeeker, dgst digest.Digest) error {
-	verifier := dgst.Verifier()
-	if _, err := io.Copy(verifier, f); err != nil {
-		return fmt.Errorf("cannot read a blob: %w", err)
+	right, err := s.source.right(f, dgst)
+	if err != nil {
+		return err
 	}
-	if !verifier.Verified() {
-		s.source.damaged(f, dgst)
+	if !right {
 		return errcode.ErrorCodeBlobUnknown.WithDetail(dgst)
 	}
-	_, err := f.Seek(0, io.SeekStart)
+	if s.forget != nil {
+		if err := s.forget(ctx, s.repository, dgst); err != nil {
+			return fmt.Errorf("cannot forget a descriptor: %w", err)
+		}
+	}
+	_, err = f.Seek(0, io.SeekStart)
 	return err
+}
+
+// Damaged tells whether a blob is there with another content than a manifest says
+// that it has.
+func (s *store) Damaged(desc v1.Descriptor) (bool, error) { return s.source.damaged(desc) }
+
+// verifies reads a blob to its end.
+func verifies(f io.Reader, dgst digest.Digest) (bool, error) {
+	verifier := dgst.Verifier()
+	if _, err := io.Copy(verifier, f); err != nil {
+		return false, fmt.Errorf("cannot read a blob: %w", err)
+	}
+	return verifier.Verified(), nil
 }

@@ -1,6 +1,8 @@
 package blob
 
 import (
+	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"net/http"
@@ -14,23 +16,34 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/storage/layout"
 )
 
+// maxVerdicts bounds what is remembered of files that were read to their end.
+const maxVerdicts = 10_000
+
+// files are the blobs of a store that is a directory.
 type files struct {
 	root string
 
-	mu    sync.Mutex
-	wrong map[digest.Digest]os.FileInfo // files whose content is not what it must be
+	mu       sync.Mutex
+	verdicts map[digest.Digest]verdict
+}
+
+// verdict is whether a file has the content that its digest says.
+type verdict struct {
+	file  os.FileInfo
+	right bool
 }
 
 // Files are the blobs of a store that is a directory.
-func Files(root string) Source { return &files{root: root, wrong: map[digest.Digest]os.FileInfo{}} }
+func Files(root string) Source { return &files{root: root, verdicts: map[digest.Digest]verdict{}} }
 
+// open implements Source. A blob that was found damaged is not there.
 func (s *files) open(_ *http.Request, desc v1.Descriptor) (io.ReadSeekCloser, int64, error) {
 	f, err := os.Open(filepath.Join(s.root, layout.Path(desc.Digest)))
 	if err != nil {
 		return nil, 0, err
 	}
 	info, err := f.Stat()
-	if err == nil && s.isWrong(desc.Digest, info) {
+	if right, known := s.known(desc.Digest, info); err == nil && known && !right {
 		err = fs.ErrNotExist
 	}
 	if err != nil {
@@ -40,32 +53,63 @@ func (s *files) open(_ *http.Request, desc v1.Descriptor) (io.ReadSeekCloser, in
 	return f, info.Size(), nil
 }
 
-// isWrong tells whether a file is the one that was found damaged, and forgets that
-// when another one has taken its place.
-func (s *files) isWrong(dgst digest.Digest, info os.FileInfo) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	had, ok := s.wrong[dgst]
-	if !ok {
-		return false
-	}
-	if os.SameFile(had, info) && had.Size() == info.Size() && had.ModTime().Equal(info.ModTime()) {
-		return true
-	}
-	delete(s.wrong, dgst)
-	return false
-}
-
-func (s *files) damaged(f io.ReadSeeker, dgst digest.Digest) {
+// right implements Source.
+func (s *files) right(f io.ReadSeeker, dgst digest.Digest) (bool, error) {
 	file, ok := f.(*os.File)
 	if !ok {
-		return
+		return verifies(f, dgst)
 	}
 	info, err := file.Stat()
 	if err != nil {
-		return // it is found again
+		return false, fmt.Errorf("cannot read a blob: %w", err)
 	}
+	if right, known := s.known(dgst, info); known {
+		return right, nil
+	}
+	right, err := verifies(f, dgst)
+	if err == nil {
+		s.remember(dgst, verdict{info, right})
+	}
+	return right, err
+}
+
+// known is the verdict on a file, if there is one.
+func (s *files) known(dgst digest.Digest, info os.FileInfo) (right, known bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.wrong[dgst] = info
+	v, ok := s.verdicts[dgst]
+	if !ok || info == nil || !os.SameFile(v.file, info) || v.file.Size() != info.Size() || !v.file.ModTime().Equal(info.ModTime()) {
+		return false, false
+	}
+	return v.right, true
+}
+
+func (s *files) remember(dgst digest.Digest, v verdict) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for d := range s.verdicts {
+		if len(s.verdicts) < maxVerdicts {
+			break
+		}
+		delete(s.verdicts, d) // it is found again
+	}
+	s.verdicts[dgst] = v
+}
+
+// damaged implements Source: a manifest says how large a blob must be.
+func (s *files) damaged(desc v1.Descriptor) (bool, error) {
+	f, size, err := s.open(nil, desc)
+	if errors.Is(err, fs.ErrNotExist) {
+		_, err := os.Stat(filepath.Join(s.root, layout.Path(desc.Digest)))
+		return err == nil, nil // what is not there at all is for others to say
+	}
+	if err != nil {
+		return false, fmt.Errorf("cannot open a blob: %w", err)
+	}
+	defer f.Close()
+	if size == desc.Size {
+		return false, nil
+	}
+	right, err := s.right(f, desc.Digest)
+	return !right, err
 }

@@ -82,8 +82,11 @@ func (o *object) begin(length int64) (size int64, err error) {
 	return info.Size, nil
 }
 
-// damaged implements source: the next request finds it again.
-func (objects) damaged(io.ReadSeeker, digest.Digest) {}
+// right implements Source.
+func (objects) right(f io.ReadSeeker, dgst digest.Digest) (bool, error) { return verifies(f, dgst) }
+
+// damaged implements Source.
+func (objects) damaged(v1.Descriptor) (bool, error) { return false, nil }
 
 // Read implements io.Reader.
 func (o *object) Read(p []byte) (int, error) {

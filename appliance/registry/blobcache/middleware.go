@@ -2,43 +2,45 @@ package blobcache
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/distribution/distribution/v3"
 	middleware "github.com/distribution/distribution/v3/registry/middleware/registry"
 	"github.com/distribution/distribution/v3/registry/storage"
 	"github.com/distribution/distribution/v3/registry/storage/driver"
+	storagemiddleware "github.com/distribution/distribution/v3/registry/storage/driver/middleware"
 	"github.com/opencontainers/go-digest"
 )
 
-// Name is what the middleware is called in distribution's middleware section;
-// CacheOption is its option, a *Cache, which is never in a file.
+// Name is what both middlewares are called in distribution's middleware sections,
+// for the storage and for the registry. CacheOption is the latter's option, a
+// *Kinds, which is never in a file; without one nothing is cached.
 const (
 	Name        = "redoubt-cache"
 	CacheOption = "cache"
 )
 
-// Register makes the middleware known to distribution. It may be called more
+// Register makes the middlewares known to distribution. It may be called more
 // than once.
 func Register() {
+	_ = storagemiddleware.Register(Name, watchLinks)
 	_ = middleware.Register(Name, install) // fails only when it is there already
 }
 
-// install gives a registry a cache. Upstream takes one only from its own redis
+// install gives a registry a cache, and tells its blobs and manifests apart. Upstream takes one only from its own redis
 // section, with a client of its own for each application.
 func install(_ context.Context, ns distribution.Namespace, d driver.StorageDriver, options map[string]any) (distribution.Namespace, error) {
-	c, ok := options[CacheOption].(*Cache)
-	if !ok {
-		return nil, errors.New("cannot use the descriptor cache: it was given none")
-	}
-	if c.epoch != nil {
-		c.epoch.use(d)
-	}
 	if err := apply(ns, storage.BlobDescriptorServiceFactory(deletions{})); err != nil {
 		return nil, err
 	}
-	return ns, apply(ns, storage.BlobDescriptorCacheProvider(c))
+	k, _ := options[CacheOption].(*Kinds)
+	if k == nil {
+		return ns, nil
+	}
+	if k.redis != nil && k.redis.epoch != nil {
+		k.redis.epoch.use(d)
+	}
+	return ns, apply(ns, storage.BlobDescriptorCacheProvider(k))
 }
 
 // apply runs an option of storage.NewRegistry on a registry that is made. The
@@ -57,7 +59,7 @@ type deletions struct{}
 
 // BlobAccessController implements distribution.BlobDescriptorServiceFactory.
 func (deletions) BlobAccessController(s distribution.BlobDescriptorService) distribution.BlobDescriptorService {
-	return twice{s}
+	return twice{newAccess(s)}
 }
 
 type twice struct {

@@ -335,13 +335,13 @@ func TestWrongValues(t *testing.T) {
 	mime := `"mediaType":"application/octet-stream"`
 	for i, text := range []string{
 		"", "{", "null", "[]", "7", strings.Repeat("x", 1<<20),
-		`{"v":1,"r":"` + run + `","d":{"digest":"x","size":1,` + mime + `}}`,
-		`{"v":1,"r":"` + run + `","d":{"digest":"` + descriptor(1000).Digest.String() + `","size":1,` + mime + `}}`,
-		`{"v":1,"r":"` + run + `","d":{"digest":"` + descriptor(8).Digest.String() + `","size":-1,` + mime + `}}`,
-		`{"v":1,"r":"` + run + `","d":{"digest":"` + descriptor(9).Digest.String() + `","size":1}}`,
-		`{"v":2,"r":"` + run + `","d":{"digest":"` + descriptor(10).Digest.String() + `","size":1,` + mime + `}}`,
-		`{"v":1,"r":"another","d":{"digest":"` + descriptor(11).Digest.String() + `","size":1,` + mime + `}}`,
-		`{"v":1,"e":"past","r":"` + run + `","d":{"digest":"` + descriptor(12).Digest.String() + `","size":1,` + mime + `}}`,
+		`{"v":2,"r":"` + run + `","d":{"digest":"x","size":1,` + mime + `}}`,
+		`{"v":2,"r":"` + run + `","d":{"digest":"` + descriptor(1000).Digest.String() + `","size":1,` + mime + `}}`,
+		`{"v":2,"r":"` + run + `","d":{"digest":"` + descriptor(8).Digest.String() + `","size":-1,` + mime + `}}`,
+		`{"v":2,"r":"` + run + `","d":{"digest":"` + descriptor(9).Digest.String() + `","size":1}}`,
+		`{"v":3,"r":"` + run + `","d":{"digest":"` + descriptor(10).Digest.String() + `","size":1,` + mime + `}}`,
+		`{"v":2,"r":"another","d":{"digest":"` + descriptor(11).Digest.String() + `","size":1,` + mime + `}}`,
+		`{"v":2,"e":"past","r":"` + run + `","d":{"digest":"` + descriptor(12).Digest.String() + `","size":1,` + mime + `}}`,
 		`{"digest":"` + descriptor(13).Digest.String() + `","size":1,` + mime + `}`,
 	} {
 		d := descriptor(i)
@@ -356,6 +356,9 @@ func TestWrongValues(t *testing.T) {
 			t.Errorf("%q is believed", text)
 		}
 	}
+	nothing := descriptor(14) // a blob of no bytes that is not the empty one
+	r.Do(t, "SET", scope{cache: c}.key(nothing.Digest), `{"v":2,"e":"`+word+`","r":"`+run+`","d":{"digest":"`+nothing.Digest.String()+`","size":0,`+mime+`}}`)
+	wantMiss(t, c, nothing)
 	for _, i := range []int{0, 5, 10, 11, 12, 13} {
 		set(t, c, descriptor(i))
 		wantHit(t, c, descriptor(i))
@@ -425,7 +428,12 @@ type during struct {
 	f func()
 }
 
-func (d during) Clear(context.Context, digest.Digest) error { d.f(); return nil }
+func (d during) Clear(_ context.Context, dgst digest.Digest) error {
+	if dgst != probe {
+		d.f()
+	}
+	return nil
+}
 
 // Who reads the storage while it deletes caches what is going, and a flush takes
 // the first tombstone away: the second says what is true.

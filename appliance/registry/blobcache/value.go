@@ -11,7 +11,7 @@ import (
 const (
 	// version is that of the values. The keys have none: a deletion must reach
 	// the values of all versions.
-	version   = 1
+	version   = 2 // since blobs and manifests are apart
 	maxValue  = 1024 // bytes that are read of a value
 	tombstone = "-"
 )
@@ -31,7 +31,7 @@ func read(text, epoch, run string, dgst digest.Digest) (v1.Descriptor, bool) {
 		return v1.Descriptor{}, false
 	}
 	d := v.Descriptor
-	if cache.ValidateDescriptor(d) != nil || d.Digest.Algorithm() == dgst.Algorithm() && d.Digest != dgst {
+	if cache.ValidateDescriptor(d) != nil || d.Digest.Algorithm() == dgst.Algorithm() && d.Digest != dgst || empty(dgst, d) {
 		return v1.Descriptor{}, false
 	}
 	return d, true
