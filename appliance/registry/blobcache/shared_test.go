@@ -359,7 +359,7 @@ func TestWrongValues(t *testing.T) {
 	nothing := descriptor(14) // a blob of no bytes that is not the empty one
 	r.Do(t, "SET", scope{cache: c}.key(nothing.Digest), `{"v":2,"e":"`+word+`","r":"`+run+`","d":{"digest":"`+nothing.Digest.String()+`","size":0,`+mime+`}}`)
 	wantMiss(t, c, nothing)
-	for _, i := range []int{0, 5, 10, 11, 12, 13} {
+	for _, i := range []int{1, 5, 10, 11, 12, 13} {
 		set(t, c, descriptor(i))
 		wantHit(t, c, descriptor(i))
 	}
