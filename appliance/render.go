@@ -13,8 +13,8 @@ import (
 
 // Render writes into dir, which it makes, what Apply would write for the
 // configuration in files on a machine that is new, and lists it on out. It needs
-// no root and no systemd. The secrets that a machine makes for itself are made
-// anew, for dir alone.
+// no root and no systemd. The secrets that a machine makes for itself are new
+// ones, for dir alone.
 func Render(dir string, files []string, credentials string, out, warnings io.Writer) error {
 	cfg, origins, report := userdata.ReadFiles(files).Parse()
 	for _, w := range report.Warnings() {

@@ -15,8 +15,8 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/system/status"
 )
 
-// cacheTimeout is less than that of the whole look, so that it is the cache's
-// own reason that is shown.
+// cacheTimeout is less than that of the whole status, so that the cache's own error is
+// shown.
 const cacheTimeout = probeTimeout - time.Second
 
 // cacheStatus asks Redis about itself, as the registry reaches it.
@@ -52,7 +52,7 @@ func (m *Machine) redis(now target) (*redis.Server, error) {
 		Redis configuration.Redis `yaml:"redis"`
 	}
 	if err := yaml.Unmarshal(file.Data, &c); err != nil {
-		return nil, fmt.Errorf("cannot read the redis section of %s: redoubt apply makes it anew", render.RegistryPath)
+		return nil, fmt.Errorf("cannot read the redis section of %s: run redoubt apply to write it again", render.RegistryPath)
 	}
 	for i, path := range c.Redis.TLS.RootCAs {
 		c.Redis.TLS.RootCAs[i] = filepath.Join(m.Root, path)

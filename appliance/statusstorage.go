@@ -13,8 +13,8 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/system/status"
 )
 
-// storageStatus looks at the directory of the images without writing to it; what writes
-// is redoubt health.
+// storageStatus reads the state of the directory of the images. It writes nothing: redoubt
+// health does.
 func (m *Machine) storageStatus(cfg config.Config) *status.Storage {
 	if cfg.Storage.Filesystem == nil {
 		return &status.Storage{Type: "s3", Bucket: bucketName(cfg.Storage.S3), Health: m.storageHealth()}
@@ -40,7 +40,7 @@ func (m *Machine) storageStatus(cfg config.Config) *status.Storage {
 	return s
 }
 
-// storageState is what redoubt health keeps; nil before its first look.
+// storageState is the state that redoubt health stored; nil before its first check.
 func (m *Machine) storageState() *health.State {
 	s, err := health.ReadState(filepath.Join(m.Root, health.StatePath))
 	if err != nil {
@@ -55,7 +55,7 @@ func (m *Machine) storageHealth() *status.Health {
 		return nil
 	}
 	h := &status.Health{Grade: s.Grade, Since: s.Since, Checked: s.Checked, Stale: s.Stale(m.Now()), Error: s.Error, Key: s.Key, Failures: s.Failures}
-	if h.Error == "" && s.Grade != health.OK { // the last look was good, and is not believed yet
+	if h.Error == "" && s.Grade != health.OK { // the last check was good, and one is not enough
 		h.Error = s.Reason
 	}
 	if slowest := s.Look().Slowest(); slowest != nil {
@@ -70,7 +70,7 @@ func (m *Machine) storageCause() string {
 	if s == nil || s.Stale(m.Now()) {
 		return "the storage cannot be looked at"
 	}
-	if s.Grade == health.OK { // it is well again by now
+	if s.Grade == health.OK { // it is well again
 		return ""
 	}
 	return fmt.Sprintf("the storage is %s: %s (%s)", s.Grade, s.Reason, s.Storage)

@@ -15,19 +15,19 @@ import (
 
 // CopyOptions are what the caller of CopyStorage chooses.
 type CopyOptions struct {
-	From, To string // as place.Finder takes them
+	From, To string // as imagestore.Finder takes them
 	Parallel int
 	Verify   bool
 	Delete   bool
 	Output   *progress.Output // progress and faults
-	Result   io.Writer        // what came of it
+	Result   io.Writer        // the result
 }
 
 // mostParallel bounds memory and connections.
 const mostParallel = 64
 
-// CopyStorage copies one storage to another. The error says whether anything is
-// left to be done.
+// CopyStorage copies one storage to another. It returns an error if anything was not
+// copied.
 func CopyStorage(ctx context.Context, finder imagestore.Finder, o CopyOptions) error {
 	if o.Parallel < 1 || o.Parallel > mostParallel {
 		return fmt.Errorf("cannot use --parallel %d: it is from 1 to %d", o.Parallel, mostParallel)
@@ -68,7 +68,7 @@ func CopyStorage(ctx context.Context, finder imagestore.Finder, o CopyOptions) e
 	return copied(ctx, o, summary, err)
 }
 
-// tellCopy says what was done.
+// tellCopy prints what was done.
 func tellCopy(o CopyOptions, s imagecopy.Summary, took time.Duration) {
 	fmt.Fprintf(o.Result, "copied %d blobs (%s) and %d links in %v; %d blobs were there already\n",
 		s.Blobs, progress.Size(s.Bytes), s.Links, took.Round(time.Second), s.Present)

@@ -17,13 +17,13 @@ import (
 
 // ScrubOptions are what the caller of ScrubStorage chooses.
 type ScrubOptions struct {
-	Storage  string // as place.Finder takes it
+	Storage  string // as imagestore.Finder takes it
 	Rate     int64  // bytes a second; 0 is no bound
 	Parallel int
 	After    digest.Digest
 	JSON     bool
 	Output   *progress.Output // progress, and faults but for JSON
-	Result   io.Writer        // what came of it; with JSON the faults too
+	Result   io.Writer        // the result; with JSON the faults too
 }
 
 // ScrubStorage checks a storage. It returns an error if there are faults.

@@ -25,19 +25,19 @@ import (
 )
 
 const (
-	// At a boot the network may be later than the apply.
+	// At a boot the network may come up after the apply.
 	bucketPatience = 20 * time.Second
 	bucketPause    = 2 * time.Second
-	// bucketTimeout is for one look: longer than a slow bucket takes.
+	// bucketTimeout is for one try: longer than a slow bucket takes.
 	bucketTimeout = 15 * time.Second
 )
 
-// tryBucket looks whether the bucket of want works before it becomes the
-// machine's: what is wrong is told with the key to mend. The bucket that the
-// machine has already is not asked, for it may be away for a while.
+// tryBucket checks that the bucket of want works before the machine uses it; the error
+// names the key to fix. The bucket that the machine uses already is not tried, since it
+// may be away for a while.
 //
-// A machine that serves nothing yet goes on with a bucket that merely cannot be
-// reached: the registry serves as soon as it is there.
+// A machine that serves nothing yet accepts a bucket that merely cannot be reached: the
+// registry serves as soon as it can be.
 func (m *Machine) tryBucket(ctx context.Context, want target, origins config.Origins, lastGood []byte) error {
 	if want.cfg.Storage.S3 == nil {
 		return nil
@@ -71,8 +71,7 @@ func (m *Machine) tryBucket(ctx context.Context, want target, origins config.Ori
 	return nil
 }
 
-// awaitBucket asks until the bucket works, or does not for a reason that stays, but
-// not for long.
+// awaitBucket tries until the bucket works, fails permanently, or the time is up.
 func awaitBucket(ctx context.Context, b *bucket.Bucket, shared bool) (passing bool, err error) {
 	for deadline := time.Now().Add(bucketPatience); ; {
 		passing, err = askBucket(ctx, b, shared)
@@ -87,8 +86,8 @@ func awaitBucket(ctx context.Context, b *bucket.Bucket, shared bool) (passing bo
 	}
 }
 
-// askBucket does what a registry does in a bucket. passing says that the next try
-// may go well. With shared it looks too whether several machines can write there.
+// askBucket does what a registry does in a bucket. passing means that the next try may
+// succeed. With shared it also checks that several machines can write there.
 func askBucket(ctx context.Context, b *bucket.Bucket, shared bool) (passing bool, err error) {
 	if err = tryOut(ctx, b); err == nil && shared {
 		err = sharedstate.Probe(ctx, b)
@@ -128,8 +127,8 @@ func tryOut(ctx context.Context, b *bucket.Bucket) error {
 	return b.Delete(ctx, key, copied, parts)
 }
 
-// hasBucket tells whether the machine works with the bucket of want already: it
-// serves with it, or, after a boot, did so last.
+// hasBucket tells whether the machine uses the bucket of want already: it serves with it,
+// or, after a boot, did so last.
 func (m *Machine) hasBucket(want target, before config.Config, serves bool) (bool, error) {
 	if !serves {
 		return before.Storage.S3 != nil && reflect.DeepEqual(before.Storage, want.cfg.Storage), nil
@@ -151,8 +150,8 @@ func (m *Machine) hasBucket(want target, before config.Config, serves bool) (boo
 	return reflect.DeepEqual(bucketParameters(was.Data), bucketParameters(will.Data)), nil
 }
 
-// replacesBucket tells whether t would take the bucket away that the machine
-// serves with: the last good document does, if a file that it names has changed.
+// replacesBucket tells whether t would replace the bucket that the machine serves with:
+// the last good document does, if a file that it names has changed.
 func (m *Machine) replacesBucket(t target) bool {
 	if !m.rendered() || t.cfg.Storage.S3 == nil {
 		return false
@@ -169,12 +168,12 @@ func bucketParameters(registry []byte) map[string]any {
 		} `yaml:"storage"`
 	}
 	if err := yaml.Unmarshal(registry, &document); err != nil {
-		return nil // a damaged one is another one
+		return nil // a damaged file counts as another bucket
 	}
 	return document.Storage.S3
 }
 
-// openBucket is the bucket of want, whose files are not in their places yet.
+// openBucket opens the bucket of want, whose files are not written yet.
 func (m *Machine) openBucket(ctx context.Context, want target) (*bucket.Bucket, error) {
 	dir, err := os.MkdirTemp("", "redoubt-bucket-")
 	if err != nil {
@@ -242,7 +241,7 @@ func uploadParts(ctx context.Context, b *bucket.Bucket, key string) error {
 	return err
 }
 
-// problemOf is err with the key to mend.
+// problemOf is err with the key to fix.
 func problemOf(err error) error {
 	if err == nil {
 		return nil

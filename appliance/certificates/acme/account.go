@@ -14,7 +14,7 @@ import (
 	"github.com/mholt/acmez/v3/acme"
 )
 
-// newKey makes a P-256 key, which every CA and every client takes.
+// newKey makes a P-256 key, which every CA and every client accepts.
 func newKey() (string, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -40,8 +40,8 @@ func parseKey(text string) (crypto.Signer, error) {
 	return signer, nil
 }
 
-// ownAccount makes sure that the memory has a key for an account at w's CA. An
-// account is not taken to another CA, nor to another binding.
+// ownAccount makes sure that the memory has a key for an account at w's CA. Another CA or
+// another binding gets a new key.
 func (m *Memory) ownAccount(w Want) error {
 	if a := m.Account; a != nil && a.Directory == w.Directory && a.EABKeyID == w.EABKeyID {
 		if _, err := parseKey(a.Key); err == nil {
@@ -95,17 +95,17 @@ func (a *Account) register(ctx context.Context, c *ca, w Want) error {
 
 func contact(email string) []string {
 	if email == "" {
-		return []string{} // also takes an old one away
+		return []string{} // removes an old address too
 	}
 	return []string{"mailto:" + email}
 }
 
-// accountError is trouble with the account, not with the order.
+// accountError is a failure of the account, not of the order.
 type accountError struct{ error }
 
 func (e accountError) Unwrap() error { return e.error }
 
-// forgotten says whether the CA does not know the account any more.
+// forgotten tells whether the CA no longer knows the account.
 func forgotten(err error) bool {
 	problem, ok := errors.AsType[acme.Problem](err)
 	return ok && problem.Type == acme.ProblemTypeAccountDoesNotExist

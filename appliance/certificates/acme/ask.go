@@ -12,8 +12,8 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/certificates/renewal"
 )
 
-// When the CA is asked again: as it says, within bounds, so that it is at least
-// twice a day, and soon after it could not be asked (RFC 9773, 4.3).
+// When the CA is asked again: as it says, but at least twice a day, and soon after a
+// failure to ask it (RFC 9773, 4.3).
 const (
 	askUsual = 6 * time.Hour
 	askMost  = 12 * time.Hour
@@ -21,8 +21,8 @@ const (
 	askSoon  = time.Hour
 )
 
-// ask gets the CA's suggestion. Trouble is noted, and no reason to fail: then
-// the lifetime decides.
+// ask gets the CA's suggested window (ARI). A failure is noted and is no error: then the
+// lifetime decides.
 func (t *tick) ask(ctx context.Context) {
 	m := t.memory
 	s := Suggestion{Window: m.Suggestion.Window, Asked: t.now, AskAt: t.now.Add(askSoon)}
@@ -82,7 +82,8 @@ func (t *tick) renewalInfo(ctx context.Context) (info, error) {
 	return answer, nil
 }
 
-// suggestion draws a moment in a window, once as long as the window is the same.
+// suggestion draws a moment in a window. It keeps the moment while the window is the
+// same.
 func suggestion(now, start, end time.Time, explanation string, old *renewal.Window) Suggestion {
 	w := &renewal.Window{Start: start, End: end, Selected: start.Add(rand.N(end.Sub(start)))}
 	if old != nil && old.Start.Equal(start) && old.End.Equal(end) {

@@ -17,7 +17,7 @@ func isAddress(name string) bool {
 }
 
 // authorize proves to the CA that the names are this machine's (http-01, RFC
-// 8555, 8.3): it puts the answers where the registry finds them, and waits.
+// 8555, 8.3): it writes the answers where the registry reads them, and waits.
 func (t *tick) authorize(ctx context.Context, account acme.Account, order acme.Order) error {
 	var open []acme.Authorization
 	for _, url := range order.Authorizations {
@@ -42,7 +42,7 @@ func (t *tick) authorize(ctx context.Context, account acme.Account, order acme.O
 	for _, authz := range open {
 		challenge, _ := http01(authz) // it was there above
 		if challenge.Status != acme.StatusPending || authz.Status != acme.StatusPending {
-			continue // begun before
+			continue // a challenge that was started before
 		}
 		if _, err := t.ca.InitiateChallenge(ctx, account, challenge); err != nil {
 			return err
@@ -66,8 +66,8 @@ func http01(authz acme.Authorization) (acme.Challenge, error) {
 	return acme.Challenge{}, fmt.Errorf("the CA does not offer the challenge http-01 for %s", authz.IdentifierValue())
 }
 
-// present writes the answer to a challenge. One that is there already is of an
-// order that is taken up again.
+// present writes the answer to a challenge. An answer that is there already belongs to an
+// order that is resumed.
 func (t *tick) present(ctx context.Context, c acme.Challenge) error {
 	_, err := t.Challenges.Put(ctx, c.Token, []byte(c.KeyAuthorization), "")
 	if errors.Is(err, sharedstate.ErrConflict) {

@@ -76,7 +76,7 @@ func (c *ca) get(ctx context.Context, url string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(response.Body, enough))
 }
 
-// witness notes what the CA's answers say of the time.
+// witness notes the time and the Retry-After in the CA's answers.
 type witness struct {
 	next http.RoundTripper
 
@@ -128,7 +128,7 @@ func (w *witness) hold() time.Duration {
 	return w.retryAfter
 }
 
-// refused is hold, if the last answer was a refusal for now.
+// refused is hold, if the last answer was a temporary refusal.
 func (w *witness) refused() time.Duration {
 	w.mu.Lock()
 	defer w.mu.Unlock()

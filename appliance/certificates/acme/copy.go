@@ -10,9 +10,9 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/storage/sharedstate"
 )
 
-// load reads the memory. A store that several machines share and that is still
-// empty gets what this machine knows: one that was alone before, or whose bucket
-// is a new one, has a certificate already, and none is ordered.
+// load reads the memory. If a shared store is still empty, this machine's copy goes into
+// it: a machine that was alone before, or whose bucket is new, has a certificate already
+// and need not order one.
 func (r *Renewer) load(ctx context.Context) (*Memory, error) {
 	m, version, err := Load(ctx, r.Store)
 	if err != nil || version != "" || r.Local == nil {
@@ -34,8 +34,8 @@ func (r *Renewer) load(ctx context.Context) (*Memory, error) {
 	return own, nil
 }
 
-// keepCopy keeps m beside the store that it came from. What serves is published
-// from the copy, so that a store that is out of reach changes nothing.
+// keepCopy keeps a copy of m on this machine. The certificate is published from the copy,
+// so that a store that cannot be reached changes nothing.
 func keepCopy(ctx context.Context, local sharedstate.Store, m *Memory) error {
 	data, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {
@@ -51,18 +51,18 @@ func keepCopy(ctx context.Context, local sharedstate.Store, m *Memory) error {
 	return nil
 }
 
-// dissentTime is how long a configuration that another machine's has replaced
-// changes nothing.
+// dissentTime is how long a machine orders nothing after another machine's configuration
+// replaced its own.
 const dissentTime = 24 * time.Hour
 
-// outvoted says whether another machine's configuration has replaced this one's
-// a short while ago.
+// outvoted tells whether another machine's configuration replaced this one's less than
+// dissentTime ago.
 func (r *Renewer) outvoted(m *Memory) bool {
 	return r.Local != nil && !r.Force && m.Replaced == r.Want.digest() && r.Now().Sub(m.ReplacedAt).Abs() < dissentTime
 }
 
-// dissent is an error if this machine wants another certificate than the one
-// that another machine has ordered since.
+// dissent is an error if this machine wants another certificate than the one that another
+// machine ordered meanwhile.
 func (r *Renewer) dissent(m *Memory) error {
 	if why := r.Want.change(m, true); why != "" && r.outvoted(m) {
 		return fmt.Errorf("nothing is ordered: another machine has had the certificate changed, and by the configuration of this one %s: "+
@@ -71,7 +71,7 @@ func (r *Renewer) dissent(m *Memory) error {
 	return nil
 }
 
-// change is why a certificate is to be ordered, other than time.
+// change is why a certificate must be ordered, apart from its age; empty for no reason.
 func (r *Renewer) change(m *Memory) string {
 	if r.outvoted(m) {
 		return ""

@@ -11,8 +11,8 @@ import (
 	"github.com/mholt/acmez/v3/acme"
 )
 
-// explain says in one line what went wrong, and what mends it where that is
-// known. The CA's own words are in it (RFC 8555, 6.7).
+// explain says in one line what went wrong, and how to fix it where that is known. It
+// quotes the CA's own message (RFC 8555, 6.7).
 func explain(err error) error {
 	if problem, ok := errors.AsType[acme.Problem](err); ok {
 		return explainProblem(err, problem)

@@ -21,8 +21,8 @@ const (
 	format   = 1 // of stateKey
 )
 
-// Memory is what is known of the certificate, one object, so that its parts
-// always belong together. It holds private keys.
+// Memory is the state of the certificate in one object, so that its parts always belong
+// together. It holds private keys.
 type Memory struct {
 	Format int    `json:"format"`
 	Wanted string `json:"wanted,omitempty"` // digest of the Want that the failures are of
@@ -42,7 +42,7 @@ type Memory struct {
 	AskedFor  string   `json:"configured,omitempty"` // the configured one then
 	Key       string   `json:"key,omitempty"`
 	Chain     string   `json:"chain,omitempty"`
-	Number    int      `json:"number"` // how many there have been
+	Number    int      `json:"number"` // of certificates so far
 
 	Suggestion Suggestion       `json:"suggestion"`
 	Failures   renewal.Failures `json:"failures"`
@@ -59,8 +59,8 @@ type Account struct {
 	EABKeyID  string `json:"eabKeyID,omitempty"`
 }
 
-// Order is an order that was begun. One whose answer was lost is taken up again
-// instead of making another.
+// Order is an order that is not finished. One whose answer was lost is resumed, instead
+// of making another.
 type Order struct {
 	Location string    `json:"location,omitempty"` // empty: about to be made
 	Key      string    `json:"key"`                // of the certificate
@@ -69,7 +69,7 @@ type Order struct {
 	Began    time.Time `json:"began"`
 }
 
-// Suggestion is what the CA says of the renewal (ARI).
+// Suggestion is the CA's suggestion when to renew (ARI, RFC 9773).
 type Suggestion struct {
 	Window      *renewal.Window `json:"window,omitempty"`
 	Explanation string          `json:"explanation,omitempty"` // a page about it
@@ -78,8 +78,8 @@ type Suggestion struct {
 	Problem     string          `json:"problem,omitempty"`
 }
 
-// Pair is the certificate in force, nil if there is none. It is an error if
-// what is kept is no pair.
+// Pair is the certificate in force, nil if there is none. A stored pair that cannot be
+// used is an error.
 func (m *Memory) Pair() (*tls.Certificate, error) {
 	if m.Chain == "" {
 		return nil, nil
@@ -107,9 +107,8 @@ func (m *Memory) Certificate() *renewal.Certificate {
 	return &renewal.Certificate{NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter}
 }
 
-// Load reads the memory. An object that is there and cannot be read is
-// state.Damaged: an empty memory in its place would order a certificate every
-// time and lose the account's key.
+// Load reads the memory. An object that cannot be parsed is sharedstate.Damaged: an empty
+// memory in its place would order a certificate every time and lose the account's key.
 func Load(ctx context.Context, store sharedstate.Store) (*Memory, string, error) {
 	data, version, err := store.Get(ctx, stateKey)
 	if errors.Is(err, sharedstate.ErrNotFound) {
@@ -147,8 +146,8 @@ func where(store sharedstate.Store) string {
 	return stateKey
 }
 
-// errFenced is a process that was frozen while another did its work.
-var errFenced = errors.New("another process has changed the state of the certificate: this one stops, and the next tick goes on from there")
+// errFenced: this process was frozen while another one did its work.
+var errFenced = errors.New("another process has changed the state of the certificate: this one stops, and the next tick continues")
 
 func save(ctx context.Context, store sharedstate.Store, m *Memory, version *string) error {
 	data, err := json.MarshalIndent(m, "", "  ")

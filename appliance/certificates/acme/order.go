@@ -15,11 +15,11 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/certificates/renewal"
 )
 
-// maxOrder is how long an unfinished order is taken up again.
+// maxOrder is how long an unfinished order is resumed.
 const maxOrder = 12 * time.Hour
 
-// begin notes an order before it is made. This also shows that the certificate
-// could be stored: where the disk is full, nothing is ordered.
+// begin stores an order before it is made. This also shows that the certificate can be
+// stored: with a full disk nothing is ordered.
 func (t *tick) begin(ctx context.Context, profile string) error {
 	m := t.memory
 	age := t.now.Sub(m.began())
@@ -44,7 +44,7 @@ func (m *Memory) began() time.Time {
 	return m.Order.Began
 }
 
-// order makes the order at the CA, or takes up the one that was begun.
+// order makes the order at the CA, or resumes the unfinished one.
 func (t *tick) order(ctx context.Context, account acme.Account) (acme.Order, error) {
 	if t.memory.Order.Location != "" {
 		order, err := t.ca.GetOrder(ctx, account, acme.Order{Location: t.memory.Order.Location})
@@ -54,7 +54,7 @@ func (t *tick) order(ctx context.Context, account acme.Account) (acme.Order, err
 		if err != nil && !clientProblem(err) {
 			return order, err
 		}
-		t.memory.Order.Location = "" // the CA has given it up
+		t.memory.Order.Location = "" // the CA dropped it
 	}
 	want := acme.Order{Profile: t.memory.Order.Profile, Identifiers: identifiers(t.Want.Names), Replaces: t.replaces()}
 	order, err := t.ca.NewOrder(ctx, account, want)
@@ -70,14 +70,14 @@ func (t *tick) order(ctx context.Context, account acme.Account) (acme.Order, err
 	return order, t.save(ctx)
 }
 
-// clientProblem is a 4xx other than 429: asking otherwise may help.
+// clientProblem is a 4xx other than 429: another request may succeed.
 func clientProblem(err error) bool {
 	problem, ok := errors.AsType[acme.Problem](err)
 	return ok && problem.Status >= 400 && problem.Status < 500 && problem.Status != http.StatusTooManyRequests
 }
 
-// answered is a refusal that may be of the certificate to replace: any but one
-// for now. A CA's own trouble may come from that too.
+// answered is a refusal that may be caused by the certificate to replace: any but a
+// temporary one. That includes the CA's own failures.
 func answered(err error) bool {
 	problem, ok := errors.AsType[acme.Problem](err)
 	return ok && problem.Status != http.StatusTooManyRequests && problem.Status != http.StatusServiceUnavailable
@@ -109,7 +109,7 @@ func identifiers(names []string) []acme.Identifier {
 	return ids
 }
 
-// finish brings an order to its certificate, from wherever it stands.
+// finish completes an order, from whatever state it is in.
 func (t *tick) finish(ctx context.Context, account acme.Account, order acme.Order) error {
 	if order.Status != acme.StatusValid && order.Status != acme.StatusProcessing {
 		if err := t.authorize(ctx, account, order); err != nil {
@@ -141,7 +141,7 @@ func (t *tick) finalize(ctx context.Context, account acme.Account, order acme.Or
 	return t.ca.FinalizeOrder(ctx, account, order, csr.Raw)
 }
 
-// keep takes what the CA sent into the memory, if it is what was ordered.
+// keep stores the CA's certificate in the memory, if it is what was ordered.
 func (t *tick) keep(c acme.Certificate) error {
 	m := t.memory
 	pair, err := cert.ParsePair(c.ChainPEM, []byte(m.Order.Key))

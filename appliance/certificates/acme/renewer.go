@@ -1,5 +1,5 @@
 // Package acme keeps one certificate of an ACME CA (RFC 8555) up to date in a
-// state.Store, together with all others who share the store.
+// sharedstate.Store, together with the other machines that share the store.
 package acme
 
 import (
@@ -15,8 +15,8 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/storage/sharedstate"
 )
 
-// LeaseTime is how long a renewer that died keeps others from trying. It is
-// more than tickTime, so that one that lives never loses its lease.
+// LeaseTime is how long the lease of a renewer that died blocks the others. It is more
+// than tickTime, so that a renewer that lives never loses its lease.
 const (
 	LeaseTime = 6 * time.Minute
 	tickTime  = 5 * time.Minute
@@ -27,19 +27,19 @@ const (
 // Renewer obtains and renews the certificate. All fields must be set, but for Local.
 type Renewer struct {
 	Store      sharedstate.Store // the certificate and the lease
-	Local      sharedstate.Store // where this machine keeps a copy of a Store that is elsewhere; nil where it is not
+	Local      sharedstate.Store // this machine's copy of a shared Store; nil for a Store of this machine
 	Challenges sharedstate.Store // answers to challenges, by token, which the registry reads
 	Want       Want
-	Owner      string // who takes the lease
+	Owner      string // name in the lease
 	UserAgent  string
 	Now        func() time.Time
 	Out        io.Writer // what a person reads
 	Force      bool      // renew what is not due, and retry at once
 }
 
-// Tick does what is to be done now, which mostly is nothing and costs one read.
-// It returns what is known afterwards, also with an error: then the certificate
-// that was there before still is. A store that cannot be read gives no Memory.
+// Tick does what is due now, which is mostly nothing and costs one read. It returns the
+// state afterwards, also with an error: the old certificate then stays in force. A store
+// that cannot be read gives no Memory.
 func (r *Renewer) Tick(ctx context.Context) (*Memory, error) {
 	ctx, cancel := context.WithTimeout(ctx, tickTime)
 	defer cancel()
@@ -70,7 +70,7 @@ func (r *Renewer) look(ctx context.Context) (*Memory, error) {
 	if err != nil {
 		return m, err
 	}
-	// What was read before the lease may be old.
+	// The memory that was read before the lease may be old.
 	now, problem := r.work(ctx, lease)
 	if now != nil {
 		m = now
@@ -95,7 +95,7 @@ func (r *Renewer) decide(m *Memory) renewal.Decision {
 	return renewal.Decide(in)
 }
 
-// Next is when something will be to do for m.
+// Next is when something will be due for m, and why.
 func (r *Renewer) Next(m *Memory) (time.Time, string) {
 	quiet := *r
 	quiet.Force = false
@@ -118,7 +118,7 @@ type tick struct {
 	noReplaces bool
 }
 
-// save writes the memory, if this process still has the right to.
+// save writes the memory, if this process still has the lease.
 func (t *tick) save(ctx context.Context) error {
 	if err := t.lease.Check(ctx); err != nil {
 		return fmt.Errorf("%w (%w)", errFenced, err)
@@ -157,8 +157,8 @@ func (r *Renewer) work(ctx context.Context, lease *sharedstate.Lease) (*Memory, 
 	return t.obtain(ctx)
 }
 
-// obtain orders, and records a failure with when to try next. A certificate that
-// could not be stored is fetched again by the next tick, from the order that was.
+// obtain orders, and records a failure with the time of the next try. A certificate that
+// could not be stored is fetched again by the next tick, from the same order.
 func (t *tick) obtain(ctx context.Context) (*Memory, error) {
 	problem := t.try(ctx)
 	if problem == nil {
@@ -179,9 +179,8 @@ func (t *tick) obtain(ctx context.Context) (*Memory, error) {
 	return t.memory, errors.Join(err, t.save(context.WithoutCancel(ctx)))
 }
 
-// givenUp says whether an order can come to nothing any more, so that the next
-// try makes a new one. After an answer that was lost on the way, and trouble of
-// the CA's own, it is taken up again.
+// givenUp tells whether an order has failed for good, so that the next try makes a new
+// one. After a lost answer, or a failure of the CA's own, the order is resumed.
 func givenUp(err error) bool {
 	var refused *refusal
 	return errors.As(err, &refused) || clientProblem(err)
@@ -210,7 +209,7 @@ func (t *tick) try(ctx context.Context) error {
 	}
 	err = t.run(ctx)
 	if forgotten(err) {
-		t.logf("the CA does not know the account any more, so it is made anew")
+		t.logf("the CA no longer knows the account: registering it again")
 		m.Account.Location, m.Order.Location, t.noReplaces = "", "", true
 		err = t.run(ctx)
 	}

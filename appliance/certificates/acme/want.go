@@ -23,8 +23,7 @@ type Want struct {
 	Roots     string // PEM; empty: the system's
 }
 
-// digest tells one Want from another: after a change nothing waits for what
-// failed before it.
+// digest identifies a Want: after a change of it earlier failures delay nothing.
 func (w Want) digest() string {
 	data, _ := json.Marshal(w) // strings alone
 	sum := sha256.Sum256(data)
@@ -40,9 +39,9 @@ func (w Want) addresses() bool {
 	return false
 }
 
-// change is why the certificate of m is not the one that is wanted, or empty. One
-// that several machines share may be for more names: while the configuration of
-// one after the other changes, they do not order against each other.
+// change is why the certificate of m is not the one that is wanted, or empty. A shared
+// certificate may have more names: the machines' configurations change one after the
+// other, and they must not order against each other meanwhile.
 func (w Want) change(m *Memory, shared bool) string {
 	pair, err := m.Pair()
 	switch {

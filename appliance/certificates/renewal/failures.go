@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Failures are the tries in a row that failed. The zero value is none.
+// Failures are the failed tries in a row. The zero value is none.
 type Failures struct {
 	Count int       `json:"count"`
 	First time.Time `json:"first,omitzero"`
@@ -30,15 +30,15 @@ func Backoff(failures int) time.Duration {
 }
 
 const (
-	// urgent is the longest pause where a certificate has expired.
+	// urgent is the longest pause after a certificate expired.
 	urgent = time.Hour
-	// maxHold bounds what is believed of a Retry-After.
+	// maxHold is the longest Retry-After that is obeyed.
 	maxHold = 8 * day
 )
 
-// Add returns f with one more failure. A pause is never longer than a quarter
-// of what is left of c, but for an hour, so that a CA that comes back in time is
-// found in time. hold is the CA's Retry-After; zero is none.
+// Add returns f with one more failure. A pause is at most a quarter of the time left of c
+// (but at least an hour), so that a CA that recovers in time is asked in time. hold is the
+// CA's Retry-After; zero is none.
 func (f Failures) Add(now time.Time, c *Certificate, hold time.Duration, problem string) Failures {
 	if f.Count == 0 || f.First.After(now) {
 		f.First = now
@@ -59,7 +59,7 @@ func (f Failures) Add(now time.Time, c *Certificate, hold time.Duration, problem
 	return f
 }
 
-// Retry is f for somebody who asks for a try now. What the CA said stays.
+// Retry is f for an operator who asks for a try now. The CA's Retry-After stays.
 func (f Failures) Retry() Failures {
 	f.Next = f.Hold
 	return f
@@ -82,8 +82,8 @@ func (f Failures) String() string {
 
 const failingLong = 3 * day
 
-// Alert says why somebody should be told, or nothing: a quarter of the
-// lifetime is left, or the tries have failed for three days.
+// Alert is the reason for an alert, or empty: a quarter of the lifetime is left, or the
+// tries have failed for three days.
 func Alert(c *Certificate, f Failures, now time.Time) string {
 	switch {
 	case c != nil && !now.Before(c.NotAfter):

@@ -1,5 +1,5 @@
 // Package renewal decides when a certificate is renewed: a pure function of the
-// certificate, of what its CA suggests, of what failed, and of the time.
+// certificate, its CA's suggestion, the failures so far, and the time.
 package renewal
 
 import (
@@ -10,29 +10,29 @@ import (
 
 const day = 24 * time.Hour
 
-// Certificate is what counts of one.
+// Certificate is what the decision needs of a certificate.
 type Certificate struct {
 	NotBefore, NotAfter time.Time
 }
 
 func (c Certificate) lifetime() time.Duration { return c.NotAfter.Sub(c.NotBefore) }
 
-// Window is what a CA suggests (ARI, RFC 9773), with the moment in it that was
-// drawn.
+// Window is the CA's suggested window (ARI, RFC 9773), with the moment in it that was
+// drawn at random.
 type Window struct {
 	Start    time.Time `json:"start"`
 	End      time.Time `json:"end"`
 	Selected time.Time `json:"selected"`
 }
 
-// usable says whether the window can be gone by (RFC 9773, 4.2).
+// usable tells whether the window makes sense (RFC 9773, 4.2).
 func (w *Window) usable() bool {
 	return w != nil && !w.Start.IsZero() && w.End.After(w.Start) && !w.Selected.Before(w.Start) && !w.Selected.After(w.End)
 }
 
 // Due is when c is renewed, and why then: at the moment drawn from the CA's
 // window, or else when a third of the lifetime is left, half of one that is
-// shorter than ten days. Whatever the CA suggests, the last sixth is not begun.
+// shorter than ten days. Whatever the CA suggests, it is before the last sixth.
 func Due(c Certificate, w *Window) (time.Time, string) {
 	floor := c.NotAfter.Add(-c.lifetime() / 6)
 	switch {
@@ -73,11 +73,11 @@ type Input struct {
 type Decision struct {
 	Action Action
 	Why    string
-	Next   time.Time // when something will be to do, as far as is known
+	Next   time.Time // when something will be due, as far as is known
 }
 
-// Decide says what to do. What the state says of the future is not believed:
-// the clock was put back since.
+// Decide says what to do. Times of the state that lie in the future are ignored: the clock
+// was set back meanwhile.
 func Decide(in Input) Decision {
 	held, waiting := in.Failures.held(in.Now), in.Failures.waiting(in.Now)
 	retry := Decision{Wait, "after " + in.Failures.String(), in.Failures.Next}
@@ -115,8 +115,8 @@ func earliest(a, b time.Time) time.Time {
 // clockTolerance is how far a clock may be from the CA's.
 const clockTolerance = time.Hour
 
-// Clock is an error if the machine's clock and the CA's disagree, so that it
-// cannot be told whether a certificate is due. Either may be the wrong one.
+// Clock is an error if the machine's clock and the CA's disagree, so that nobody can tell
+// whether a certificate is due. Either may be wrong.
 func Clock(now, ca time.Time) error {
 	if ca.IsZero() || now.Sub(ca).Abs() <= clockTolerance {
 		return nil

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// SummaryPath is where the last renewer says how it went, for everyone to read.
+// SummaryPath is the file with the result of the last renewal; every user may read it.
 const SummaryPath = "/run/redoubt/renew.json"
 
 // Summary is what is known of the renewal. It holds no secret.
@@ -16,13 +16,13 @@ type Summary struct {
 	Fallback  bool      `json:"fallback,omitempty"` // the own CA's serves, since there is no other
 	Looked    time.Time `json:"looked,omitzero"`    // when the renewer last ran
 	Tried     time.Time `json:"tried,omitzero"`     // when a certificate was last asked for
-	Succeeded time.Time `json:"succeeded,omitzero"` // when one was last had
-	Next      time.Time `json:"next,omitzero"`      // when something will be to do
-	Why       string    `json:"why,omitempty"`      // it will be then
+	Succeeded time.Time `json:"succeeded,omitzero"` // when one was last obtained
+	Next      time.Time `json:"next,omitzero"`      // when something will be due
+	Why       string    `json:"why,omitempty"`      // it will be due then
 	Failures  int       `json:"failures"`           // in a row
 	Since     time.Time `json:"since,omitzero"`     // of the first of them
 	Error     string    `json:"error,omitempty"`    // of the last of them, or of this run
-	Alert     string    `json:"alert,omitempty"`    // why somebody should be told
+	Alert     string    `json:"alert,omitempty"`    // the reason for an alert, or empty
 }
 
 // Marshal is the summary as its file.

@@ -18,8 +18,8 @@ func hasRedisPassword(cfg config.Config) bool {
 }
 
 // credentials are the files that systemd hands to the units as credentials. A
-// unit has them from its start, so that a change restarts the registry; the check
-// of the storage starts anew each time.
+// unit gets them when it starts, so that a change restarts the registry; the check of the
+// storage is a new process each time.
 func credentials(cfg config.Config, facts Facts) ([]tree.File, error) {
 	var files []tree.File
 	add := func(name string, content any) error {
@@ -75,7 +75,7 @@ func usesRedisCAs(cfg config.Config) bool {
 	return cfg.Cache.Type == "redis" && r.Address != "" && r.TLS && r.CABundle != ""
 }
 
-// firewall is the mark with which any process may reach the metadata service.
+// firewall is the file whose presence lets any process reach the metadata service.
 func firewall(cfg config.Config) []tree.File {
 	if cfg.Firewall.Metadata != "open" {
 		return nil
@@ -86,7 +86,7 @@ func firewall(cfg config.Config) []tree.File {
 	}}
 }
 
-// unread is files that no running unit has to be told of.
+// unread removes the readers: no running unit needs to act.
 func unread(files []tree.File) []tree.File {
 	for i := range files {
 		files[i].Readers = nil

@@ -47,7 +47,7 @@ func notice(hostname string, errs config.Report) string {
 	for _, e := range errs {
 		b.WriteString("  " + e.String() + "\n")
 	}
-	b.WriteString("\nMend the user-data, or write /etc/redoubt/config.yaml; then run: redoubt apply\n\n")
+	b.WriteString("\nFix the user-data, or write /etc/redoubt/config.yaml; then run: redoubt apply\n\n")
 	return b.String()
 }
 

@@ -14,8 +14,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Explain says why this Redis is of no use, and which key mends it. Its text is
-// the same each time that the cause is, and has no secret in it.
+// Explain says why this Redis cannot be used, and which key to fix. The same cause always
+// gives the same text, without secrets.
 func (s *Server) Explain(err error) error {
 	if s.Shared() {
 		return &problem{text: "cannot use the Redis at " + s.Address() + ": " + s.why(err), cause: err}
@@ -51,7 +51,7 @@ func (s *Server) why(err error) string {
 	return network(err)
 }
 
-// perhaps is why a server may cut a new connection without a word.
+// perhaps is why a server may close a new connection without an answer.
 func (s *Server) perhaps() string {
 	switch {
 	case !s.Shared():
@@ -91,7 +91,7 @@ func refusal(answer string) string {
 	return fmt.Sprintf("it answers with an error of kind %.20q", kind)
 }
 
-// certificate is what is wrong with TLS, or nothing.
+// certificate is what is wrong with TLS, or empty.
 func certificate(err error) string {
 	var (
 		authority x509.UnknownAuthorityError

@@ -18,20 +18,19 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// patience bounds the making of one connection: its name, its handshake, its
-// login. Nobody's request waits for that.
+// patience bounds the setup of one connection: DNS, handshake and login. No request waits
+// for it.
 const patience = 5 * time.Second
 
-// Server is a Redis, which may or may not be there.
+// Server is a Redis, which may not be running.
 type Server struct {
 	section     configuration.Redis
 	credentials []string
 }
 
-// New takes distribution's own redis section. The login of a Redis elsewhere is
-// not in it, but in the file Credential in one of the directories. What lies in
-// files is read anew for each connection, so that a new password or CA needs
-// no restart.
+// New reads distribution's own redis section. The login of a Redis elsewhere is not in it,
+// but in the file Credential in one of the directories. Files are read again for each
+// connection, so that a new password or CA needs no restart.
 //
 // TLS is used where the section names rootcas or a certificate, as upstream
 // does. So the system's roots are asked for by their own file:
@@ -62,11 +61,11 @@ type Conn struct {
 	raw  net.Conn
 }
 
-// Run names this run of the server. After a restart, or a change to another
-// server, it is another one.
+// Run identifies this run of the server. It differs after a restart, and on another
+// server.
 func (c *Conn) Run() string { return c.Info["run_id"] }
 
-// Open makes a connection to a server that takes reads and writes.
+// Open makes a connection to a server that accepts reads and writes.
 func (s *Server) Open(ctx context.Context) (*Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -108,14 +107,14 @@ func (s *Server) open(ctx context.Context) (*Conn, error) {
 		err = usable(c.Info)
 	}
 	if err != nil {
-		_ = c.Close() // it was of no use
+		_ = c.Close() // the error that made it useless is returned
 		_ = raw.Close()
 		return nil, err
 	}
 	return c, nil
 }
 
-// fields takes the answer to INFO apart.
+// fields parses the answer to INFO.
 func fields(text string) map[string]string {
 	m := map[string]string{}
 	for line := range strings.Lines(text) {
@@ -146,7 +145,7 @@ func usable(info map[string]string) error {
 	return nil
 }
 
-// dial returns the connection itself, and what is spoken through.
+// dial returns the TCP connection, and the one to use, which may be TLS on top of it.
 func (s *Server) dial(ctx context.Context) (raw, wire net.Conn, err error) {
 	config, err := s.tls()
 	if err != nil {
@@ -165,7 +164,7 @@ func (s *Server) dial(ctx context.Context) (raw, wire net.Conn, err error) {
 	}
 	secured := tls.Client(raw, config)
 	if err := secured.HandshakeContext(ctx); err != nil {
-		_ = raw.Close() // it was of no use
+		_ = raw.Close() // the error that made it useless is returned
 		return nil, nil, handshakeError{err}
 	}
 	return raw, secured, nil
@@ -214,8 +213,8 @@ func (s *Server) tls() (*tls.Config, error) {
 	return config, nil
 }
 
-// Alive says whether a connection that nobody uses is still open. A server says
-// nothing unasked: what is there to read is its good-bye.
+// Alive tells whether an idle connection is still open. A Redis sends nothing unasked, so
+// anything to read is its closing the connection.
 func (c *Conn) Alive() bool {
 	sock, ok := c.raw.(syscall.Conn)
 	if !ok {

@@ -18,15 +18,15 @@ type Watchdog struct {
 	Addr   net.Addr
 	TLS    bool
 	Agent  string        // User-Agent of its requests
-	Period time.Duration // what systemd waits for
+	Period time.Duration // systemd's WatchdogSec
 	Alive  func()        // called for each answer
 	// Certificate is shown to a server that asks for one.
 	Certificate *tls.Certificate
 }
 
-// Run asks four times in each period until ctx ends. An answer may take a
-// whole period: a slow server lives, one that is stuck is replaced. What the
-// answer says does not matter: a full disk is not mended by a restart.
+// Run asks four times in each period until ctx ends. An answer may take a whole period: a
+// slow server lives, one that is stuck is replaced. The status of the answer does not
+// matter: a restart does not fix a full disk.
 func (w Watchdog) Run(ctx context.Context) {
 	tick := time.NewTicker(w.Period / 4)
 	defer tick.Stop()

@@ -110,7 +110,7 @@ func (b *Buffers) drop(buf *buffer) {
 	} else {
 		b.used -= int64(cap(buf.data))
 	}
-	_ = unix.Munmap(buf.data[:cap(buf.data)]) // of a mapping of ours it succeeds
+	_ = unix.Munmap(buf.data[:cap(buf.data)]) // it succeeds for our own mapping
 }
 
 // spill gives a buffer in a file without a name, nil where there is no room.

@@ -17,8 +17,8 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// Problem is what an operator can mend: the key of the configuration and what
-// is wrong with it.
+// Problem is what an operator can fix: the key of the configuration and what is wrong
+// with it.
 type Problem struct{ Key, Message string }
 
 func (p *Problem) Error() string { return p.Key + ": " + p.Message }
@@ -35,8 +35,8 @@ const (
 	keyKMS      = "storage.s3.kmsKeyID"
 )
 
-// Explain says which key of the configuration an error comes from and how to
-// mend it, nil when it cannot tell.
+// Explain says which key of the configuration an error comes from and how to fix it; nil
+// if it cannot tell.
 func Explain(err error) *Problem {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return nil
@@ -79,7 +79,7 @@ func explainAnswer(err error) *Problem {
 	return explainStatus(err)
 }
 
-// explainStatus is for answers without a code, as those to HEAD are.
+// explainStatus is for answers without a code, such as those to HEAD.
 func explainStatus(err error) *Problem {
 	switch s := status(err); {
 	case s == http.StatusForbidden || s == http.StatusUnauthorized:
@@ -88,7 +88,7 @@ func explainStatus(err error) *Problem {
 		return wrongRegion(err)
 	case s == http.StatusInsufficientStorage:
 		return &Problem{keyBucket, "the store is full: free room, or raise the quota"}
-	case s == http.StatusBadRequest && code(err) == "": // what servers of TLS answer to what is none
+	case s == http.StatusBadRequest && code(err) == "": // a TLS server's reply to plain HTTP
 		return &Problem{keyEndpoint, "the endpoint does not answer as an S3 store does: if it speaks https, begin it with https://"}
 	case s == http.StatusServiceUnavailable || s == http.StatusBadGateway || s == http.StatusGatewayTimeout:
 		return &Problem{keyEndpoint, fmt.Sprintf("the store answers %d: it, or a proxy before it, is not ready", s)}

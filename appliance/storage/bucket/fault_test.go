@@ -151,7 +151,7 @@ func TestHalfOfAllFails(t *testing.T) {
 	})
 }
 
-// A connection that is cut in the middle of a body goes on where it was.
+// A read resumes after a connection is cut in the middle of a body.
 func TestReadsGoOn(t *testing.T) {
 	s := stores.MinIO(t)
 	cutter := proxy.TCP(t, strings.TrimPrefix(s.Endpoint, "http://"))

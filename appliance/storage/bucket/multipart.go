@@ -17,13 +17,13 @@ import (
 	"github.com/aws/smithy-go"
 )
 
-// Multipart is an upload in parts that has begun.
+// Multipart is an upload in parts in progress.
 type Multipart struct {
 	Key   string
 	ID    string
 	Begun time.Time // where it was listed
 
-	plain bool // it was begun without a checksum, and the store would refuse one
+	plain bool // it was created without a checksum, and the store would refuse one
 }
 
 // Part is one part of an upload.
@@ -33,7 +33,7 @@ type Part struct {
 	ETag   string
 }
 
-// CreateMultipart begins an upload.
+// CreateMultipart starts an upload.
 func (b *Bucket) CreateMultipart(ctx context.Context, key string) (Multipart, error) {
 	m := Multipart{Key: key}
 	in := &s3.CreateMultipartUploadInput{
@@ -90,7 +90,7 @@ func (b *Bucket) uploadPart(ctx context.Context, m Multipart, number int32, data
 }
 
 // source is a request's body. The transport may read on in another goroutine
-// after its answer: once closed, the bytes are nobody's but the caller's.
+// after its answer: once closed, it no longer touches the caller's bytes.
 type source struct {
 	*bytes.Reader
 	mu     sync.Mutex
@@ -163,8 +163,7 @@ func (b *Bucket) Parts(ctx context.Context, m *Multipart) ([]Part, error) {
 	}
 }
 
-// Multiparts lists the uploads that have begun and not ended, of keys that
-// begin with prefix.
+// Multiparts lists the unfinished uploads of keys that begin with prefix.
 func (b *Bucket) Multiparts(ctx context.Context, prefix string) ([]Multipart, error) {
 	var list []Multipart
 	in := &s3.ListMultipartUploadsInput{Bucket: b.bucket(), Prefix: b.key(prefix)}

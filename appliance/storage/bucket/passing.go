@@ -5,9 +5,8 @@ import (
 	"errors"
 )
 
-// Passing tells of an error that waiting may mend: the store is away, cannot be
-// reached, or the clock is not set yet. What else is wrong with TLS stays until
-// somebody mends it.
+// Passing tells whether an error may pass by waiting: the store is away, cannot be
+// reached, or the clock is not set yet. Other failures of TLS need an operator.
 func Passing(err error) bool {
 	if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok {
 		return invalid.Reason == x509.Expired

@@ -11,10 +11,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
 
-// resumes is how often one read goes on after a cut without a byte in between.
+// resumes is how often one read resumes after a cut without a byte in between.
 const resumes = 4
 
-// object is an open object that goes on reading where a cut body ended.
+// object is an open object that resumes reading where a cut body ended.
 type object struct {
 	ctx       context.Context
 	bucket    *Bucket

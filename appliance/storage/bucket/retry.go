@@ -141,8 +141,8 @@ func (b *Bucket) attempt(ctx, given context.Context, work bool, op, key string, 
 	return &Error{Op: op, Key: key, Err: err, kind: kindOf(err)}
 }
 
-// again tells whether another attempt may help. With the next one the credentials
-// and the clock's offset are looked at anew.
+// again tells whether another attempt may help. The next one reads the credentials and the
+// clock's offset again.
 func again(err error, before int) bool {
 	switch code(err) {
 	case "ConditionalRequestConflict": // 409: two writers at the same moment

@@ -16,13 +16,13 @@ import (
 
 const (
 	roleTimeout = 8 * time.Second
-	// renewBefore is how long before their end credentials are asked for again.
+	// renewBefore is how long before they expire credentials are asked for again.
 	renewBefore = 5 * time.Minute
-	// renewPause is between two questions while the old ones are still good.
+	// renewPause is the time between two requests while the old ones are still valid.
 	renewPause = 15 * time.Second
 )
 
-// roleError: the helper has no credentials to give. Its own words name the mend.
+// roleError: the helper has no credentials. Its own message says how to fix that.
 type roleError struct {
 	err    error
 	status int // the helper's answer; 0 for none
@@ -34,7 +34,7 @@ func (e *roleError) Error() string {
 
 func (e *roleError) Unwrap() error { return e.err }
 
-// kind tells what may pass from what somebody has to mend.
+// kind distinguishes what may pass from what an operator must fix.
 func (e *roleError) kind() error {
 	if e.status == 0 || e.status >= http.StatusInternalServerError {
 		return ErrUnavailable
@@ -42,8 +42,8 @@ func (e *roleError) kind() error {
 	return ErrDenied
 }
 
-// role asks a socket for the credentials of the instance's role, and again
-// before their end. While they are good nobody waits for newer ones.
+// role asks a socket for the credentials of the instance's role, and again before they
+// expire. While they are valid nobody waits for newer ones.
 type role struct {
 	client *http.Client
 	now    func() time.Time
