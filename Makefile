@@ -1,9 +1,9 @@
 # One line a target: what each does is in scripts/.
-.PHONY: help bootstrap up pebble bucket down tools build image test test-unit test-faults test-fuzz test-machine test-power test-build test-image bench lint clean
+.PHONY: help bootstrap up pebble bucket down tools build image test test-unit test-faults test-conformance test-fuzz test-machine test-power test-build test-image bench lint clean
 MAKEFLAGS += --no-print-directory
 
 help: ## what can be made
-	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' Makefile | expand -t 15
+	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' Makefile | expand -t 18
 bootstrap: ## installs the Debian packages that the rest needs
 	@scripts/bootstrap
 up: ## boots the image in QEMU and says how to log in (USER_DATA=file, PORT=8443)
@@ -14,7 +14,7 @@ pebble: ## runs an ACME CA for tests on the loopback, for a machine of make up (
 	@scripts/pebble
 bucket: ## runs an S3-compatible store on the loopback, for a machine of make up
 	@scripts/bucket
-tools: ## builds Packer, and MinIO, versitygw and Pebble for the tests, in .cache/tools
+tools: ## builds Packer, and what the tests run (MinIO, versitygw, Pebble, the OCI suite), in .cache/tools
 	@scripts/tools
 build: ## dist/redoubt and dist/packer-plugin-redoubt
 	@scripts/build
@@ -26,15 +26,15 @@ test-unit: ## the code
 	@scripts/test unit
 test-faults: ## storage that is killed, frozen, slow or full, with clients at work
 	@scripts/test faults
+test-conformance: ## the OCI conformance suite, on a directory and on a bucket
+	@scripts/test conformance
 test-fuzz: ## what takes outside bytes, 30 s each (FUZZTIME=30s)
 	@scripts/test fuzz
 test-machine: ## the image's root under systemd-nspawn
 	@scripts/test machine
 test-power: ## the power cut while certificates are published
 	@scripts/test power
-test-tools: ## builds Packer, and MinIO, versitygw and Pebble for the tests, in .cache/tools
-	@scripts/tools
-build: ## the image, built twice
+test-build: ## the image, built twice
 	@scripts/test build
 test-image: ## the image in QEMU, and real clients
 	@scripts/test image
