@@ -87,9 +87,9 @@ func (m *Machine) settle(ctx context.Context, actions []tree.Reader, want target
 	if err != nil {
 		return nil, err
 	}
-	active := map[string]string{}
+	now := map[string]systemd.State{}
 	for _, s := range states {
-		active[s.Name] = s.Active
+		now[s.Name] = s
 		reads := func(a tree.Reader) bool { return a.Unit == s.Name }
 		if refused(s) != "" && !slices.ContainsFunc(actions, reads) { // it has an old configuration
 			actions = append(actions, tree.Reader{Unit: s.Name, Verb: tree.Reload})
@@ -97,16 +97,16 @@ func (m *Machine) settle(ctx context.Context, actions []tree.Reader, want target
 	}
 	var settled []tree.Reader
 	for _, a := range actions {
-		if !runs(active[a.Unit]) {
+		if !now[a.Unit].Running() {
 			continue
 		}
-		if a.Verb == tree.Reload && active[a.Unit] == "activating" {
+		if a.Verb == tree.Reload && now[a.Unit].Active == "activating" {
 			a.Verb = tree.Restart
 		}
 		settled = append(settled, a)
 	}
 	for _, unit := range required {
-		if !runs(active[unit]) {
+		if !now[unit].Running() {
 			settled = append(settled, tree.Reader{Unit: unit, Verb: tree.Start})
 		}
 	}
@@ -122,8 +122,6 @@ func refused(s systemd.State) string {
 	}
 	return reason
 }
-
-func runs(active string) bool { return active != "" && active != "inactive" && active != "failed" }
 
 var _ Units = (*systemd.Manager)(nil)
 

@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/redoubt-registry/redoubt/appliance/configuration/tree"
 )
@@ -67,7 +66,7 @@ func New(have, want tree.Tree, applied Applied) Plan {
 		act(h.Unit || a.Unit, h.Readers, a.Readers)
 	}
 	slices.SortFunc(p.Remove, func(a, b string) int { return cmp.Compare(b, a) })
-	p.Actions = order(readers)
+	p.Actions = tree.Order(readers)
 	return p
 }
 
@@ -97,35 +96,3 @@ func same(a, b tree.File) bool {
 }
 
 func owner(name string) string { return cmp.Or(name, "root") }
-
-// order gives each unit once, with the strongest of its verbs: sockets first,
-// since a service must not come up on a socket that is about to go, then by
-// name. A socket cannot restart under a running service, so its service
-// restarts too and does not reload.
-func order(readers []tree.Reader) []tree.Reader {
-	verbs := map[string]tree.Verb{}
-	for _, r := range readers {
-		if v, ok := verbs[r.Unit]; !ok || strength(r.Verb) > strength(v) {
-			verbs[r.Unit] = r.Verb
-		}
-	}
-	for unit, verb := range verbs {
-		service := strings.TrimSuffix(unit, ".socket") + ".service"
-		if _, ok := verbs[service]; ok && service != unit && isSocket(unit) && verb == tree.Restart {
-			verbs[service] = tree.Restart
-		}
-	}
-	actions := make([]tree.Reader, 0, len(verbs))
-	for unit, verb := range verbs {
-		actions = append(actions, tree.Reader{Unit: unit, Verb: verb})
-	}
-	slices.SortFunc(actions, tree.CompareReaders)
-	return actions
-}
-
-func isSocket(unit string) bool { return strings.HasSuffix(unit, ".socket") }
-
-// strength orders the verbs by how much they do.
-func strength(v tree.Verb) int {
-	return map[tree.Verb]int{tree.Start: 0, tree.Reload: 1, tree.Restart: 2}[v]
-}

@@ -18,8 +18,8 @@ type State struct {
 	Since       time.Time // when Active last changed; zero if it never did
 }
 
-// running says whether the unit holds resources now or is about to again.
-func (s State) running() bool {
+// Running says whether the unit holds resources now or is about to again.
+func (s State) Running() bool {
 	return s.Active != "inactive" && s.Active != "failed" && s.Active != ""
 }
 

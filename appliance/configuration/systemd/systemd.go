@@ -5,7 +5,6 @@ package systemd
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/coreos/go-systemd/v22/dbus"
@@ -48,11 +47,11 @@ func (m *Manager) Run(ctx context.Context, reload bool, actions []tree.Reader) e
 		}
 	}
 	started := map[string]bool{} // services that came up anew with their socket
-	for _, a := range order(actions) {
+	for _, a := range tree.Order(actions) {
 		if started[a.Unit] {
 			continue
 		}
-		if isSocket(a.Unit) {
+		if a.Socket() {
 			services, err := m.reopen(ctx, a.Unit)
 			if err != nil {
 				return err
@@ -118,7 +117,7 @@ func (m *Manager) ResetFailed(ctx context.Context, units ...string) error {
 // stays closed.
 func (m *Manager) reopen(ctx context.Context, socket string) ([]string, error) {
 	states, err := m.States(ctx, socket)
-	if err != nil || !states[0].running() {
+	if err != nil || !states[0].Running() {
 		return nil, err
 	}
 	prop, err := m.conn.GetUnitPropertyContext(ctx, socket, "Triggers")
@@ -135,7 +134,7 @@ func (m *Manager) reopen(ctx context.Context, socket string) ([]string, error) {
 	}
 	var again []string
 	for _, s := range states {
-		if s.running() {
+		if s.Running() {
 			again = append(again, s.Name)
 		}
 	}
@@ -193,22 +192,6 @@ func (e *JobError) Error() string {
 	}
 	return fmt.Sprintf("cannot %s %s: %s; the reason is in: journalctl -u %s", e.Verb, e.Unit, why, e.Unit)
 }
-
-// order merges the actions of each unit into one and sorts them.
-func order(actions []tree.Reader) []tree.Reader {
-	verbs := map[string]tree.Verb{}
-	for _, a := range actions {
-		verbs[a.Unit] = max(verbs[a.Unit], a.Verb)
-	}
-	merged := make([]tree.Reader, 0, len(verbs))
-	for unit, verb := range verbs {
-		merged = append(merged, tree.Reader{Unit: unit, Verb: verb})
-	}
-	slices.SortFunc(merged, tree.CompareReaders)
-	return merged
-}
-
-func isSocket(unit string) bool { return suffix(unit) == ".socket" }
 
 func suffix(unit string) string {
 	if i := strings.LastIndexByte(unit, '.'); i >= 0 {

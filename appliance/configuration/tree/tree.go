@@ -19,16 +19,17 @@ import (
 // Verb is what a unit needs when a file that it reads has changed.
 type Verb int
 
+// The verbs, in the order of how much they do.
 const (
+	// Start only makes sure that the unit runs: for a unit that did not run
+	// when its files changed, so that it cannot have read the old ones.
+	Start Verb = iota - 1
 	// Reload asks the unit to read its configuration again; a unit that
 	// cannot reload is restarted.
-	Reload Verb = iota
+	Reload
 	// Restart stops and starts the unit: for what is read only at its start,
 	// such as a drop-in of the unit itself.
 	Restart
-	// Start only makes sure that the unit runs: for a unit that did not run
-	// when its files changed, so that it cannot have read the old ones.
-	Start
 )
 
 // String returns the word that a plan prints.
@@ -63,17 +64,41 @@ type Reader struct {
 	Verb Verb   `json:"verb"`
 }
 
-// CompareReaders orders units as they must act: sockets first, since a service
-// must not come up on a socket that is about to go, then by name.
-func CompareReaders(a, b Reader) int {
-	socket := func(r Reader) int {
-		if strings.HasSuffix(r.Unit, ".socket") {
-			return 0
+// Order gives each unit once, with the verb that does the most: sockets first, since a
+// service must not come up on a socket that is about to go, then by name. A socket
+// cannot restart under a running service, so its service restarts too.
+func Order(readers []Reader) []Reader {
+	verbs := map[string]Verb{}
+	for _, r := range readers {
+		if v, ok := verbs[r.Unit]; !ok || r.Verb > v {
+			verbs[r.Unit] = r.Verb
 		}
-		return 1
 	}
-	return cmp.Or(cmp.Compare(socket(a), socket(b)), cmp.Compare(a.Unit, b.Unit))
+	for unit, verb := range verbs {
+		name, socket := strings.CutSuffix(unit, socketSuffix)
+		if service := name + ".service"; socket && verb == Restart {
+			if _, ok := verbs[service]; ok {
+				verbs[service] = Restart
+			}
+		}
+	}
+	actions := make([]Reader, 0, len(verbs))
+	for unit, verb := range verbs {
+		actions = append(actions, Reader{Unit: unit, Verb: verb})
+	}
+	slices.SortFunc(actions, func(a, b Reader) int {
+		if a.Socket() != b.Socket() {
+			return map[bool]int{true: -1, false: 1}[a.Socket()]
+		}
+		return cmp.Compare(a.Unit, b.Unit)
+	})
+	return actions
 }
+
+const socketSuffix = ".socket"
+
+// Socket says whether the unit is a socket.
+func (r Reader) Socket() bool { return strings.HasSuffix(r.Unit, socketSuffix) }
 
 // File is one thing at one path. Its kind is in Mode: a regular file, a
 // directory (fs.ModeDir, no Data) or a symbolic link (fs.ModeSymlink, Data is
