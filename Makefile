@@ -1,5 +1,5 @@
 # One line a target: what each does is in scripts/.
-.PHONY: help bootstrap up pebble bucket down tools build image test test-unit test-faults test-conformance test-fuzz test-machine test-power test-build test-image bench lint clean
+.PHONY: help bootstrap up pebble bucket down tools build image test test-quick test-unit test-conformance test-faults test-fuzz test-race test-machine test-power test-build test-image bench lint clean
 MAKEFLAGS += --no-print-directory
 
 help: ## what can be made
@@ -20,16 +20,20 @@ build: ## dist/redoubt and dist/packer-plugin-redoubt
 	@scripts/build
 image: ## dist/redoubt-VERSION-amd64.qcow2
 	@scripts/image
-test: ## all the tests below, in this order
+test: ## all the tests below but quick, side by side, fuzz and race in a short form
 	@scripts/test
-test-unit: ## the code
+test-quick: ## what needs nothing but Go: no root, no server; under a minute
+	@scripts/test quick
+test-unit: ## the code, with Redis, MinIO, versitygw and Pebble
 	@scripts/test unit
-test-faults: ## storage that is killed, frozen, slow or full, with clients at work
-	@scripts/test faults
 test-conformance: ## the OCI conformance suite, on a directory and on a bucket
 	@scripts/test conformance
+test-faults: ## storage that is killed, frozen, slow or full, with clients at work
+	@scripts/test faults
 test-fuzz: ## what takes outside bytes, 30 s each (FUZZTIME=30s)
 	@scripts/test fuzz
+test-race: ## the agent under the race detector
+	@scripts/test race
 test-machine: ## the image's root under systemd-nspawn
 	@scripts/test machine
 test-power: ## the power cut while certificates are published
@@ -40,7 +44,7 @@ test-image: ## the image in QEMU, and real clients
 	@scripts/test image
 bench: ## beside the stock registry: writes docs/performance.md (BENCH=s3, BENCH=local: a part)
 	@scripts/bench
-lint: ## gofmt, vet, staticcheck, shellcheck
+lint: ## gofmt, vet, staticcheck, govulncheck, shellcheck
 	@scripts/lint
 clean: ## removes dist, the caches and the machine of make up
 	@scripts/clean

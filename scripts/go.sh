@@ -10,6 +10,10 @@ GOTOOLCHAIN=$(sed -n 's/^toolchain //p' go.mod)
 GOFLAGS="${GOFLAGS:+$GOFLAGS }-trimpath -buildvcs=false" CGO_ENABLED=0
 export GOTOOLCHAIN GOFLAGS CGO_ENABLED
 
+# The build tags of the tests that need more than Go, a tag for each tier.
+# shellcheck disable=SC2034 # who reads this file uses it
+tier_tags=integration,conformance,faults,machine,power,build,image
+
 # check_toolchain: the Go that builds is no older than the one that go.mod names.
 check_toolchain() {
 	local have

@@ -180,40 +180,6 @@ func (m *machine) work(client, n int) error {
 	return validate.Image(image)
 }
 
-// Fifty reloads, each with another configuration, under load and with an
-// upload in flight that began before the first: nothing fails.
-func TestReloadsUnderLoad(t *testing.T) {
-	m := newMachine(t)
-	m.redis = startRedis(t).socket
-	m.config(t, "info")
-	m.start(t)
-	stop := m.load(t, 4)
-	data := bytes.Repeat([]byte("layer"), 100_000)
-	u := m.begin(t, "slow", data[:len(data)/2])
-	for i := range 50 {
-		m.config(t, []string{"warn", "info", "error"}[i%3])
-		if status := m.reload(t); !strings.Contains(status, "STATUS=serving") {
-			t.Fatalf("reload %d: %s", i, status)
-		}
-	}
-	u.finish(t, data[len(data)/2:], digest.FromBytes(data).String())
-	if failed, all := stop(); failed > 0 || all < 10 {
-		t.Errorf("%d of %d operations failed", failed, all)
-	}
-	if n := m.metric(t, `redoubt_reloads_total{result="done"}`); n != 50 {
-		t.Errorf("%v reloads", n)
-	}
-	if a := m.get(t, "/v2/slow/blobs/"+digest.FromBytes(data).String()); a.body != string(data) {
-		t.Errorf("the upload came back different: %s", a.Status)
-	}
-	before := m.metric(t, "redoubt_cache_hits_total")
-	until(t, "the cache, which old configurations must not have closed", func() bool {
-		_, err := m.pull("load:0")
-		check(t, err)
-		return m.metric(t, "redoubt_cache_hits_total") > before
-	})
-}
-
 // Certificates change under load: new connections get the new one, none fails.
 func TestCertificateSwaps(t *testing.T) {
 	m := newMachine(t)
@@ -243,92 +209,6 @@ func TestCertificateSwaps(t *testing.T) {
 	if end := m.metric(t, "redoubt_certificate_not_after_seconds"); end != float64(good.NotAfter.Unix()) {
 		t.Errorf("the metric says %v", end)
 	}
-}
-
-// Two hundred reloads leave no connection to Redis behind, and of goroutines
-// at most the one each that upstream's event broadcaster keeps.
-func TestReloadsLeaveNothing(t *testing.T) {
-	m := newMachine(t)
-	redis := startRedis(t)
-	m.redis = redis.socket
-	m.config(t, "error")
-	m.start(t)
-	image, err := random.Image(1000, 1)
-	check(t, err)
-	check(t, m.push(image, "app:1"))
-	m.reload(t)
-	clients, goroutines := redis.clients(t), m.metric(t, "go_goroutines")
-	for range 200 {
-		m.reload(t)
-		if a := m.get(t, "/v2/app/manifests/1", "Accept", "*/*"); a.StatusCode != http.StatusOK {
-			t.Fatalf("%s %s", a.Status, a.body)
-		}
-	}
-	if n := redis.clients(t); n > clients+2 {
-		t.Errorf("%d connections to Redis after 200 reloads, %d before", n, clients)
-	}
-	if n := m.metric(t, "go_goroutines"); n > goroutines+200+20 {
-		t.Errorf("%v goroutines after 200 reloads, %v before", n, goroutines)
-	}
-}
-
-// A configuration that cannot be used is refused, whatever is wrong with it.
-func TestBadReload(t *testing.T) {
-	m := newMachine(t)
-	m.redis = startRedis(t).socket
-	m.config(t, "info")
-	m.start(t)
-	good, err := os.ReadFile(m.path("registry.yml"))
-	check(t, err)
-	edit := func(old, now string) string {
-		if !strings.Contains(string(good), old) {
-			t.Fatalf("registry.yml has no %q", old)
-		}
-		return strings.Replace(string(good), old, now, 1)
-	}
-	for name, tc := range map[string]struct{ text, want string }{
-		"empty":         {"", "registry.yml"},
-		"not YAML":      {"version: [", "registry.yml"},
-		"no secret":     {edit("secret: a-secret", "secret: ''"), "http.secret"},
-		"open":          {edit("auth: {", "auth2: {"), "open to everyone"},
-		"none":          {edit("auth: {redoubt:", "auth: {none:"), "open to everyone"},
-		"bad driver":    {edit("filesystem: {", "nosuch: {"), "nosuch"},
-		"bad level":     {edit("level: info", "level: loud"), "log"},
-		"bad format":    {edit("formatter: json", "formatter: xml"), "log.formatter"},
-		"bad TLS":       {edit("tls: {", "tls: {minimumtls: tls1.1, "), "http.tls.minimumtls"},
-		"bad cipher":    {edit("tls: {", "tls: {ciphersuites: [TLS_RSA_WITH_3DES_EDE_CBC_SHA], "), "http.tls.ciphersuites"},
-		"client CAs":    {edit("tls: {", "tls: {clientcas: [/x], "), "http.tls.clientcas"},
-		"another port":  {edit(m.host(), "127.0.0.1:1"), "http.addr"},
-		"open metrics":  {edit(m.debug, "0.0.0.0:0"), "http.debug.addr"},
-		"taken metrics": {edit(m.debug, m.host()), "http.debug.addr"},
-		"readonly":      {edit("delete: {enabled: true}", "maintenance: {readonly: true}"), "readonly"},
-		"no redis":      {edit("redis: {addrs:", "redis: {addrs: [], password: x} # "), "redis.addrs"},
-		"lost pair":     {edit("tls.crt", "none.crt"), "none.crt"},
-	} {
-		m.write(t, "registry.yml", tc.text)
-		if status := m.reload(t); !strings.Contains(status, "STATUS=reload refused") || !strings.Contains(status, tc.want) {
-			t.Errorf("%s: %s, want %q", name, status, tc.want)
-		}
-		if a := m.get(t, "/v2/"); a.StatusCode != http.StatusOK {
-			t.Errorf("%s: the old one does not serve: %s", name, a.Status)
-		}
-	}
-	m.write(t, "registry.yml", string(good))
-	if status := m.reload(t); !strings.Contains(status, "STATUS=serving") {
-		t.Errorf("after the mend: %s", status)
-	}
-	if strings.Contains(m.log.String(), "a-secret") {
-		t.Error("the log has the secret")
-	}
-	image, err := random.Image(1000, 1)
-	check(t, err)
-	check(t, m.push(image, "app:1"))
-	before := m.metric(t, "redoubt_cache_hits_total")
-	until(t, "the cache, which the refused reloads must not have taken with them", func() bool {
-		_, err = m.pull("app:1")
-		check(t, err)
-		return m.metric(t, "redoubt_cache_hits_total") > before
-	})
 }
 
 // SIGTERM: what is in flight ends as it should, and a client that comes in

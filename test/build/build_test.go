@@ -1,3 +1,5 @@
+//go:build build
+
 // Package build_test builds the image with what this repository has, and looks
 // at what comes out. It needs root, and dist filled by scripts/image.
 package build_test

@@ -1,3 +1,5 @@
+//go:build faults
+
 // Package faults holds that nothing is lost and nobody waits for ever while what
 // the registry stores in is killed, frozen, slow, full or broken, with many clients
 // that push and pull.

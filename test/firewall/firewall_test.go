@@ -1,3 +1,5 @@
+//go:build integration
+
 // Package firewall_test loads the rules of redoubt-firewall.service in networks of
 // their own, and asks there as root and as others.
 package firewall_test

@@ -1,3 +1,5 @@
+//go:build image
+
 // Package image_test boots the image in QEMU, as a cloud would, and uses it with real
 // clients. It needs root, and dist filled by scripts/image.
 package image_test

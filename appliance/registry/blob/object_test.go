@@ -1,3 +1,5 @@
+//go:build integration
+
 package blob_test
 
 import (

@@ -135,3 +135,12 @@ func TestErrorsInSuccesses(t *testing.T) {
 		}
 	}
 }
+
+func open(t *testing.T, params map[string]any) *bucket.Bucket {
+	t.Helper()
+	b, err := bucket.OpenDefault(params)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}

@@ -1,3 +1,5 @@
+//go:build integration
+
 package bucket_test
 
 import (
@@ -34,15 +36,6 @@ func params(s *stores.Store, name string) map[string]any {
 		"bucket": name, "region": s.Region, "regionendpoint": s.Endpoint, "rootdirectory": "/some/root/",
 		"accesskey": s.AccessKey, "secretkey": s.SecretKey,
 	}
-}
-
-func open(t *testing.T, params map[string]any) *bucket.Bucket {
-	t.Helper()
-	b, err := bucket.OpenDefault(params)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
 }
 
 func noise(t *testing.T, n int) []byte {
