@@ -246,6 +246,9 @@ func (g *generation) route(app, rest http.Handler, headers http.Header) http.Han
 			page.Unavailable(w, "the registry's table of users cannot be read")
 			return
 		}
+		if r = g.login(w, r); r == nil {
+			return
+		}
 		if g.cache != nil {
 			r = r.WithContext(g.cache.Request(r.Context()))
 		}

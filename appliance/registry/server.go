@@ -14,6 +14,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/redoubt-registry/redoubt/appliance/access/users"
 	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
 	"github.com/redoubt-registry/redoubt/appliance/registry/blobcache"
 	"github.com/redoubt-registry/redoubt/appliance/registry/bounds"
@@ -257,9 +258,20 @@ func (s *server) samples() []metrics.Sample {
 			return f(g.cache.Stats())
 		})
 	}
+	logins := func(f func(users.Stats) float64) func() float64 {
+		return of(func(g *generation) float64 {
+			if g.table == nil {
+				return 0
+			}
+			return f(g.table.Stats())
+		})
+	}
 	return append(s.renewalSamples(), []metrics.Sample{
 		{Name: "redoubt_connections", Help: "Connections that are open.", Value: func() float64 { return float64(s.gate.Open()) }},
 		{Name: "redoubt_connections_closed_total", Counter: true, Help: "Connections that were closed because there were too many.", Value: func() float64 { return float64(s.gate.Refused()) }},
+		{Name: "redoubt_logins_refused_total", Counter: true, Help: "Requests with a wrong user or password, answered 401.", Value: logins(func(s users.Stats) float64 { return float64(s.Refused) })},
+		{Name: "redoubt_logins_limited_total", Counter: true, Help: "Requests whose password was not checked, answered 429: too many failures, or too many logins at once.", Value: logins(func(s users.Stats) float64 { return float64(s.Limited) })},
+		{Name: "redoubt_logins_waiting", Help: "Passwords that wait for their check.", Value: logins(func(s users.Stats) float64 { return float64(s.Waiting) })},
 		{Name: "redoubt_storage_checked_seconds", Help: "When the storage was last looked at, Unix time.", Value: s.gradeChecked},
 		{Name: "redoubt_certificate_not_after_seconds", Help: "End of the server certificate, Unix time.", Value: of((*generation).certificateEnd)},
 		{Name: "redoubt_maintenance", Help: "1 while the machine is in maintenance.", Value: of(func(g *generation) float64 { return number(g.maintenance != nil) })},

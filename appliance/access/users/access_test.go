@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,6 +17,8 @@ import (
 
 	"github.com/distribution/distribution/v3/registry/auth"
 	"golang.org/x/crypto/bcrypt"
+
+	"github.com/redoubt-registry/redoubt/appliance/access/limit"
 )
 
 func hash(t testing.TB, password string, cost int) string {
@@ -38,6 +41,9 @@ func write(t testing.TB, path string, lines ...string) {
 		t.Fatal(err)
 	}
 }
+
+// remote is where the clients of most tests are.
+const remote = "192.0.2.1:1234"
 
 // work counts bcrypt comparisons and their rounds.
 type work struct{ calls, rounds, most, now atomic.Int64 }
@@ -67,7 +73,7 @@ func newTable(t testing.TB, lines ...string) (*Table, *work, *[]error) {
 
 func check(t testing.TB, table *Table, name, password string, want bool) {
 	t.Helper()
-	if err := table.Check(t.Context(), name, password); (err == nil) != want {
+	if err := table.Check(t.Context(), remote, name, password); (err == nil) != want {
 		t.Errorf("Check(%s, …) = %v, want allowed %v", name, err, want)
 	}
 }
@@ -197,7 +203,7 @@ func TestMissingFile(t *testing.T) {
 	if err := os.Remove(table.path); err != nil {
 		t.Fatal(err)
 	}
-	if err := table.Check(t.Context(), "alice", "right"); !errors.Is(err, ErrUnavailable) || table.Ready() {
+	if err := table.Check(t.Context(), remote, "alice", "right"); !errors.Is(err, ErrUnavailable) || table.Ready() {
 		t.Errorf("Check = %v, Ready = %v without a file", err, table.Ready())
 	}
 	if len(*logged) != 1 {
@@ -212,7 +218,7 @@ func TestMissingFile(t *testing.T) {
 
 func TestNeverATableAtTheStart(t *testing.T) {
 	table := NewTable(filepath.Join(t.TempDir(), "none"), func(error) {})
-	if err := table.Check(t.Context(), "docker", ""); !errors.Is(err, ErrUnavailable) {
+	if err := table.Check(t.Context(), remote, "docker", ""); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("Check = %v", err)
 	}
 }
@@ -221,47 +227,121 @@ func TestComputationsAreBounded(t *testing.T) {
 	table, w, _ := newTable(t, "alice:"+hash(t, "right", 6))
 	var wg sync.WaitGroup
 	for i := range 50 {
-		wg.Go(func() { _ = table.Check(context.Background(), "alice", fmt.Sprint("wrong", i)) })
+		wg.Go(func() {
+			_ = table.Check(context.Background(), fmt.Sprintf("192.0.2.%d:1", i), "alice", fmt.Sprint("wrong", i))
+		})
 	}
 	wg.Wait()
-	if n := w.most.Load(); n > int64(cap(table.slots)) {
-		t.Errorf("%d computations at a time, want at most %d", n, cap(table.slots))
+	if n := w.most.Load(); n > int64(runtime.GOMAXPROCS(0)) {
+		t.Errorf("%d computations at a time, want at most %d", n, runtime.GOMAXPROCS(0))
 	}
 	if n := w.calls.Load(); n != 50 {
 		t.Errorf("%d computations", n)
 	}
 }
 
-// A known login does not wait behind a flood of wrong ones.
+// hold makes all bcrypt work wait until the function it returns is called.
+func hold(t *testing.T, table *Table) (release func()) {
+	t.Helper()
+	let := make(chan struct{})
+	compare := table.checks.compare
+	table.checks.compare = func(h, p []byte) error { <-let; return compare(h, p) }
+	return func() { close(let) }
+}
+
+// A known login does not wait behind a flood of wrong ones, and neither does one
+// that is known to be wrong.
 func TestKnownLoginPassesAFlood(t *testing.T) {
 	table, _, _ := newTable(t, "alice:"+hash(t, "right", 4))
 	check(t, table, "alice", "right", true)
-	for range cap(table.slots) {
-		table.slots <- struct{}{}
+	check(t, table, "alice", "stale", false)
+	release := hold(t, table)
+	var wg sync.WaitGroup
+	for i := range 100 {
+		wg.Go(func() { _ = table.Check(context.Background(), remote, "alice", fmt.Sprint("wrong", i)) })
+	}
+	for table.Stats().Waiting == 0 {
+		time.Sleep(time.Millisecond)
 	}
 	check(t, table, "alice", "right", true)
+	check(t, table, "alice", "stale", false)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := table.Check(ctx, "alice", "wrong"); !errors.Is(err, context.Canceled) {
+	if err := table.Check(ctx, remote, "alice", "wrong"); !errors.Is(err, context.Canceled) {
 		t.Errorf("a client that left: %v", err)
 	}
+	release()
+	wg.Wait()
+	var limited *limit.Refused
+	if err := table.Check(t.Context(), remote, "alice", "one more"); !errors.As(err, &limited) {
+		t.Errorf("after a flood: %v", err)
+	}
+	check(t, table, "alice", "right", true)
+	check(t, table, "alice", "stale", false)
+}
+
+// Who sends the same password many times at once, as a pull does, waits for one
+// computation.
+func TestOneComputationForTheSamePassword(t *testing.T) {
+	table, w, _ := newTable(t, "alice:"+hash(t, "right", 4))
+	release := hold(t, table)
+	var wg sync.WaitGroup
+	for i := range 100 {
+		wg.Go(func() {
+			if err := table.Check(context.Background(), fmt.Sprintf("192.0.2.1:%d", 1+i), "alice", "right"); err != nil {
+				t.Errorf("login %d: %v", i, err)
+			}
+		})
+	}
+	time.Sleep(20 * time.Millisecond) // so that most of them wait
+	release()
+	wg.Wait()
+	if n := w.calls.Load(); n != 1 {
+		t.Errorf("%d computations", n)
+	}
+}
+
+// bcrypt takes a NUL for the end of a password, and repeats what is before it:
+// what it takes for the same password is not.
+func TestPasswordsWithNULAreRefused(t *testing.T) {
+	table, w, _ := newTable(t, "alice:"+hash(t, "right", 4))
+	for _, confused := range []string{"right\x00right", "right\x00", "\x00"} {
+		check(t, table, "alice", confused, false)
+	}
+	if n := w.calls.Load(); n != 0 {
+		t.Errorf("%d computations", n)
+	}
+	check(t, table, "alice", "right", true)
+}
+
+// htpasswd -B makes a hash of the first 72 bytes of a password, without a word.
+func TestLongPasswordsAreThoseOfHtpasswd(t *testing.T) {
+	long := strings.Repeat("x", 72)
+	table, _, _ := newTable(t, "alice:"+hash(t, long, 4))
+	check(t, table, "alice", long, true)
+	check(t, table, "alice", long+" and more", true)
+	check(t, table, "alice", long[1:], false)
 }
 
 func TestRememberedIsBounded(t *testing.T) {
 	c := newChecks([]byte("key"))
+	first := c.outcome([]byte("a good one"))
+	c.remember(first, true)
 	for i := range maxRemembered + 100 {
-		c.remember(c.mac(fmt.Append(nil, i)), i%2 == 0)
-		c.remember(c.mac(fmt.Append(nil, "x", i)), false)
+		c.remember(c.outcome(fmt.Append(nil, i)), false)
 	}
-	if len(c.good) > maxRemembered || len(c.failed) > maxRemembered {
-		t.Errorf("%d and %d remembered", len(c.good), len(c.failed))
+	if n := c.failed.Len(); n != maxRemembered {
+		t.Errorf("%d wrong ones are remembered", n)
+	}
+	if known, ok := c.lookup(first); !known || !ok {
+		t.Error("wrong passwords have pushed out a right one")
 	}
 }
 
 // The parts of a MAC cannot be shifted into one another.
 func TestMACParts(t *testing.T) {
 	c := newChecks([]byte("key"))
-	if c.mac([]byte("ab"), []byte("c")) == c.mac([]byte("a"), []byte("bc")) {
+	if c.outcome([]byte("ab"), []byte("c")) == c.outcome([]byte("a"), []byte("bc")) {
 		t.Error("two logins have one MAC")
 	}
 }
@@ -277,6 +357,7 @@ func TestController(t *testing.T) {
 			t.Fatal(err)
 		}
 		r := httptest.NewRequest(http.MethodGet, "/v2/", nil)
+		r.RemoteAddr = remote
 		_, err = c.Authorized(r)
 		var ch auth.Challenge
 		if !errors.As(err, &ch) {
@@ -328,7 +409,7 @@ func BenchmarkKnownLogin(b *testing.B) {
 	table, _, _ := newTable(b, "alice:"+hash(b, "right", 10))
 	check(b, table, "alice", "right", true)
 	for b.Loop() {
-		if table.Check(b.Context(), "alice", "right") != nil {
+		if table.Check(b.Context(), remote, "alice", "right") != nil {
 			b.Fatal("refused")
 		}
 	}
@@ -337,6 +418,6 @@ func BenchmarkKnownLogin(b *testing.B) {
 func BenchmarkFirstLogin(b *testing.B) {
 	table, _, _ := newTable(b, "alice:"+hash(b, "right", 10))
 	for i := 0; b.Loop(); i++ {
-		_ = table.Check(b.Context(), "alice", fmt.Sprint(i))
+		_ = table.Check(b.Context(), fmt.Sprintf("10.%d.%d.%d:1", i>>16, i>>8&255, i&255), "alice", fmt.Sprint(i))
 	}
 }

@@ -6,9 +6,6 @@ import (
 	"net/http"
 
 	"github.com/distribution/distribution/v3/registry/auth"
-
-	"github.com/redoubt-registry/redoubt/appliance/access/clients"
-	"github.com/redoubt-registry/redoubt/appliance/access/identity"
 )
 
 // Name is what the access controller is called in distribution's auth section.
@@ -54,22 +51,16 @@ func newController(options map[string]any) (auth.AccessController, error) {
 	return &controller{realm: realm, table: table}, nil
 }
 
-// Authorized implements auth.AccessController: every known user may do all. A
-// user is who has a certificate that logs in, or else a password.
+// Authorized implements auth.AccessController: every known user may do all.
 func (c *controller) Authorized(r *http.Request, _ ...auth.Access) (*auth.Grant, error) {
-	if user := clients.User(r.Context()); user != "" {
-		identity.Prove(r.Context(), user)
-		return &auth.Grant{User: auth.UserInfo{Name: user}}, nil
-	}
-	name, password, ok := r.BasicAuth()
+	l, ok := r.Context().Value(loginKey{}).(login)
 	if !ok {
-		return nil, &challenge{realm: c.realm, err: auth.ErrInvalidCredential}
+		l = c.table.login(r)
 	}
-	if err := c.table.Check(r.Context(), name, password); err != nil {
-		return nil, &challenge{realm: c.realm, err: err}
+	if l.err != nil {
+		return nil, &challenge{realm: c.realm, err: l.err}
 	}
-	identity.Prove(r.Context(), name)
-	return &auth.Grant{User: auth.UserInfo{Name: name}}, nil
+	return &auth.Grant{User: auth.UserInfo{Name: l.user}}, nil
 }
 
 // challenge asks for a login, RFC 7617.

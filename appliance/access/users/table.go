@@ -14,10 +14,13 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/bcrypt"
+	"golang.org/x/sync/singleflight"
 
+	"github.com/redoubt-registry/redoubt/appliance/access/limit"
 	"github.com/redoubt-registry/redoubt/appliance/files"
 )
 
@@ -44,7 +47,24 @@ type Table struct {
 	err     error           // why the newest file is not in force
 
 	checks *checks
-	slots  chan struct{} // bounds the bcrypt computations at work
+	gate   *limit.Gate        // in front of the bcrypt computations
+	turns  singleflight.Group // of those that wait at the gate
+	counts counts
+}
+
+// counts are logins by what came of them.
+type counts struct{ refused, limited atomic.Uint64 }
+
+// Stats are the logins of a table since the start.
+type Stats struct {
+	Refused uint64 // wrong user or password
+	Limited uint64 // not checked: too many failures, or too many at once
+	Waiting int    // passwords that wait for their check
+}
+
+// Stats returns the numbers of logins.
+func (t *Table) Stats() Stats {
+	return Stats{Refused: t.counts.refused.Load(), Limited: t.counts.limited.Load(), Waiting: t.gate.Waiting()}
 }
 
 type user struct {
@@ -62,7 +82,7 @@ func NewTable(path string, log func(error)) *Table {
 		path:   path,
 		log:    log,
 		checks: newChecks(key),
-		slots:  make(chan struct{}, runtime.GOMAXPROCS(0)),
+		gate:   limit.NewGate(limit.Default(runtime.GOMAXPROCS(0)), time.Now),
 	}
 	t.Err()
 	return t

@@ -4,6 +4,7 @@ import (
 	_ "embed"
 	"net/http"
 	"strconv"
+	"time"
 )
 
 // Welcome answers at the root with what this is and how to log in at host, and
@@ -40,6 +41,15 @@ func Later(w http.ResponseWriter, r *http.Request, seconds int, message string) 
 	if !writeReason(w, r, message, body) {
 		write(w, http.StatusServiceUnavailable, jsonType, body)
 	}
+}
+
+// TooMany answers 429 with an OCI error body (distribution-spec, TOOMANYREQUESTS):
+// the client may try again after so long, in whole seconds.
+func TooMany(w http.ResponseWriter, after time.Duration, message string) {
+	w.Header().Set("Retry-After", strconv.Itoa(int(after.Seconds())))
+	w.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
+	w.Header().Set("Cache-Control", "no-store")
+	writeJSON(w, http.StatusTooManyRequests, ociErrors("TOOMANYREQUESTS", message, nil))
 }
 
 // Refused answers with an OCI error body.
