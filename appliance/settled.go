@@ -10,20 +10,20 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/files"
 )
 
-// A certificate and its key are two files, and whoever copies them changes first
-// the one: they are read when neither has changed for a while. What cannot be
-// used then may be half of a slow copy, and is given longer.
+// Copying a pair changes the certificate first, then the key: both are read once
+// neither has changed for a while. A pair that cannot be used then may be half of a
+// slow copy, and gets more time.
 const (
-	halfCopied = 5                // times as long
-	restless   = 30 * time.Second // is waited for, and no longer
-	look       = 50 * time.Millisecond
+	halfCopied = 5                // times as much time
+	maxWait    = 30 * time.Second // a file that never stops changing must not block a renewal
+	poll       = 50 * time.Millisecond
 )
 
-// atRest does publish once the files that the configuration names are at rest,
-// and again if they change meanwhile: systemd tells of no change of a file while
-// it runs what the change before has started.
+// atRest calls publish once the files that the configuration names have stopped
+// changing, and again if they change meanwhile: systemd reports no change of a file
+// while the unit runs that the change before has started.
 func (m *Machine) atRest(ctx context.Context, now target, publish func() error) error {
-	for deadline := time.Now().Add(restless); ; {
+	for deadline := time.Now().Add(maxWait); ; {
 		seen := m.changes(now)
 		if m.changesWithin(ctx, now, seen, m.Settle) && time.Now().Before(deadline) {
 			continue
@@ -39,8 +39,8 @@ func (m *Machine) atRest(ctx context.Context, now target, publish func() error) 
 	}
 }
 
-// changesWithin says whether a file has changed since it was seen, or does before
-// all have been at rest for a time.
+// changesWithin tells whether a file has changed since seen, or changes before all have
+// been at rest for the duration atRest.
 func (m *Machine) changesWithin(ctx context.Context, now target, seen []time.Time, atRest time.Duration) bool {
 	for {
 		if !slices.EqualFunc(seen, m.changes(now), time.Time.Equal) {
@@ -48,7 +48,7 @@ func (m *Machine) changesWithin(ctx context.Context, now target, seen []time.Tim
 		}
 		fresh := func(at time.Time) bool {
 			age := time.Since(at)
-			return age >= 0 && age < atRest // a time to come is of a clock that was wrong
+			return age >= 0 && age < atRest // a time in the future comes from a clock that was wrong
 		}
 		if !slices.ContainsFunc(seen, fresh) {
 			return false
@@ -56,13 +56,13 @@ func (m *Machine) changesWithin(ctx context.Context, now target, seen []time.Tim
 		select {
 		case <-ctx.Done():
 			return false
-		case <-time.After(look):
+		case <-time.After(poll):
 		}
 	}
 }
 
-// changes are when each watched file last changed in any way; zero for one that is
-// not there.
+// changes are the times of the last change of each watched file; zero for a missing
+// one.
 func (m *Machine) changes(now target) []time.Time {
 	var out []time.Time
 	for _, path := range render.Watched(now.cfg) {

@@ -11,15 +11,15 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/access/users"
 )
 
-// The options of auth that say more of client certificates than upstream's
-// configuration can.
+// The options of auth for client certificates, which upstream's configuration does not
+// have.
 const (
 	crlsOption  = "crls"               // files of revocation lists
-	usersOption = "clientcertificates" // whom a certificate logs in
+	usersOption = "clientcertificates" // which user a certificate logs in
 )
 
-// openClients sets how client certificates are asked for and checked. A machine
-// in maintenance asks for none: it has nothing to give, and must say why.
+// openClients sets how client certificates are asked for and checked. A machine in
+// maintenance asks for none: it serves nothing, and must tell every client why.
 func (g *generation) openClients(s *server) error {
 	section := g.config.HTTP.TLS
 	if len(section.ClientCAs) == 0 || g.maintenance != nil {

@@ -14,7 +14,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/registry/watchdog"
 )
 
-// notify tells systemd, if it is there to listen.
+// notify sends lines to systemd, if it started this process.
 func (s *server) notify(lines ...string) {
 	if _, err := daemon.SdNotify(false, strings.Join(lines, "\n")); err != nil {
 		s.log.WithError(err).Warn("cannot notify systemd")
@@ -52,9 +52,9 @@ func (s *server) feedWatchdog(ctx context.Context, addr net.Addr) {
 	}.Run(ctx)
 }
 
-// limitMemory tells the collector of the unit's MemoryMax= or MemoryHigh=, so
-// that it works harder before the kernel kills. GOMEMLIMIT, which the runtime
-// reads by itself, comes first.
+// limitMemory sets the garbage collector's limit from the unit's MemoryMax= or
+// MemoryHigh=, so that it collects more before the kernel kills the process. GOMEMLIMIT,
+// which the runtime reads by itself, has priority.
 func limitMemory() {
 	if os.Getenv("GOMEMLIMIT") != "" {
 		return

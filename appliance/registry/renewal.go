@@ -9,19 +9,18 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/registry/metrics"
 )
 
-// renewalSamples are what redoubt renew last said of the certificate; all zero
-// before it did.
+// renewalSamples are the results of the last redoubt renew; all zero before the first.
 func (s *server) renewalSamples() []metrics.Sample {
 	of := func(f func(*renewal.Summary) float64) func() float64 {
 		return func() float64 { return f(readRenewal(s.opts.Renewal)) }
 	}
 	return []metrics.Sample{
-		{Name: "redoubt_renewal_last_try_seconds", Help: "When a certificate was last asked for, Unix time.", Value: of(func(s *renewal.Summary) float64 { return unix(s.Tried) })},
-		{Name: "redoubt_renewal_last_success_seconds", Help: "When a certificate was last had, Unix time.", Value: of(func(s *renewal.Summary) float64 { return unix(s.Succeeded) })},
-		{Name: "redoubt_renewal_next_try_seconds", Help: "When something will be to do for the certificate, Unix time.", Value: of(func(s *renewal.Summary) float64 { return unix(s.Next) })},
-		{Name: "redoubt_renewal_failures", Help: "Tries for a certificate that failed, in a row.", Value: of(func(s *renewal.Summary) float64 { return float64(s.Failures) })},
-		{Name: "redoubt_renewal_error", Help: "1 while the last look at the certificate ended in an error.", Value: of(func(s *renewal.Summary) float64 { return number(s.Error != "") })},
-		{Name: "redoubt_renewal_alert", Help: "1 while somebody should look after the certificate.", Value: of(func(s *renewal.Summary) float64 { return number(s.Alert != "") })},
+		{Name: "redoubt_renewal_last_try_seconds", Help: "When a certificate was last requested, Unix time.", Value: of(func(s *renewal.Summary) float64 { return unix(s.Tried) })},
+		{Name: "redoubt_renewal_last_success_seconds", Help: "When a certificate was last obtained, Unix time.", Value: of(func(s *renewal.Summary) float64 { return unix(s.Succeeded) })},
+		{Name: "redoubt_renewal_next_try_seconds", Help: "When something will be due for the certificate, Unix time.", Value: of(func(s *renewal.Summary) float64 { return unix(s.Next) })},
+		{Name: "redoubt_renewal_failures", Help: "Failed tries for a certificate in a row.", Value: of(func(s *renewal.Summary) float64 { return float64(s.Failures) })},
+		{Name: "redoubt_renewal_error", Help: "1 while the last renewal ended in an error.", Value: of(func(s *renewal.Summary) float64 { return number(s.Error != "") })},
+		{Name: "redoubt_renewal_alert", Help: "1 while an operator should act on the certificate.", Value: of(func(s *renewal.Summary) float64 { return number(s.Alert != "") })},
 	}
 }
 
@@ -34,7 +33,7 @@ func readRenewal(path string) *renewal.Summary {
 	return s
 }
 
-// unix is a time as Prometheus has it; zero for none.
+// unix is a time in seconds since 1970, as Prometheus expects it; zero for none.
 func unix(t time.Time) float64 {
 	if t.IsZero() {
 		return 0

@@ -19,8 +19,8 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/files"
 )
 
-// look is how often the files are looked at, and settle how old one must be
-// before its time stamp tells it from another within the same tick of the clock.
+// look is how often the files are checked, and settle how old one must be before its
+// time stamp distinguishes it from a change within the same tick of the clock.
 const (
 	look   = time.Second
 	settle = 2 * time.Second
@@ -120,7 +120,7 @@ func (c *Clients) Verify(state *tls.ConnectionState) (*x509.Certificate, error) 
 }
 
 // verify finds the chains of a certificate that are in force. What was found is
-// remembered as long as the files are the same; the dates are looked at anew.
+// remembered as long as the files are the same; the dates are checked each time.
 func (t *trust) verify(peers []*x509.Certificate, now time.Time) ([][]*x509.Certificate, error) {
 	hash := sha256.New()
 	for _, c := range peers {

@@ -19,10 +19,10 @@ import (
 
 const (
 	caValidity = 10 * 365 * 24 * time.Hour
-	// backdate makes a fresh certificate good for clients whose clock is late.
+	// backdate makes a new certificate valid for clients whose clock is late.
 	backdate = time.Hour
-	// caMargin is how long before its end an authority is replaced, so that a
-	// server certificate always fits inside it.
+	// caMargin is how long before it expires an authority is replaced, so that a
+	// server certificate never outlives it.
 	caMargin = 30 * 24 * time.Hour
 	// serialBits keeps a serial number at 20 octets, positive (RFC 5280 4.1.2.2).
 	serialBits = 159
@@ -100,10 +100,10 @@ func (ca *CA) PEM() []byte {
 	return out
 }
 
-// chain is what a server sends after its own certificate: its authority, and
-// those between that and the root, which clients have. The authority is sent
-// even where it is the root: who has not got it can take it from a handshake and
-// compare it with what the machine's console says.
+// chain is what a server sends after its own certificate: its authority, and those
+// between that and the root, which clients have. The authority is sent even if it is the
+// root: a client without it can take it from a handshake and compare it with the
+// fingerprint on the machine's console.
 func (ca *CA) chain() []byte {
 	out := certificatePEM(ca.Certificate.Raw)
 	for _, c := range ca.above {
@@ -159,8 +159,8 @@ func NeedsRenewal(c *x509.Certificate, now time.Time) bool {
 	return c.NotAfter.Sub(now) < c.NotAfter.Sub(c.NotBefore)/3
 }
 
-// SelfSigned makes a pair that no client trusts, valid for a day: what a
-// server shows when it has no certificate, so that it can still say why.
+// SelfSigned makes a pair that no client trusts, valid for a day: a server without a
+// certificate uses it, so that it can still say why.
 func SelfSigned(names []string, now time.Time, rand io.Reader) (certPEM, key []byte, err error) {
 	set, err := parseNames(names)
 	if err != nil {

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// ReadFile reads PEM that somebody else wrote: a regular file of a sane size.
-// Nothing else hangs it or fills the memory.
+// ReadFile reads an operator's PEM file: a regular file of at most maxPEM bytes. It does
+// not block on a FIFO, and does not fill the memory.
 func ReadFile(path string) ([]byte, error) { return readPEM(path) }
 
 // ReadKeyFile is ReadFile for a private key. One that every user of the machine
@@ -83,7 +83,7 @@ func CheckPair(certPEM, key []byte, names []string, now time.Time) (Checked, err
 	return out, err
 }
 
-// hostOf is a name as VerifyHostname takes it.
+// hostOf is a name as VerifyHostname expects it.
 func hostOf(name string) string {
 	if ip, err := netip.ParseAddr(name); err == nil {
 		return ip.Unmap().String()
@@ -107,8 +107,8 @@ func checkChain(chain []*x509.Certificate, now time.Time) error {
 	return nil
 }
 
-// InForce says why a certificate does not count at now, in words that follow
-// its name. A zero now is never too early or too late.
+// InForce says why a certificate is not valid at now, in words that follow its name. A
+// zero now is never too early or too late.
 func InForce(c *x509.Certificate, now time.Time) error {
 	switch {
 	case now.IsZero():
@@ -228,7 +228,7 @@ func CheckCRLs(data, cas []byte) ([]byte, error) {
 // ParseCAs reads certificates from PEM.
 func ParseCAs(data []byte) ([]*x509.Certificate, error) { return parseCertificates(data) }
 
-// SamePair says whether a published pair is the one that was checked.
+// SamePair tells whether a published pair is the one that was checked.
 func SamePair(have *tls.Certificate, want Checked) bool {
 	var chain []byte
 	for _, der := range have.Certificate {

@@ -12,9 +12,8 @@ import (
 	"time"
 )
 
-// NewClientCA makes the authority that signs the certificates of clients and
-// nothing else. It is separate from the server's: what one key signs, the other
-// side never takes.
+// NewClientCA makes the authority that signs only certificates of clients. It is separate
+// from the server's, so that a client's certificate never passes for a server's.
 func NewClientCA(name string, now time.Time, rand io.Reader) (*CA, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand)
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// nameSet is what a certificate may be for.
+// nameSet is the names of a certificate.
 type nameSet struct {
 	dns []string
 	ips []netip.Addr
@@ -113,7 +113,7 @@ func (s nameSet) permittedBy(ca *x509.Certificate) bool {
 	return true
 }
 
-// names returns what a server's certificate is for.
+// names returns the names of a server's certificate.
 func names(c *x509.Certificate) nameSet {
 	s := nameSet{dns: slices.Clone(c.DNSNames)}
 	for _, b := range c.IPAddresses {

@@ -17,10 +17,10 @@ import (
 	"time"
 )
 
-// maxPEM is more than any honest chain or key needs.
+// maxPEM is the largest file in bytes, more than any chain or key needs.
 const maxPEM = 1 << 20
 
-// readPEM reads a regular file of a sane size. A FIFO does not hang it.
+// readPEM reads a regular file of at most maxPEM bytes. It does not block on a FIFO.
 func readPEM(path string) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -100,7 +100,7 @@ func decodeKey(block *pem.Block) (crypto.Signer, error) {
 	return nil, fmt.Errorf("a server cannot use a key of type %T", key)
 }
 
-// trim takes away a byte order mark. pem reads CRLF by itself.
+// trim removes a byte order mark. Package pem reads CRLF by itself.
 func trim(data []byte) []byte { return bytes.TrimPrefix(data, []byte("\ufeff")) }
 
 // ParsePair reads a server's chain and key from PEM. The chain may be in any
@@ -129,5 +129,5 @@ func ParsePair(certPEM, keyPEM []byte) (*tls.Certificate, error) {
 	return pair, nil
 }
 
-// expired says whether the pair's time is over.
+// expired tells whether the pair has expired.
 func expired(pair *tls.Certificate, now time.Time) bool { return now.After(pair.Leaf.NotAfter) }

@@ -10,8 +10,8 @@ import (
 	"software.sslmate.com/src/go-pkcs12"
 )
 
-// hostsTOML is what containerd reads; docker and podman pass it over. A client's
-// certificate is a list in a list: containerd takes a flat one for CAs.
+// hostsTOML is for containerd; docker and podman ignore it. A client's certificate is a
+// list in a list: containerd reads a flat list as CAs.
 const hostsTOML = `server = "https://%[1]s"
 
 [host."https://%[1]s"]
@@ -22,7 +22,7 @@ const hostsTOML = `server = "https://%[1]s"
 // Export writes dir/ADDRESS/ with ca.crt, client.cert, client.key and hosts.toml,
 // as docker, podman, skopeo and containerd read it from their certs.d. serverCA
 // is what clients check the server with; empty: their system's own trust. It
-// refuses to write over what is there.
+// refuses to overwrite.
 func Export(dir, address string, serverCA []byte, issued Issued) (string, error) {
 	out := filepath.Join(dir, address)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -47,7 +47,7 @@ func Export(dir, address string, serverCA []byte, issued Issued) (string, error)
 	return out, nil
 }
 
-// ExportPKCS12 writes dir/client.p12, which browsers and Java take.
+// ExportPKCS12 writes dir/client.p12, which browsers and Java read.
 func ExportPKCS12(dir, password string, issued Issued) error {
 	if len(password) < 8 {
 		return errors.New("a password of PKCS #12 has at least 8 characters")

@@ -57,7 +57,7 @@ func credentials(cfg config.Config, facts Facts) ([]tree.File, error) {
 	return files, nil
 }
 
-// trust is the CAs of what is elsewhere.
+// trust is the CAs of a bucket and of a Redis elsewhere.
 func trust(cfg config.Config, facts Facts) []tree.File {
 	restart := tree.Reader{Unit: units.Registry, Verb: tree.Restart}
 	var files []tree.File

@@ -10,12 +10,12 @@ import (
 	"github.com/redoubt-registry/redoubt/units"
 )
 
-// The bounds that the units themselves carry.
+// The values in the units themselves.
 const (
 	unitHTTPSPort   = 443
 	unitHTTPPort    = 80
 	unitStopTimeout = 75 * time.Second // of redoubt-registry.service
-	stopMargin      = 15 * time.Second // for what follows draining
+	stopMargin      = 15 * time.Second // after draining
 	unitInterval    = 10 * time.Second // of redoubt-health.timer
 )
 
@@ -50,8 +50,8 @@ func registryDropIn(cfg config.Config) string {
 		d.service("ReadWritePaths=-" + root)
 	}
 	if s3 := cfg.Storage.S3; s3 != nil {
-		// Another bucket changes this line, and so restarts the registry: in a
-		// reload what is in flight would go on with the old one.
+		// Another bucket changes this line, and so restarts the registry: after a
+		// reload, requests in flight would still use the old one.
 		d.comment("Images are in " + place(s3))
 	}
 	d.loadBucket(cfg)
@@ -73,7 +73,7 @@ func healthDropIn(cfg config.Config) string {
 }
 
 // timerDropIn sets the time between two checks of the storage where it is not
-// the unit's own. The empty line takes all of the unit's times away.
+// the unit's own. The empty line resets all of the unit's times.
 func timerDropIn(cfg config.Config) string {
 	interval := cfg.Health.Storage.Interval
 	if interval == unitInterval {
@@ -136,8 +136,8 @@ func (d *dropInText) String() string {
 	return strings.Join(lines, "\n") + "\n"
 }
 
-// watchDropIn names the files that are watched: a change of one is taken up at
-// once, not at the next tick of the timer.
+// watchDropIn names the watched files: a change takes effect at once, not at the next
+// tick of the timer.
 func watchDropIn(cfg config.Config) string {
 	paths := Watched(cfg)
 	if paths == nil {
@@ -146,7 +146,7 @@ func watchDropIn(cfg config.Config) string {
 	return "[Path]\nPathChanged=" + strings.Join(paths, "\nPathChanged=") + "\n"
 }
 
-// Watched are the files outside that certificates come from.
+// Watched are the paths of the operator's files with certificates, CAs and lists.
 func Watched(cfg config.Config) []string {
 	values := []config.Secret{config.Secret(cfg.TLS.InternalCA.Certificate), cfg.TLS.InternalCA.PrivateKey}
 	if cfg.TLS.Mode == "files" {

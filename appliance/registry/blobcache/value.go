@@ -11,7 +11,7 @@ import (
 const (
 	// version is that of the values. The keys have none: a deletion must reach
 	// the values of all versions.
-	version   = 2 // since blobs and manifests are apart
+	version   = 2    // since blobs and manifests are apart
 	maxValue  = 1024 // bytes that are read of a value
 	tombstone = "-"
 )

@@ -11,9 +11,9 @@ import (
 // maxReason keeps the status line well below what clients read.
 const maxReason = 512
 
-// writeReason answers with the reason in the status line: of a 503 docker
-// prints that line and nothing of the body. It needs HTTP/1, where docker is,
-// and a request without a body. It returns false if it did not answer.
+// writeReason answers with the reason in the status line: docker prints only that line
+// of a 503, and not the body. It needs HTTP/1, which docker uses, and a request without a
+// body. It returns false if it did not answer.
 func writeReason(w http.ResponseWriter, r *http.Request, reason string, body []byte) bool {
 	if r.ProtoMajor != 1 || r.ContentLength != 0 {
 		return false

@@ -1,5 +1,5 @@
-// Package socket takes the sockets that systemd holds and tells the registry's
-// own from those that only send a client there.
+// Package socket takes over the sockets that systemd holds, and distinguishes the
+// registry's own from those that only redirect to it.
 package socket
 
 import (
@@ -46,7 +46,7 @@ func Bind(h configuration.HTTP) (net.Listener, error) {
 	return l, nil
 }
 
-// Sort tells the registry's sockets from the others by http.addr's port.
+// Sort separates the registry's sockets from the others by the port of http.addr.
 func Sort(all []net.Listener, h configuration.HTTP) (Set, error) {
 	var out Set
 	var have []string
@@ -76,7 +76,7 @@ func isFront(addr net.Addr, h configuration.HTTP) bool {
 	return err == nil && (port == want || want == "0")
 }
 
-// Exposed returns the first address that is not on loopback, or nothing.
+// Exposed returns the first address that is not on loopback, or an empty string.
 func Exposed(all []net.Listener) string {
 	for _, l := range all {
 		if tcp, ok := l.Addr().(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {
@@ -93,7 +93,7 @@ func Reachable(addr net.Addr) string {
 	if !ok || !tcp.IP.IsUnspecified() {
 		return addr.String()
 	}
-	host := "127.0.0.1" // a socket on :: takes IPv4 too, unless it is told not to
+	host := "127.0.0.1" // a socket on :: accepts IPv4 too, unless IPV6_V6ONLY is set
 	if tcp.IP.To4() == nil && onlyIPv6() {
 		host = "::1"
 	}
