@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -49,6 +50,21 @@ func (m *Machine) Alert(ctx context.Context, unit, result string) error {
 	if cause == "" {
 		return nil
 	}
+	return m.tell(ctx, now, unit, cause, m.Out)
+}
+
+// tellOfTrust tells people whose clients need another CA from now on.
+func (m *Machine) tellOfTrust(ctx context.Context, now target) {
+	for _, t := range now.certificates.Trust {
+		// The plan has said it on Out.
+		if err := m.tell(ctx, now, units.Apply, t.String(), io.Discard); err != nil {
+			fmt.Fprintf(m.Out, "warning: %v\n", err)
+		}
+	}
+}
+
+// tell tells people of a cause once a day: on out and by the webhook.
+func (m *Machine) tell(ctx context.Context, now target, unit, cause string, out io.Writer) error {
 	host := cmp.Or(now.cfg.Hostname, "this machine")
 	a := alert{Hostname: now.cfg.Hostname, Unit: unit, Cause: cause, Time: m.Now().UTC()}
 	a.Message = fmt.Sprintf("Redoubt on %s: %s; see: journalctl -u %s", host, cause, unit)
@@ -67,7 +83,7 @@ func (m *Machine) Alert(ctx context.Context, unit, result string) error {
 	if since := m.Now().Sub(told[key]); since >= 0 && since < alertPause {
 		return nil
 	}
-	fmt.Fprintln(m.Out, a.Message)
+	fmt.Fprintln(out, a.Message)
 	hook, err := m.resolver().Value(now.cfg.Alerts.Webhook)
 	if err != nil {
 		return fmt.Errorf("cannot use alerts.webhook: %w", err)

@@ -29,26 +29,39 @@ func (m *Machine) Apply(ctx context.Context, o Options) error {
 		return err
 	}
 	defer unlock()
-	want, problem, err := m.choose(ctx, !o.DryRun)
+	chosen, err := m.choose(ctx)
+	if err == nil && !o.DryRun {
+		chosen, err = m.check(ctx, chosen)
+	}
 	if err != nil {
 		return err
 	}
+	want, problem := chosen.target, chosen.problem
 	change, err := m.compare(ctx, want)
 	if err != nil {
 		return err
 	}
-	fmt.Fprint(m.Out, change.plan)
+	fmt.Fprint(m.Out, change)
 	if o.DryRun {
-		return problem
+		return errors.Join(problem, oldStays(want.certificates.Problem))
 	}
 	failure := m.carryOut(ctx, want, &change)
 	if failure != nil {
 		return errors.Join(problem, m.fallBack(ctx, want, change, failure))
 	}
+	m.tellOfTrust(ctx, want)
 	if problem != nil {
-		return problem
+		return errors.Join(problem, change.problem)
 	}
 	err = m.keep(ctx, want, change)
 	m.renewSoon(ctx, want) // now: it goes by what was kept
-	return errors.Join(err, change.refused)
+	return errors.Join(err, change.problem)
+}
+
+// oldStays says why the certificate is not the one that is asked for; nil if it is.
+func oldStays(why error) error {
+	if why == nil {
+		return nil
+	}
+	return fmt.Errorf("the old certificate stays: %w", why)
 }

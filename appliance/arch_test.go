@@ -97,7 +97,7 @@ var below = map[string][]string{
 	"access/identity":        {},
 	"access/limit":           {},
 	"access/users":           {"access/clients", "access/identity", "access/limit"},
-	"registry":               {"access/", "certificates/", "registry/", "storage/"},
+	"registry":               {"access/", "certificates/", "registry/", "storage/", "units"},
 	"registry/blob":          {"storage/bucket", "storage/fault", "storage/layout"},
 	"registry/bounds":        {"access/identity"},
 	"registry/blobcache":     {"registry/redis"},

@@ -7,10 +7,11 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/pem"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/redoubt-registry/redoubt/appliance/certificates/acme"
@@ -22,136 +23,200 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/configuration/tree"
 	"github.com/redoubt-registry/redoubt/appliance/files"
 	"github.com/redoubt-registry/redoubt/appliance/storage/sharedstate"
-	"github.com/redoubt-registry/redoubt/units"
 )
 
 const (
 	clientCADir = "/var/lib/redoubt/client-ca"
-	ownCA       = caDir + "/ca.crt"
 	broughtCA   = caDir + "/brought.crt"
 )
 
-// certify makes sure of the server's certificate and of the client CA. The
-// registry reads a new certificate when it reloads. While there is an old one,
-// trouble does not stop the rest: the old one serves.
-func (m *Machine) certify(want target, c *change) error {
-	names := want.names()
+// certificates decides what the server is to show for a target. known says that
+// the machine has served with the same tls before: then what is in force goes on
+// while the files that it names cannot be used; otherwise they are an error.
+func (m *Machine) certificates(t target, known bool) (cert.Decision, error) {
+	names := t.names()
 	if names == nil {
-		return nil
+		return cert.Decision{}, nil
 	}
-	if err := m.ensureClientCA(want); err != nil {
-		return err
-	}
-	err := m.ensureCertificate(names, want, c)
-	published := m.publishedCertificate()
-	if err != nil && published == "" {
-		return err
-	}
+	have, err := m.haveCertificates()
 	if err != nil {
-		c.refused = fmt.Errorf("the old certificate stays: %w", err)
-		fmt.Fprintf(m.Out, "warning: %v\n", c.refused)
+		return cert.Decision{}, err
 	}
-	reads := func(a tree.Reader) bool { return a.Unit == units.Registry }
-	if c.applied.Certificate != published && !slices.ContainsFunc(c.plan.Actions, reads) {
-		fmt.Fprintf(m.Out, "%-8s %s\n", tree.Reload, units.Registry)
-		c.plan.Actions = append(c.plan.Actions, tree.Reader{Unit: units.Registry, Verb: tree.Reload})
+	want, problem := m.wantCertificates(t, names)
+	if problem != nil && !known && !want.Awaited {
+		return cert.Decision{}, problem
 	}
-	return nil
+	d, err := cert.Decide(want, have, m.Now())
+	if err != nil && problem != nil {
+		return d, problem // it is the cause
+	}
+	d.Problem = errors.Join(problem, d.Problem)
+	return d, err
 }
 
-// ensureCertificate publishes the server's certificate that want asks for, or
-// keeps the one that there is.
-func (m *Machine) ensureCertificate(names []string, want target, c *change) error {
+// wantCertificates is what the target asks for. Where the error is not nil, Want is
+// what does without.
+func (m *Machine) wantCertificates(t target, names []string) (cert.Want, error) {
+	tls := t.cfg.TLS
+	want := cert.Want{Names: names, Validity: tls.InternalCA.LeafValidity}
+	switch {
+	case t.maintenance:
+		return want, nil
+	case tls.Mode == "files":
+		pair, err := m.resolver().Pair(tls.Files, names, m.Now())
+		if err != nil {
+			want.Keep = true
+			return want, err
+		}
+		want.Given, want.Origin = &pair, "tls.files has another"
+	case tls.Mode == "acme":
+		return m.wantObtained(want)
+	case tls.InternalCA.Certificate != "":
+		ca, err := m.resolver().CA(tls.InternalCA, names, m.Now())
+		if err != nil {
+			want.Keep = true
+			return want, err
+		}
+		want.Brought = ca
+	}
+	return want, nil
+}
+
+// wantObtained is the certificate that the CA gave, as this machine knows it: where
+// several share one, from its own copy.
+func (m *Machine) wantObtained(want cert.Want) (cert.Want, error) {
+	want.Awaited = true
+	memory, _, err := acme.Load(context.Background(), m.certificateState())
+	if err != nil {
+		return want, err
+	}
+	pair, err := memory.Pair()
+	if err != nil || pair == nil {
+		return want, err
+	}
+	want.Given = &cert.Checked{Chain: []byte(memory.Chain), Key: []byte(memory.Key), Leaf: pair.Leaf}
+	want.Origin = "it was obtained from " + memory.Directory
+	return want, nil
+}
+
+// haveCertificates is what there is.
+func (m *Machine) haveCertificates() (cert.Have, error) {
+	authorities, err := cert.Authorities(filepath.Join(m.Root, caDir))
+	if err != nil {
+		return cert.Have{}, err
+	}
+	have := cert.Have{Authorities: authorities}
+	have.Pairs, err = cert.CurrentPairs(filepath.Join(m.Root, certificatesDir))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		have.Problem = err.Error()
+	}
+	if data, err := cert.ReadFile(filepath.Join(m.Root, broughtCA)); err == nil {
+		if chain, err := cert.ParseCAs(data); err == nil {
+			have.Brought = chain[0]
+		}
+	}
+	return have, nil
+}
+
+// certify carries out what was decided for a target.
+func (m *Machine) certify(want target) error {
+	if want.names() == nil {
+		return nil
+	}
 	gid, err := m.gid()
 	if err != nil {
 		return err
 	}
-	var out cert.Outcome
-	switch {
-	case want.cfg.TLS.Mode == "files" && !want.maintenance:
-		out, err = m.publishFiles(names, want, gid)
-	case want.cfg.TLS.Mode == "acme" && !want.maintenance:
-		out, err = m.publishObtained(names, want, gid)
-	default:
-		out, err = m.issue(names, want, gid)
+	if err := m.keepBrought(want.certificates); err != nil {
+		return err
 	}
-	if err == nil && out.New {
-		c.done = true
-		fmt.Fprintf(m.Out, "made     the server's certificate: %s\n", out.Reason)
-	}
-	return err
+	dirs := cert.Dirs{Authorities: filepath.Join(m.Root, caDir), Certificates: filepath.Join(m.Root, certificatesDir), GID: gid}
+	return want.certificates.CarryOut(dirs, m.Now(), want.cfg.TLS.InternalCA.LeafValidity, rand.Reader)
 }
 
-// publishFiles takes up the pair of tls.files, if it is another than the one in
-// force.
-func (m *Machine) publishFiles(names []string, want target, gid int) (cert.Outcome, error) {
-	pair, err := m.resolver().Pair(want.cfg.TLS.Files, names, m.Now())
-	if err != nil {
-		return cert.Outcome{}, err
+// keepBrought keeps the certificate of the CA that was brought, for clients to
+// fetch.
+func (m *Machine) keepBrought(d cert.Decision) error {
+	if d.Brought == nil {
+		return nil
 	}
-	dir := filepath.Join(m.Root, certificatesDir)
-	if have, err := cert.Current(dir); err == nil && cert.SamePair(have, pair) {
-		return cert.Outcome{}, nil
+	path := filepath.Join(m.Root, broughtCA)
+	if have, err := os.ReadFile(path); err == nil && bytes.Equal(have, d.Brought.PEM()) {
+		return nil
 	}
-	return cert.Outcome{New: true, Reason: "tls.files has another"}, cert.Publish(dir, pair.Chain, pair.Key, gid)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fmt.Errorf("cannot keep the CA's certificate: %w", err)
+	}
+	return files.Write(path, d.Brought.PEM(), 0o644, -1)
 }
 
-// issue makes a server certificate of the CA that was brought, or of the own
-// one, which it makes if there is none.
-func (m *Machine) issue(names []string, want target, gid int) (cert.Outcome, error) {
-	ca, err := m.authority(names, want)
-	if err != nil {
-		return cert.Outcome{}, err
-	}
-	return cert.EnsureServer(filepath.Join(m.Root, certificatesDir), ca, names,
-		want.cfg.TLS.InternalCA.LeafValidity, m.Now(), rand.Reader, gid)
+// servingCA is an authority that this machine hands out to its clients.
+type servingCA struct {
+	names []string // that clients call the machine by who need it
+	file  string   // of its certificate; empty: it is damaged
+	pem   []byte
 }
 
-func (m *Machine) authority(names []string, want target) (*cert.CA, error) {
-	brought := want.cfg.TLS.InternalCA
-	if brought.Certificate != "" && !want.maintenance {
-		ca, err := m.resolver().CA(brought, names, m.Now())
-		if err != nil {
-			return nil, err
-		}
-		path := filepath.Join(m.Root, broughtCA)
-		if have, err := os.ReadFile(path); err == nil && bytes.Equal(have, ca.PEM()) {
-			return ca, nil
-		}
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			return nil, fmt.Errorf("cannot keep the CA's certificate: %w", err)
-		}
-		return ca, files.Write(path, ca.PEM(), 0o644, -1)
+// servingCAs are the authorities that clients of want trust, the one for the
+// hostname first. There are none where the clients have them already or the machine
+// does not know them.
+func (m *Machine) servingCAs(want target) ([]servingCA, error) {
+	if want.cfg.TLS.Mode != "internal-ca" || want.names() == nil {
+		return nil, nil
 	}
-	ca, out, err := cert.EnsureCA(filepath.Join(m.Root, caDir), names, m.Now(), rand.Reader)
+	have, err := m.haveCertificates()
 	if err != nil {
 		return nil, err
 	}
-	if out.New {
-		fmt.Fprintf(m.Out, "made     a certificate authority in %s: %s\n", caDir, out.Reason)
+	var out []servingCA
+	for _, p := range have.Pairs {
+		ca := servingCA{names: cert.Names(p.Leaf)}
+		for _, a := range have.Authorities {
+			if a.Certificate != nil && p.Leaf.CheckSignatureFrom(a.Certificate) == nil {
+				ca.file, ca.pem = strings.TrimPrefix(a.File, m.Root), cert.EncodeCertificate(a.Certificate)
+				break
+			}
+		}
+		if b := have.Brought; ca.file == "" && b != nil && p.Leaf.CheckSignatureFrom(b) == nil {
+			ca.file = broughtCA
+			if ca.pem, err = os.ReadFile(filepath.Join(m.Root, broughtCA)); err != nil {
+				return nil, fmt.Errorf("cannot read the server's CA: %w", err)
+			}
+		}
+		if ca.file == "" { // its file is damaged, and the certificate in force has a copy
+			ca.pem = cert.EncodeTop(p)
+		}
+		out = append(out, ca)
 	}
-	for _, kept := range out.Kept {
-		fmt.Fprintf(m.Out, "kept     the old one as %s\n", strings.TrimPrefix(kept, m.Root))
-	}
-	return ca, nil
+	return out, nil
 }
 
-// serverCA is the file of the CA that clients of want trust, or empty where they
-// have it already or the machine does not know it.
-func serverCA(want target) string {
-	switch {
-	case want.cfg.TLS.Mode != "internal-ca":
-		return ""
-	case want.cfg.TLS.InternalCA.Certificate != "" && !want.maintenance:
-		return broughtCA
+// fingerprints are the SHA-256 of authorities, each with the names that it is for
+// where there are several.
+func fingerprints(cas []servingCA) []string {
+	var out []string
+	for _, ca := range cas {
+		line := fingerprint(ca.pem)
+		if len(cas) > 1 {
+			line += ", for " + strings.Join(ca.names, ", ")
+		}
+		out = append(out, line)
 	}
-	return ownCA
+	return out
+}
+
+// lacksClientCA says whether ensureClientCA has an authority to make.
+func (m *Machine) lacksClientCA(want target) bool {
+	if want.maintenance || want.names() == nil || want.cfg.TLS.ClientAuth.Mode == "none" {
+		return false
+	}
+	return !clientca.Exists(filepath.Join(m.Root, clientCADir))
 }
 
 // ensureClientCA makes the client CA if client certificates are asked for, and
 // renews its revocation list.
 func (m *Machine) ensureClientCA(want target) error {
-	if want.maintenance || want.cfg.TLS.ClientAuth.Mode == "none" {
+	if want.maintenance || want.names() == nil || want.cfg.TLS.ClientAuth.Mode == "none" {
 		return nil
 	}
 	s, err := m.clientCA(want)
@@ -203,47 +268,6 @@ func (m *Machine) probeCertificate(want target) ([]tls.Certificate, error) {
 	}
 	pair, err := tls.X509KeyPair(certPEM, key)
 	return []tls.Certificate{pair}, err
-}
-
-// publishObtained takes up the certificate that the CA gave, as this machine knows
-// it: where several share one, from its own copy. Until there is one
-// for names, the own CA's serves; a pair that another CA made for names stays
-// instead, as after a change of the CA or of the mode.
-func (m *Machine) publishObtained(names []string, want target, gid int) (cert.Outcome, error) {
-	memory, _, err := acme.Load(context.Background(), m.certificateState())
-	if err != nil {
-		return m.keepOr(names, want, gid, err)
-	}
-	if !memory.Covers(names) {
-		return m.keepOr(names, want, gid, nil)
-	}
-	obtained, err := memory.Pair()
-	if err != nil {
-		return cert.Outcome{}, err
-	}
-	dir := filepath.Join(m.Root, certificatesDir)
-	if have, err := cert.Current(dir); err == nil && have.Leaf.Equal(obtained.Leaf) {
-		return cert.Outcome{}, nil
-	}
-	return cert.Outcome{New: true, Reason: "it was obtained from " + memory.Directory},
-		cert.Publish(dir, []byte(memory.Chain), []byte(memory.Key), gid)
-}
-
-// keepOr leaves a published pair of another CA, or sees to one of the own CA.
-// problem is why there is nothing better.
-func (m *Machine) keepOr(names []string, want target, gid int, problem error) (cert.Outcome, error) {
-	have, err := cert.Current(filepath.Join(m.Root, certificatesDir))
-	if err == nil && cert.NamesAre(have.Leaf, names) && m.Now().Before(have.Leaf.NotAfter) {
-		ca, err := m.authority(names, want)
-		if err != nil || have.Leaf.CheckSignatureFrom(ca.Certificate) != nil {
-			return cert.Outcome{}, problem
-		}
-	}
-	out, err := m.issue(names, want, gid)
-	if err != nil || problem == nil {
-		return out, err
-	}
-	return out, problem
 }
 
 // fingerprint is the SHA-256 of the first certificate in PEM data, or nothing.

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/disk"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/plan"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/render"
@@ -38,16 +39,33 @@ type applied struct {
 
 // change is the way from what the machine is to a target.
 type change struct {
-	plan    plan.Plan
-	have    tree.Tree // what was there before, with the readers that it had
-	applied applied
-	done    bool  // something was changed
-	refused error // why the server's certificate is not what want asks for
+	plan         plan.Plan
+	certificates cert.Decision
+	clientCA     bool      // the CA of clients is made
+	have         tree.Tree // what was there before, with the readers that it had
+	applied      applied
+	done         bool  // something was changed
+	problem      error // what is not as want asks for, though the machine serves
+}
+
+// empty says whether there is nothing to do.
+func (c change) empty() bool { return c.plan.Empty() && !c.certificates.Publish() && !c.clientCA }
+
+// String is the change as a person reads it before it is carried out.
+func (c change) String() string {
+	lines := c.certificates.Lines()
+	if c.clientCA {
+		lines += "make     the certificate authority of clients: there is none yet\n"
+	}
+	if c.plan.Empty() && lines != "" {
+		return lines
+	}
+	return lines + c.plan.String()
 }
 
 // compare plans the way to want.
 func (m *Machine) compare(ctx context.Context, want target) (change, error) {
-	c := change{applied: m.loadApplied()}
+	c := change{applied: m.loadApplied(), certificates: want.certificates, clientCA: m.lacksClientCA(want)}
 	paths := slices.Concat(want.files.Paths(), c.applied.Files.Paths(), render.Paths())
 	slices.Sort(paths)
 	have, err := disk.Read(m.Root, slices.Compact(paths))
@@ -60,7 +78,19 @@ func (m *Machine) compare(ctx context.Context, want target) (change, error) {
 	c.have = have
 	c.plan = plan.New(have, want.files, c.applied.Files)
 	c.plan.Actions, err = m.settle(ctx, c.plan.Actions, want)
+	c.plan.Actions = m.takeUp(c, c.plan.Actions)
 	return c, err
+}
+
+// takeUp adds the reload that makes the registry read a new certificate, if nothing
+// else does.
+func (m *Machine) takeUp(c change, actions []tree.Reader) []tree.Reader {
+	reads := func(a tree.Reader) bool { return a.Unit == units.Registry }
+	stale := c.certificates.Publish() || c.applied.Certificate != m.publishedCertificate()
+	if len(c.certificates.Serve) == 0 || !stale || slices.ContainsFunc(actions, reads) {
+		return actions
+	}
+	return append(actions, tree.Reader{Unit: units.Registry, Verb: tree.Reload})
 }
 
 // settle fits actions to the states of the units. What does not run cannot have
@@ -116,7 +146,7 @@ func (m *Machine) settle(ctx context.Context, actions []tree.Reader, want target
 // refused is why the registry did not take up its configuration when it was last
 // asked to, or nothing.
 func refused(s systemd.State) string {
-	reason, ok := strings.CutPrefix(s.Status, "reload refused: ")
+	reason, ok := strings.CutPrefix(s.Status, units.ReloadRefused)
 	if !ok || s.Name != units.Registry {
 		return ""
 	}
@@ -130,11 +160,12 @@ func (m *Machine) carryOut(ctx context.Context, want target, c *change) error {
 	if err := m.keepSecrets(want); err != nil {
 		return err
 	}
-	if err := m.certify(want, c); err != nil {
+	if err := m.certify(want); err != nil {
 		return err
 	}
+	c.done = !c.empty()
+	c.problem = errors.Join(oldStays(want.certificates.Problem), m.ensureClientCA(want))
 	if !c.plan.Empty() {
-		c.done = true
 		if len(c.plan.Write) > 0 {
 			c.applied.Files = plan.Intend(c.applied.Files, c.plan)
 			if err := m.saveApplied(c.applied); err != nil {

@@ -41,17 +41,27 @@ func (m *Machine) Trust(aside io.Writer) error {
 	if err != nil {
 		return err
 	}
-	file := serverCA(now)
-	if file == "" {
+	cas, err := m.servingCAs(now)
+	if err != nil {
+		return err
+	}
+	if len(cas) == 0 {
 		return fmt.Errorf("the server's certificate is not of a CA of this machine (tls.mode is %s): clients need what its issuer says", now.cfg.TLS.Mode)
 	}
-	data, err := os.ReadFile(filepath.Join(m.Root, file))
-	if err != nil {
-		return fmt.Errorf("cannot read the server's CA: %w", err)
+	for _, line := range fingerprints(cas) {
+		fmt.Fprintln(aside, "SHA-256", line)
 	}
-	fmt.Fprintln(aside, "SHA-256", fingerprint(data))
-	_, err = m.Out.Write(data)
+	_, err = m.Out.Write(bundle(cas))
 	return err
+}
+
+// bundle is all of the authorities, for clients to trust.
+func bundle(cas []servingCA) []byte {
+	var out []byte
+	for _, ca := range cas {
+		out = append(out, ca.pem...)
+	}
+	return out
 }
 
 // IssueClient issues a client's certificate and writes it to a directory.
@@ -67,11 +77,9 @@ func (m *Machine) IssueClient(o ClientOptions) error {
 	if err != nil {
 		return err
 	}
-	var ca []byte
-	if file := serverCA(now); file != "" {
-		if ca, err = os.ReadFile(filepath.Join(m.Root, file)); err != nil {
-			return fmt.Errorf("cannot read the server's CA: %w", err)
-		}
+	cas, err := m.servingCAs(now)
+	if err != nil {
+		return err
 	}
 	host := strings.TrimPrefix(address(now.cfg), "https://")
 	if _, err := os.Lstat(filepath.Join(o.Out, host)); err == nil {
@@ -86,7 +94,7 @@ func (m *Machine) IssueClient(o ClientOptions) error {
 	if err != nil {
 		return err
 	}
-	dir, err := clientca.Export(o.Out, host, ca, issued)
+	dir, err := clientca.Export(o.Out, host, bundle(cas), issued)
 	if err == nil && o.PKCS12 {
 		err = clientca.ExportPKCS12(dir, password, issued)
 	}

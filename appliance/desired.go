@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/disk"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/history"
@@ -28,6 +29,8 @@ type target struct {
 	kept        tree.Tree // secrets; nil in maintenance
 	maintenance bool
 	called      string // in messages
+
+	certificates cert.Decision // what the server shows, and what is to be done for it
 }
 
 // names are those that the server's certificate is for.
@@ -38,50 +41,92 @@ func (t target) names() []string {
 	return append([]string{t.cfg.Hostname}, t.cfg.Aliases...)
 }
 
-// choose decides what the machine is to be. problem says why that is not what
-// its sources ask for. With try it asks a bucket that is new to the machine.
-func (m *Machine) choose(ctx context.Context, try bool) (t target, problem, err error) {
-	if problem = m.unmounted(ctx); problem != nil {
-		t, err = m.maintain(config.Config{}, config.Report{{Message: problem.Error()}})
-		return t, problem, err
+// choice is what the machine is to be, and how that was found.
+type choice struct {
+	target
+	problem  error // why it is not what the sources ask for
+	asked    bool  // it is what they ask for
+	origins  config.Origins
+	lastGood []byte
+}
+
+// choose decides what the machine is to be. It reads, and changes nothing.
+func (m *Machine) choose(ctx context.Context) (choice, error) {
+	if problem := m.unmounted(ctx); problem != nil {
+		t, err := m.maintain(config.Config{}, config.Report{{Message: problem.Error()}})
+		return choice{target: t, problem: problem}, err
 	}
 	found := m.Source.Read()
 	lastGood, err := history.LastGood(m.Root, m.Vault)
 	if err != nil {
 		fmt.Fprintf(m.Out, "warning: %v\n", err) // as if there were none
 	}
-	if problem = m.noNews(found); problem != nil {
+	c := choice{lastGood: lastGood, problem: m.noNews(found)}
+	if c.problem != nil {
 		found.Layers = append([]config.Layer{{Name: history.LastGoodPath, Data: lastGood}}, found.Layers...)
 	}
 	cfg, origins, report := found.Parse()
+	c.origins = origins
 	for _, w := range append(report.Warnings(), shadowed(found.Layers, origins)...) {
 		fmt.Fprintln(m.Out, w)
 	}
 	if report.Err() == nil {
-		t, err = m.build(cfg, found.Layers)
-		if err == nil && try {
-			err = m.tryBucket(ctx, t, origins, lastGood)
-		}
+		before, _, _ := config.Parse([]config.Layer{{Name: history.LastGoodPath, Data: lastGood}})
+		c.target, err = m.build(cfg, found.Layers, lastGood != nil && sameSources(before, cfg))
 		if err == nil {
-			return t, problem, nil
+			c.asked = true
+			return c, nil
 		}
 		report = append(report, entries(err, origins)...)
 	}
-	if lastGood != nil {
-		t, err = m.rebuild(lastGood)
-		if err == nil && m.replacesBucket(t) {
-			return t, nil, fmt.Errorf("nothing was changed, since the configuration cannot be used:\n%w", report.Err())
+	return m.instead(c, cfg, report)
+}
+
+// sameSources says whether two configurations take the server's certificate from
+// the same places.
+func sameSources(a, b config.Config) bool {
+	return a.TLS.Mode == b.TLS.Mode && a.TLS.Files == b.TLS.Files &&
+		a.TLS.InternalCA.Certificate == b.TLS.InternalCA.Certificate && a.TLS.InternalCA.PrivateKey == b.TLS.InternalCA.PrivateKey
+}
+
+// instead is what the machine is to be when cfg cannot be used, for the reasons in
+// report.
+func (m *Machine) instead(c choice, cfg config.Config, report config.Report) (choice, error) {
+	c.asked = false
+	var err error
+	unchanged := func() error {
+		return fmt.Errorf("nothing was changed, since the configuration cannot be used:\n%w", report.Err())
+	}
+	if c.lastGood != nil {
+		c.target, err = m.rebuild(c.lastGood)
+		if err == nil && m.replacesBucket(c.target) {
+			return c, unchanged()
 		}
 		if err == nil {
-			return t, fmt.Errorf("the last good configuration serves, since the present one cannot be used:\n%w", report.Err()), nil
+			c.problem = fmt.Errorf("the last good configuration serves, since the present one cannot be used:\n%w", report.Err())
+			return c, nil
 		}
 		fmt.Fprintf(m.Out, "warning: cannot use %s: %v\n", history.LastGoodPath, err)
 		if m.rendered() {
-			return t, nil, fmt.Errorf("nothing was changed, since the configuration cannot be used:\n%w", report.Err())
+			return c, unchanged()
 		}
 	}
-	t, err = m.maintain(cfg, report)
-	return t, fmt.Errorf("no images are served, since the configuration cannot be used:\n%w", report.Err()), err
+	c.target, err = m.maintain(cfg, report)
+	c.problem = fmt.Errorf("no images are served, since the configuration cannot be used:\n%w", report.Err())
+	return c, err
+}
+
+// check tries what the machine is to use for the first time, and chooses otherwise
+// where that does not work.
+func (m *Machine) check(ctx context.Context, c choice) (choice, error) {
+	if !c.asked {
+		return c, nil
+	}
+	err := m.tryBucket(ctx, c.target, c.origins, c.lastGood)
+	if err == nil {
+		return c, nil
+	}
+	return m.instead(c, c.cfg, entries(err, c.origins))
 }
 
 // unmounted is why the machine's state is out of reach, if it is. Without it the
@@ -127,8 +172,9 @@ func (m *Machine) noNews(found userdata.Found) error {
 	return nil
 }
 
-// build renders cfg, which came from layers.
-func (m *Machine) build(cfg config.Config, layers []config.Layer) (target, error) {
+// build renders cfg, which came from layers, and decides on its certificates. known
+// says that the machine has served with the same sources of them.
+func (m *Machine) build(cfg config.Config, layers []config.Layer, known bool) (target, error) {
 	t := target{cfg: cfg}
 	for _, l := range layers {
 		t.sources = append(t.sources, l.Name)
@@ -151,7 +197,10 @@ func (m *Machine) build(cfg config.Config, layers []config.Layer) (target, error
 	if t.document, err = cfg.Document(); err != nil {
 		return t, err
 	}
-	t.files, err = render.Tree(cfg, facts)
+	if t.files, err = render.Tree(cfg, facts); err != nil {
+		return t, err
+	}
+	t.certificates, err = m.certificates(t, known)
 	return t, err
 }
 
@@ -166,7 +215,7 @@ func (m *Machine) rebuild(document []byte) (target, error) {
 	if err := report.Err(); err != nil {
 		return target{}, err
 	}
-	t, err := m.build(cfg, layers)
+	t, err := m.build(cfg, layers, true)
 	t.called = "the last good configuration"
 	return t, err
 }
@@ -189,6 +238,9 @@ func (m *Machine) maintain(cfg config.Config, report config.Report) (target, err
 	}
 	var err error
 	t.files, err = render.Maintenance(hostname, report)
+	if d, problem := m.certificates(t, true); problem == nil { // else one that no client trusts says what is wrong
+		t.certificates = d
+	}
 	return t, err
 }
 

@@ -152,7 +152,7 @@ func (r *registry) load(unit string) {
 	case units.Registry:
 		data, _ := os.ReadFile(filepath.Join(r.root, "run/redoubt/registry.yml"))
 		if strings.Contains(string(data), "refuse") && r.server != nil {
-			r.status = "reload refused: no such thing"
+			r.status = units.ReloadRefused + "no such thing"
 			return
 		}
 		r.read, r.status = string(data), "serving"
@@ -167,9 +167,10 @@ func (r *registry) load(unit string) {
 }
 
 func (r *registry) listen() {
-	config := &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-		if pair, err := cert.Current(filepath.Join(r.root, "var/lib/redoubt/certificates")); err == nil {
-			return pair, nil
+	config := &tls.Config{GetCertificate: func(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		dir := filepath.Join(r.root, "var/lib/redoubt/certificates/current")
+		if pair, err := cert.OpenKeyPair(dir+"/tls.crt", dir+"/tls.key", time.Now); err == nil {
+			return pair.GetCertificate(h)
 		}
 		certPEM, key, err := cert.SelfSigned([]string{"localhost"}, time.Now(), rand.Reader)
 		if err != nil {
@@ -177,7 +178,7 @@ func (r *registry) listen() {
 		}
 		return cert.ParsePair(certPEM, key)
 	}}
-	l, err := tls.Listen("tcp", "127.0.0.1:443", config)
+	l, err := tls.Listen("tcp", "0.0.0.0:443", config)
 	if err != nil {
 		r.t.Errorf("cannot listen: %v", err)
 		return

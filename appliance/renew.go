@@ -152,19 +152,27 @@ func (m *Machine) publish(ctx context.Context, now target) error {
 	if !m.still(now) {
 		return nil // Renew begins anew
 	}
-	c := change{applied: m.loadApplied()}
-	if err := m.certify(now, &c); err != nil {
+	if now.certificates, err = m.certificates(now, true); err != nil {
+		return oldStays(err)
+	}
+	c := change{applied: m.loadApplied(), certificates: now.certificates, clientCA: m.lacksClientCA(now)}
+	c.plan.Actions = m.takeUp(c, nil)
+	if !c.empty() {
+		fmt.Fprint(m.Out, c)
+	}
+	if err := m.certify(now); err != nil {
 		return err
 	}
-	c.refused = errors.Join(c.refused, m.refreshClientTrust(now))
-	if len(c.plan.Actions) == 0 {
-		return c.refused
+	problem := errors.Join(oldStays(now.certificates.Problem), m.ensureClientCA(now), m.refreshClientTrust(now))
+	if len(c.plan.Actions) > 0 {
+		if err := m.act(ctx, c.plan); err != nil {
+			return errors.Join(problem, err)
+		}
+		c.applied.Certificate = m.publishedCertificate()
+		problem = errors.Join(problem, m.saveApplied(c.applied))
 	}
-	if err := m.act(ctx, c.plan); err != nil {
-		return errors.Join(c.refused, err)
-	}
-	c.applied.Certificate = m.publishedCertificate()
-	return errors.Join(c.refused, m.saveApplied(c.applied))
+	m.tellOfTrust(ctx, now)
+	return problem
 }
 
 // renewSoon starts the renewal of a machine that has no public certificate yet,

@@ -22,7 +22,8 @@ import (
 func (m *Machine) summarize(ctx context.Context, now target, problem error) error {
 	s := renewal.Summary{Mode: now.cfg.TLS.Mode, Looked: m.Now()}
 	var have *renewal.Certificate
-	if pair, err := cert.Current(filepath.Join(m.Root, certificatesDir)); err == nil {
+	if pairs, err := cert.CurrentPairs(filepath.Join(m.Root, certificatesDir)); err == nil {
+		pair := cert.EndsFirst(pairs)
 		s.NotBefore, s.NotAfter = pair.Leaf.NotBefore, pair.Leaf.NotAfter
 		have = &renewal.Certificate{NotBefore: s.NotBefore, NotAfter: s.NotAfter}
 		s.Next, s.Why = m.ownDue(now, have)
@@ -44,6 +45,9 @@ func (m *Machine) summarize(ctx context.Context, now target, problem error) erro
 	s.Alert = renewal.Alert(have, failures, m.Now())
 	if damaged, ok := errors.AsType[*sharedstate.Damaged](problem); ok && s.Alert == "" { // nothing that waiting mends
 		s.Alert, s.Error = "the state of the certificate is damaged", damaged.Error()
+	}
+	if damaged, ok := errors.AsType[*cert.Damaged](problem); ok && s.Alert == "" {
+		s.Alert, s.Error = "a certificate authority of this machine is damaged", damaged.Error()
 	}
 	data, err := s.Marshal()
 	if err != nil {

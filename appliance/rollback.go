@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 
 	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
@@ -26,10 +24,18 @@ func (m *Machine) keep(ctx context.Context, t target, c change) error {
 	if !c.done {
 		verb = "still serves"
 	}
-	if data, err := os.ReadFile(filepath.Join(m.Root, serverCA(t))); err == nil && serverCA(t) != "" {
-		fmt.Fprintln(m.Out, "its CA has the SHA-256", fingerprint(data)) // for who sees the console alone
+	cas, err := m.servingCAs(t)
+	if err != nil {
+		return err
 	}
-	fmt.Fprintf(m.Out, "%s %s, generation %d\n", address(t.cfg), verb, g.Number)
+	for _, line := range fingerprints(cas) {
+		fmt.Fprintln(m.Out, "its CA has the SHA-256", line) // for who sees the console alone
+	}
+	but := ""
+	if t.certificates.Problem != nil {
+		but = ", with the certificate that it had"
+	}
+	fmt.Fprintf(m.Out, "%s %s, generation %d%s\n", address(t.cfg), verb, g.Number, but)
 	return m.forgive(ctx)
 }
 
@@ -53,7 +59,7 @@ func (m *Machine) fallBack(ctx context.Context, want target, c change, failure e
 		fmt.Fprintf(m.Out, "falling back to %s\n", back.called)
 		change, err := m.compare(ctx, back)
 		if err == nil {
-			fmt.Fprint(m.Out, change.plan)
+			fmt.Fprint(m.Out, change)
 			err = m.carryOut(ctx, back, &change)
 		}
 		if err == nil {

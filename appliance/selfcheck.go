@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -111,18 +110,17 @@ func (m *Machine) client(want target) (*http.Client, string, error) {
 	if trust.Certificates, err = m.probeCertificate(want); err != nil {
 		return nil, "", err
 	}
-	file := serverCA(want)
-	if file == "" { // of a CA that this machine need not know
+	cas, err := m.servingCAs(want)
+	if err != nil {
+		return nil, "", err
+	}
+	if len(cas) == 0 || cas[0].file == "" { // of a CA that this machine need not know
 		trust.InsecureSkipVerify = true //nolint:gosec // it must be the very one that is published
 		trust.VerifyConnection = func(s tls.ConnectionState) error { return m.isPublished(s, want.cfg.Hostname) }
 		return client, "https://" + net.JoinHostPort(want.cfg.Hostname, port), nil
 	}
-	pem, err := os.ReadFile(filepath.Join(m.Root, file))
-	if err != nil {
-		return nil, "", fmt.Errorf("cannot read the server's CA: %w", err)
-	}
 	trust.RootCAs = x509.NewCertPool()
-	trust.RootCAs.AppendCertsFromPEM(pem)
+	trust.RootCAs.AppendCertsFromPEM(cas[0].pem)
 	return client, "https://" + net.JoinHostPort(want.cfg.Hostname, port), nil
 }
 

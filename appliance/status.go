@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -109,19 +110,19 @@ func (m *Machine) certificateStatus(now target) *status.Certificate {
 		return c
 	}
 	leaf := pair.Leaf
-	c.Issuer, c.NotAfter, c.Names = leaf.Issuer.CommonName, leaf.NotAfter, leaf.DNSNames
-	for _, ip := range leaf.IPAddresses {
-		c.Names = append(c.Names, ip.String())
-	}
+	c.Issuer, c.NotAfter, c.Names = leaf.Issuer.CommonName, leaf.NotAfter, cert.Names(leaf)
 	c.Renewal = m.renewal()
 	c.DaysLeft = int(leaf.NotAfter.Sub(m.Now()) / (24 * time.Hour))
-	file := serverCA(now)
-	if file == "" {
+	if d, err := m.certificates(now, true); err != nil || d.Problem != nil {
+		c.Stays = oldStays(errors.Join(err, d.Problem)).Error()
+	}
+	cas, err := m.servingCAs(now)
+	if err != nil || len(cas) == 0 {
 		return c
 	}
-	data, _ := os.ReadFile(filepath.Join(m.Root, file)) // none has no fingerprint
-	if c.Fingerprint = fingerprint(data); c.Fingerprint != "" {
-		c.Authority = file
+	c.Authority, c.Fingerprint = cas[0].file, fingerprint(cas[0].pem)
+	for _, ca := range cas[1:] {
+		c.More = append(c.More, status.Authority{Names: ca.names, File: ca.file, Fingerprint: fingerprint(ca.pem)})
 	}
 	return c
 }

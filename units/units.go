@@ -43,6 +43,10 @@ const (
 // are the same in all of them. It is no unit.
 const Sandbox = "redoubt-.service.d/10-sandbox.conf"
 
+// ReloadRefused begins what Registry says of itself (STATUS= of sd_notify(3)) after a
+// reload that it refuses. The reason follows.
+const ReloadRefused = "reload refused: "
+
 // Files holds the unit files under their names, and Sandbox.
 //
 //go:embed *.service *.socket *.mount *.path *.timer redoubt-.service.d/*.conf

@@ -24,6 +24,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/registry/blobcache"
 	"github.com/redoubt-registry/redoubt/appliance/registry/logs"
 	"github.com/redoubt-registry/redoubt/appliance/registry/page"
+	"github.com/redoubt-registry/redoubt/appliance/registry/socket"
 )
 
 // defaultDrain is used where http.draintimeout is not set.
@@ -209,7 +210,7 @@ func (g *generation) openPair(s *server, old *generation) error {
 		return err
 	}
 	if g.pair, err = cert.OpenKeyPair(files[0], files[1], time.Now); err == nil {
-		g.pairFiles = files
+		g.pair.Local, g.pairFiles = socket.Local, files
 		return nil
 	}
 	if old != nil && g.maintenance == nil {
@@ -239,7 +240,7 @@ func (g *generation) certificateEnd() float64 {
 	if g.pair == nil {
 		return 0
 	}
-	return float64(g.pair.Leaf().NotAfter.Unix())
+	return float64(g.pair.NotAfter().Unix())
 }
 
 // failures are the health checks that fail, by name.

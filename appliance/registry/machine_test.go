@@ -110,7 +110,7 @@ func newMachine(t testing.TB) *machine {
 	m.tls, m.http = listen(t), listen(t)
 	check(t, os.Mkdir(m.path("store"), 0o755))
 	m.users(t, "alice")
-	ca, _, err := cert.EnsureCA(m.path("ca"), []string{"localhost", "127.0.0.1"}, time.Now(), rand.Reader)
+	ca, err := cert.MakeAuthority(m.path("ca"), 1, []string{"localhost", "127.0.0.1"}, time.Now(), rand.Reader)
 	check(t, err)
 	m.ca = ca
 	m.certificate(t, 1000*time.Hour)
@@ -162,8 +162,9 @@ func (m *machine) write(t testing.TB, name, text string) {
 
 func (m *machine) certificate(t testing.TB, validity time.Duration) {
 	t.Helper()
-	_, err := cert.EnsureServer(m.path("certificates"), m.ca, []string{"localhost", "127.0.0.1"}, validity, time.Now(), rand.Reader, -1)
+	pair, err := m.ca.IssuePair([]string{"localhost", "127.0.0.1"}, time.Now(), validity, rand.Reader)
 	check(t, err)
+	check(t, cert.Publish(m.path("certificates"), -1, pair))
 }
 
 // config renders registry.yml. The log level is a knob to make files differ.

@@ -35,7 +35,7 @@ func (m *machine) renew(t *testing.T, r *acme.Renewer) *x509.Certificate {
 	t.Helper()
 	memory, err := r.Tick(context.Background())
 	check(t, err)
-	check(t, cert.Publish(m.path("certificates"), []byte(memory.Chain), []byte(memory.Key), -1))
+	check(t, cert.Publish(m.path("certificates"), -1, cert.Pair{Chain: []byte(memory.Chain), Key: []byte(memory.Key)}))
 	m.reload(t)
 	pair, err := memory.Pair()
 	check(t, err)

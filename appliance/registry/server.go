@@ -22,6 +22,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/registry/socket"
 	"github.com/redoubt-registry/redoubt/appliance/storage/directory"
 	"github.com/redoubt-registry/redoubt/appliance/storage/sharedstate"
+	"github.com/redoubt-registry/redoubt/units"
 )
 
 // server is what outlives a reload.
@@ -102,7 +103,7 @@ func (s *server) reload() {
 	s.metrics.Reload(err)
 	if err != nil {
 		s.log.WithError(err).Error("the reload is refused; what was in force stays so")
-		s.notify("READY=1", "STATUS=reload refused: "+oneLine(err))
+		s.notify("READY=1", "STATUS="+units.ReloadRefused+oneLine(err))
 		return
 	}
 	s.log.Info("reloaded")

@@ -16,7 +16,7 @@ The server's CA and the clients' are two: no client can pass for the server. The
 clients' counts where tls.clientAuth.mode is optional or required.`,
 		Args: cobra.NoArgs,
 	}
-	cmd.AddCommand(caTrustCommand(), caClientCommand(), caRevokeCommand(), caListCommand())
+	cmd.AddCommand(caTrustCommand(), caReplaceCommand(), caClientCommand(), caRevokeCommand(), caListCommand())
 	return cmd
 }
 
@@ -24,11 +24,36 @@ func caTrustCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "trust",
 		Short: "Print the CA that clients check the server with, as PEM; its SHA-256 goes to stderr",
-		Args:  cobra.NoArgs,
+		Long: `Print the CA that clients check the server with, as PEM; its SHA-256 goes to stderr.
+
+A machine that was given another name or address later has a CA more for it: all are
+printed, one after the other, and clients may be given all. What stderr says has the names
+that each is for.`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return onMachine(cmd, func(m *appliance.Machine) error { return m.Trust(cmd.ErrOrStderr()) })
 		},
 	}
+}
+
+func caReplaceCommand() *cobra.Command {
+	var all bool
+	cmd := &cobra.Command{
+		Use:   "replace",
+		Short: "Make a new CA in place of one that is damaged; clients must then fetch it",
+		Long: `Make a new CA in place of one that is damaged; clients must then fetch it.
+
+A machine never replaces a CA that it cannot read: its clients trust it all the same, and
+the file may come back from a backup. This is how you say that it will not. The old files
+stay beside the new ones under a name with the time in it. The configuration is applied
+then, as redoubt apply does.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return onMachine(cmd, func(m *appliance.Machine) error { return m.ReplaceCA(cmd.Context(), all) })
+		},
+	}
+	cmd.Flags().BoolVar(&all, "all", false, "replace also what is not damaged, as after a key was stolen")
+	return cmd
 }
 
 func caClientCommand() *cobra.Command {

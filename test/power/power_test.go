@@ -70,7 +70,7 @@ func TestACME24PowerCuts(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := cert.Publish(filepath.Join(dir, "certificates"), certPEM, key, -1); err != nil {
+			if err := cert.Publish(filepath.Join(dir, "certificates"), -1, cert.Pair{Chain: certPEM, Key: key}); err != nil {
 				t.Errorf("cut %d: the next certificate: %v", i, err)
 			}
 			newest = max(newest, published)

@@ -74,9 +74,13 @@ func Start(t Owner, o Options) *Server {
 // certify makes a CA and a certificate for host.
 func (s *Server) certify(t Owner, host string) {
 	t.Helper()
-	ca, _, err := cert.EnsureCA(filepath.Join(s.dir, "ca"), []string{host}, time.Now(), rand.Reader)
+	ca, err := cert.MakeAuthority(filepath.Join(s.dir, "ca"), 1, []string{host}, time.Now(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	issued, err := ca.IssuePair([]string{host}, time.Now(), 24*time.Hour, rand.Reader)
 	if err == nil {
-		_, err = cert.EnsureServer(filepath.Join(s.dir, "certificates"), ca, []string{host}, 24*time.Hour, time.Now(), rand.Reader, -1)
+		err = cert.Publish(filepath.Join(s.dir, "certificates"), -1, issued)
 	}
 	if err != nil {
 		t.Fatal(err)

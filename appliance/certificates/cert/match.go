@@ -20,3 +20,13 @@ func NamesInclude(c *x509.Certificate, want []string) bool {
 		!slices.ContainsFunc(set.dns, func(n string) bool { return !slices.Contains(have.dns, n) }) &&
 		!slices.ContainsFunc(set.ips, func(ip netip.Addr) bool { return !slices.Contains(have.ips, ip) })
 }
+
+// Names are what c is for.
+func Names(c *x509.Certificate) []string {
+	set := names(c)
+	out := set.dns
+	for _, ip := range set.ips {
+		out = append(out, ip.String())
+	}
+	return out
+}

@@ -4,10 +4,12 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/redoubt-registry/redoubt/appliance/files"
 )
@@ -15,14 +17,24 @@ import (
 // current is the symbolic link to the generation in force.
 const current = "current"
 
-// Publish writes a pair as a new generation, a numbered directory under dir,
-// and makes the link dir/current point to it in one step. Files, directories
+// Pair is a server's chain and its key, in PEM.
+type Pair struct{ Chain, Key []byte }
+
+// Publish writes pairs as a new generation, a numbered directory under dir,
+// and makes the link dir/current point to it in one step. The first pair is for
+// clients that none of the others is for. Files, directories
 // and link are synced before it returns: after a power cut the link names a
-// whole pair, old or new. The generation that was in force before is kept,
-// older ones are removed. When it fails the old generation stays in force.
-func Publish(dir string, certPEM, key []byte, gid int) error {
-	if _, err := ParsePair(certPEM, key); err != nil {
-		return fmt.Errorf("cannot publish: %w", err)
+// whole generation, old or new. The generation that was in force before is kept,
+// older ones are removed. When it fails the old generation stays in force. The
+// keys are readable by group gid; -1 leaves the group alone.
+func Publish(dir string, gid int, pairs ...Pair) error {
+	if len(pairs) == 0 {
+		return errors.New("cannot publish: there is no certificate")
+	}
+	for _, p := range pairs {
+		if _, err := ParsePair(p.Chain, p.Key); err != nil {
+			return fmt.Errorf("cannot publish: %w", err)
+		}
 	}
 	if err := makeDir(dir); err != nil {
 		return fmt.Errorf("cannot make the certificate directory: %w", err)
@@ -36,7 +48,7 @@ func Publish(dir string, certPEM, key []byte, gid int) error {
 	if n := len(generations); n > 0 {
 		next = strconv.Itoa(generations[n-1] + 1)
 	}
-	if err := writeGeneration(filepath.Join(dir, next), certPEM, key, gid); err != nil {
+	if err := writeGeneration(filepath.Join(dir, next), pairs, gid); err != nil {
 		return errors.Join(err, os.RemoveAll(filepath.Join(dir, next)))
 	}
 	if err := flip(dir, next); err != nil {
@@ -68,38 +80,71 @@ func listGenerations(dir string) ([]int, error) {
 	return numbers, nil
 }
 
-func writeGeneration(dir string, certPEM, key []byte, gid int) error {
+func writeGeneration(dir string, pairs []Pair, gid int) error {
 	if err := os.Mkdir(dir, 0o750); err != nil {
 		return fmt.Errorf("cannot make a certificate generation: %w", err)
 	}
-	if err := writeFile(filepath.Join(dir, tlsCertFile), certPEM, 0o644, gid); err != nil {
+	for i, p := range pairs {
+		if err := files.Write(filepath.Join(dir, numbered(tlsCertFile, i+1)), p.Chain, certMode, gid); err != nil {
+			return err
+		}
+		if err := files.Write(filepath.Join(dir, numbered(tlsKeyFile, i+1)), p.Key, keyMode, gid); err != nil {
+			return err
+		}
+	}
+	if err := setOwner(dir, 0o750, gid); err != nil {
 		return err
 	}
-	if err := writeFile(filepath.Join(dir, tlsKeyFile), key, 0o640, gid); err != nil {
+	if err := files.SyncDir(dir); err != nil {
 		return err
 	}
-	if err := setOwners(dir, gid); err != nil {
-		return err
-	}
-	if err := syncDir(dir); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(dir))
+	return files.SyncDir(filepath.Dir(dir))
 }
 
-// setOwners gives a generation the modes and the group that a reader needs.
-func setOwners(dir string, gid int) error {
-	for name, mode := range map[string]os.FileMode{"": 0o750, tlsCertFile: 0o644, tlsKeyFile: 0o640} {
-		path := filepath.Join(dir, name)
-		if err := os.Chmod(path, mode); err != nil {
-			return fmt.Errorf("cannot set a certificate's mode: %w", err)
+// numbered is the name of file number n of a kind: tls.crt, tls-2.crt, tls-3.crt.
+func numbered(file string, n int) string {
+	if n == 1 {
+		return file
+	}
+	extension := filepath.Ext(file)
+	return fmt.Sprintf("%s-%d%s", strings.TrimSuffix(file, extension), n, extension)
+}
+
+const (
+	certMode = 0o644
+	keyMode  = 0o640
+)
+
+// SetOwners gives the generation in force the modes and the group that a reader
+// needs.
+func SetOwners(dir string, gid int) error {
+	dir = filepath.Join(dir, current)
+	if err := setOwner(dir, 0o750, gid); err != nil {
+		return err
+	}
+	for n := 1; ; n++ {
+		err := setOwner(filepath.Join(dir, numbered(tlsCertFile, n)), certMode, gid)
+		if n > 1 && errors.Is(err, fs.ErrNotExist) {
+			return nil
 		}
-		if gid < 0 {
-			continue
+		if err == nil {
+			err = setOwner(filepath.Join(dir, numbered(tlsKeyFile, n)), keyMode, gid)
 		}
-		if err := os.Chown(path, -1, gid); err != nil {
-			return fmt.Errorf("cannot set a certificate's group: %w", err)
+		if err != nil {
+			return err
 		}
+	}
+}
+
+func setOwner(path string, mode os.FileMode, gid int) error {
+	if err := os.Chmod(path, mode); err != nil {
+		return fmt.Errorf("cannot set a certificate's mode: %w", err)
+	}
+	if gid < 0 {
+		return nil
+	}
+	if err := os.Chown(path, -1, gid); err != nil {
+		return fmt.Errorf("cannot set a certificate's group: %w", err)
 	}
 	return nil
 }
@@ -110,12 +155,6 @@ func flip(dir, target string) error {
 	}
 	return nil
 }
-
-func writeFile(path string, data []byte, mode os.FileMode, gid int) error {
-	return files.Write(path, data, mode, gid)
-}
-
-func syncDir(dir string) error { return files.SyncDir(dir) }
 
 // makeDir makes a directory that others may look into, whatever the umask.
 func makeDir(dir string) error {

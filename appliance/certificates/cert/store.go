@@ -1,8 +1,6 @@
 package cert
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -11,7 +9,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
+
+	"github.com/redoubt-registry/redoubt/appliance/files"
 )
 
 const (
@@ -21,154 +24,195 @@ const (
 	tlsKeyFile  = "tls.key"
 )
 
-// Outcome says what an Ensure function did.
-type Outcome struct {
-	New    bool     // something was made
-	Reason string   // why, if New
-	Kept   []string // where files that could not be used were put aside
+// Authority is one of the machine's own CAs as it lies on the disk.
+type Authority struct {
+	Number      int               // among the machine's own: 1, 2, …
+	File        string            // path of the certificate
+	Certificate *x509.Certificate // nil if it cannot be read
+	CA          *CA               // nil if it cannot sign
+	Problem     error             // why it cannot
 }
 
-// EnsureCA returns the authority in dir (ca.crt, ca.key). While that is in
-// order, not about to end, and permits every name, it is kept; otherwise a new
-// one takes its place. What it replaces is never overwritten: it is put aside
-// under a name with the time in it, and named in the Outcome. A clock that is
-// before the authority's start is no reason to make a new one.
-func EnsureCA(dir string, names []string, now time.Time, rand io.Reader) (*CA, Outcome, error) {
-	ca, reason := loadCA(dir, names, now)
-	if reason == "" {
-		return ca, Outcome{}, nil
+// Authorities reads the machine's own CAs in dir: ca.crt and ca.key, ca-2.crt and
+// ca-2.key, and so on. One of which only a part is there, or that cannot be read,
+// is in the list with its problem: its clients trust it all the same.
+func Authorities(dir string) ([]Authority, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("cannot list the machine's certificate authorities: %w", err)
 	}
-	out := Outcome{New: true, Reason: reason}
+	var numbers []int
+	for _, e := range entries {
+		if n := authorityNumber(e.Name()); n > 0 && !slices.Contains(numbers, n) {
+			numbers = append(numbers, n)
+		}
+	}
+	slices.Sort(numbers)
+	var out []Authority
+	for _, n := range numbers {
+		out = append(out, readAuthority(dir, n))
+	}
+	return out, nil
+}
+
+// authorityNumber is the number of the authority that a file belongs to; 0 for
+// another file.
+func authorityNumber(file string) int {
+	name, ok := strings.CutSuffix(file, ".crt")
+	if !ok {
+		name, ok = strings.CutSuffix(file, ".key")
+	}
+	if !ok || name == "ca" {
+		return map[bool]int{true: 1}[ok]
+	}
+	digits, ok := strings.CutPrefix(name, "ca-")
+	n, err := strconv.Atoi(digits)
+	if !ok || err != nil || n < 2 {
+		return 0
+	}
+	return n
+}
+
+func readAuthority(dir string, number int) Authority {
+	keyFile := filepath.Join(dir, numbered(caKeyFile, number))
+	a := Authority{Number: number, File: filepath.Join(dir, numbered(caCertFile, number))}
+	certPEM, err := readPEM(a.File)
+	if errors.Is(err, fs.ErrNotExist) { // a power cut may leave the key and this
+		if staged, stagedErr := readPEM(staged(a.File)); stagedErr == nil {
+			certPEM, err = staged, nil
+		}
+	}
+	chain, parseErr := parseCertificates(certPEM)
+	if err == nil {
+		err = parseErr
+	}
+	if err != nil {
+		a.Problem = fmt.Errorf("cannot use %s: %w", a.File, err)
+		return a
+	}
+	if !chain[0].IsCA {
+		a.Problem = fmt.Errorf("cannot use %s: the certificate is not an authority's", a.File)
+		return a
+	}
+	key, err := readPEM(keyFile)
+	if err == nil {
+		_, err = parseKey(key)
+	}
+	if err != nil {
+		a.Certificate, a.Problem = chain[0], fmt.Errorf("cannot use %s: %w", keyFile, err)
+		return a
+	}
+	if a.CA, err = ParseCA(certPEM, key); err != nil { // nobody knows which of the two is the wrong one
+		a.Problem = fmt.Errorf("cannot use %s: %w", keyFile, err)
+		return a
+	}
+	a.Certificate = chain[0]
+	return a
+}
+
+// staged is where an authority's certificate waits until its key is there.
+func staged(path string) string { return path + ".new" }
+
+// MakeAuthority makes the own CA with that number for names in dir. What has its
+// place is never overwritten: it is put aside under a name with the time in it.
+func MakeAuthority(dir string, number int, names []string, now time.Time, rand io.Reader) (*CA, error) {
 	ca, err := NewCA(names, now, rand)
 	if err != nil {
-		return nil, out, err
+		return nil, err
 	}
 	if err := makeDir(dir); err != nil {
-		return nil, out, fmt.Errorf("cannot make the directory of the certificate authority: %w", err)
+		return nil, fmt.Errorf("cannot make the directory of the certificate authority: %w", err)
 	}
-	if out.Kept, err = putAside(dir, now, caCertFile, caKeyFile); err != nil {
-		return nil, out, err
+	if err := PutAside(dir, number, now); err != nil {
+		return nil, err
 	}
 	key, err := ca.KeyPEM()
 	if err != nil {
-		return nil, out, err
+		return nil, err
 	}
-	// The key goes first: a certificate without a key would look whole.
-	if err := writeFile(filepath.Join(dir, caKeyFile), key, 0o600, -1); err != nil {
-		return nil, out, err
+	certFile := filepath.Join(dir, numbered(caCertFile, number))
+	if err := files.Write(staged(certFile), ca.PEM(), 0o644, -1); err != nil {
+		return nil, err
 	}
-	if err := writeFile(filepath.Join(dir, caCertFile), ca.PEM(), 0o644, -1); err != nil {
-		return nil, out, err
+	if err := files.Write(filepath.Join(dir, numbered(caKeyFile, number)), key, 0o600, -1); err != nil {
+		return nil, err
 	}
-	return ca, out, syncDir(dir)
+	return ca, finish(certFile)
 }
 
-// loadCA returns the authority in dir, or why it cannot be used.
-func loadCA(dir string, names []string, now time.Time) (*CA, string) {
-	certPEM, certErr := readPEM(filepath.Join(dir, caCertFile))
-	key, keyErr := readPEM(filepath.Join(dir, caKeyFile))
-	if errors.Is(certErr, fs.ErrNotExist) && errors.Is(keyErr, fs.ErrNotExist) {
-		return nil, "there is none yet"
+// FinishAuthorities gives certificates their names that a power cut has left
+// without.
+func FinishAuthorities(dir string) error {
+	left, err := filepath.Glob(filepath.Join(dir, staged("*.crt")))
+	if err != nil {
+		return err
 	}
-	if err := errors.Join(certErr, keyErr); err != nil {
-		return nil, fmt.Sprintf("cannot read %s: %v", dir, err)
+	for _, path := range left {
+		certFile := path[:len(path)-len(staged(""))]
+		_, keyErr := os.Lstat(certFile[:len(certFile)-len(".crt")] + ".key")
+		if _, err := os.Lstat(certFile); err == nil || keyErr != nil {
+			continue // of no use: the next one is written over it
+		}
+		if err := finish(certFile); err != nil {
+			return err
+		}
 	}
-	ca, err := ParseCA(certPEM, key)
-	switch {
-	case err != nil:
-		return nil, fmt.Sprintf("cannot use %s: %v", filepath.Join(dir, caCertFile), err)
-	case now.Add(caMargin).After(ca.Certificate.NotAfter):
-		return nil, "the authority ends at " + ca.Certificate.NotAfter.UTC().Format(time.RFC3339)
-	case !ca.Permits(names):
-		return nil, fmt.Sprintf("the authority does not permit all of %q", names)
-	}
-	return ca, ""
+	return nil
 }
 
-// putAside renames those of the files that exist.
-func putAside(dir string, now time.Time, files ...string) ([]string, error) {
-	var kept []string
-	for _, f := range files {
+func finish(certFile string) error {
+	if err := files.Rename(staged(certFile), certFile); err != nil {
+		return fmt.Errorf("cannot make a certificate authority: %w", err)
+	}
+	return nil
+}
+
+// PutAside renames what is there of the own CA with that number.
+func PutAside(dir string, number int, now time.Time) error {
+	for _, f := range []string{numbered(caCertFile, number), numbered(caKeyFile, number)} {
 		from := filepath.Join(dir, f)
-		if _, err := os.Lstat(from); errors.Is(err, fs.ErrNotExist) {
-			continue
+		err := os.Rename(from, from+".kept-"+now.UTC().Format("20060102T150405.000000000Z"))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("cannot put %s aside: %w", from, err)
 		}
-		to := from + ".kept-" + now.UTC().Format("20060102T150405.000000000Z")
-		if err := os.Rename(from, to); err != nil {
-			return kept, fmt.Errorf("cannot put %s aside: %w", from, err)
-		}
-		kept = append(kept, to)
 	}
-	return kept, nil
+	return nil
 }
 
-// EnsureServer publishes a server certificate of ca for names under dir. The
-// one in dir/current is kept while it is ca's, for exactly names and validity,
-// whole, and not due for renewal. The key is readable by group gid; -1 leaves
-// the group alone.
-func EnsureServer(dir string, ca *CA, names []string, validity time.Duration, now time.Time, rand io.Reader, gid int) (Outcome, error) {
-	reason := serverReason(dir, ca, names, validity, now)
-	if reason == "" {
-		return Outcome{}, setOwners(filepath.Join(dir, current), gid)
-	}
-	out := Outcome{New: true, Reason: reason}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand)
-	if err != nil {
-		return out, fmt.Errorf("cannot make a key: %w", err)
-	}
-	c, err := ca.Issue(key.Public(), names, now, validity, rand)
-	if err != nil {
-		return out, err
-	}
-	encoded, err := keyPEM(key)
-	if err != nil {
-		return out, err
-	}
-	return out, Publish(dir, append(certificatePEM(c.Raw), ca.chain()...), encoded, gid)
-}
-
-// Current reads the published pair of dir.
+// Current reads the first published pair of dir.
 func Current(dir string) (*tls.Certificate, error) {
-	certPEM, err := readPEM(filepath.Join(dir, current, tlsCertFile))
+	pairs, err := CurrentPairs(dir)
 	if err != nil {
 		return nil, err
 	}
-	key, err := readPEM(filepath.Join(dir, current, tlsKeyFile))
-	if err != nil {
-		return nil, err
-	}
-	return ParsePair(certPEM, key)
+	return pairs[0], nil
 }
 
-// serverReason returns why a new server certificate is needed, or nothing.
-func serverReason(dir string, ca *CA, want []string, validity time.Duration, now time.Time) string {
-	pair, err := Current(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return "there is none yet"
-	}
-	if err != nil {
-		return err.Error()
-	}
-	set, err := parseNames(want)
-	if err != nil {
-		return err.Error()
-	}
-	leaf := pair.Leaf
-	switch {
-	case leaf.CheckSignatureFrom(ca.Certificate) != nil:
-		return "it is of another authority"
-	case !names(leaf).equal(set):
-		return "the names have changed"
-	case NeedsRenewal(leaf, now):
-		return "it is due: it ends at " + leaf.NotAfter.UTC().Format(time.RFC3339)
-	case lifetimeDiffers(leaf, ca, validity):
-		return "its lifetime has been changed to " + validity.String()
-	}
-	return ""
+// CurrentPairs reads the published pairs of dir, at least one.
+func CurrentPairs(dir string) ([]*tls.Certificate, error) {
+	return readPairs(filepath.Join(dir, current, tlsCertFile), filepath.Join(dir, current, tlsKeyFile))
 }
 
-func lifetimeDiffers(leaf *x509.Certificate, ca *CA, validity time.Duration) bool {
-	made := leaf.NotBefore.Add(backdate)
-	difference := ca.leafEnd(made, validity).Sub(leaf.NotAfter).Abs()
-	return difference > time.Minute
+// readPairs reads a pair and its followers.
+func readPairs(certFile, keyFile string) ([]*tls.Certificate, error) {
+	var pairs []*tls.Certificate
+	for n := 1; ; n++ {
+		certFile, keyFile := numbered(certFile, n), numbered(keyFile, n)
+		certPEM, err := readPEM(certFile)
+		if n > 1 && errors.Is(err, fs.ErrNotExist) {
+			return pairs, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("cannot read the certificate: %w", err)
+		}
+		key, err := readPEM(keyFile)
+		if err != nil {
+			return nil, fmt.Errorf("cannot read the private key: %w", err)
+		}
+		pair, err := ParsePair(certPEM, key)
+		if err != nil {
+			return nil, fmt.Errorf("cannot use the pair %s and %s: %w", certFile, keyFile, err)
+		}
+		pairs = append(pairs, pair)
+	}
 }

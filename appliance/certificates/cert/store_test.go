@@ -3,6 +3,8 @@ package cert
 import (
 	"bytes"
 	"crypto/rand"
+	"crypto/tls"
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -12,22 +14,82 @@ import (
 	"time"
 )
 
-func ensureCA(t *testing.T, dir string, now time.Time, names ...string) (*CA, Outcome) {
-	t.Helper()
-	ca, out, err := EnsureCA(dir, names, now, rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ca, out
+// site is where a machine keeps what it has.
+type site struct {
+	*testing.T
+	dirs Dirs
 }
 
-func ensureServer(t *testing.T, dir string, ca *CA, validity time.Duration, now time.Time, names ...string) Outcome {
+func newSite(t *testing.T) *site {
 	t.Helper()
-	out, err := EnsureServer(dir, ca, names, validity, now, rand.Reader, os.Getgid())
+	dir := t.TempDir()
+	return &site{t, Dirs{Authorities: filepath.Join(dir, "ca"), Certificates: filepath.Join(dir, "certificates"), GID: os.Getgid()}}
+}
+
+const validity = 2160 * time.Hour
+
+func (s *site) decide(want Want, now time.Time) (Decision, error) {
+	s.Helper()
+	have := Have{}
+	var err error
+	if have.Authorities, err = Authorities(s.dirs.Authorities); err != nil {
+		s.Fatal(err)
+	}
+	if have.Pairs, err = CurrentPairs(s.dirs.Certificates); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		have.Problem = err.Error()
+	}
+	if want.Validity == 0 {
+		want.Validity = validity
+	}
+	return Decide(want, have, now)
+}
+
+// ensure decides, carries out, and holds that there is nothing to do then.
+func (s *site) ensure(want Want, now time.Time) Decision {
+	s.Helper()
+	d, err := s.decide(want, now)
+	if err != nil {
+		s.Fatal(err)
+	}
+	v := want.Validity
+	if v == 0 {
+		v = validity
+	}
+	if err := d.CarryOut(s.dirs, now, v, rand.Reader); err != nil {
+		s.Fatal(err)
+	}
+	if again, err := s.decide(want, now); err != nil || again.Lines() != "" || again.Publish() {
+		s.Errorf("again: %v\n%s", err, again.Lines())
+	}
+	return d
+}
+
+func (s *site) names(now time.Time, names ...string) Decision {
+	s.Helper()
+	return s.ensure(Want{Names: names}, now)
+}
+
+func (s *site) ca(file string) string { return filepath.Join(s.dirs.Authorities, file) }
+
+func (s *site) pairs() []*tls.Certificate {
+	s.Helper()
+	pairs, err := CurrentPairs(s.dirs.Certificates)
+	if err != nil {
+		s.Fatal(err)
+	}
+	return pairs
+}
+
+// publish publishes a pair of ca under dir.
+func publish(t *testing.T, dir string, ca *CA, validity time.Duration, names ...string) {
+	t.Helper()
+	pair, err := ca.IssuePair(names, start, validity, rand.Reader)
+	if err == nil {
+		err = Publish(dir, os.Getgid(), pair)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	return out
 }
 
 func read(t *testing.T, path string) []byte {
@@ -57,146 +119,29 @@ func wantMode(t *testing.T, path string, want fs.FileMode) {
 	}
 }
 
-func TestEnsureCAKeeps(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "ca")
-	first, out := ensureCA(t, dir, start, "a.example", "b.example")
-	if !out.New || len(out.Kept) != 0 {
-		t.Errorf("the first: %+v", out)
+// What lies on the disk has the modes that its readers need.
+func TestModes(t *testing.T) {
+	s := newSite(t)
+	s.names(start, "a.example", "192.0.2.1")
+	wantMode(t, s.ca("ca.key"), 0o600)
+	wantMode(t, s.ca("ca.crt"), 0o644)
+	dir := s.dirs.Certificates
+	wantMode(t, dir+"/current", 0o750)
+	wantMode(t, dir+"/current/tls.key", 0o640)
+	wantMode(t, dir+"/current/tls.crt", 0o644)
+	put(t, dir+"/current/tls.key", read(t, dir+"/current/tls.key"))
+	if err := os.Chmod(dir+"/current/tls.key", 0o600); err != nil {
+		t.Fatal(err)
 	}
-	wantMode(t, filepath.Join(dir, "ca.key"), 0o600)
-	wantMode(t, filepath.Join(dir, "ca.crt"), 0o644)
-	for name, tc := range map[string]struct {
-		now   time.Time
-		names []string
-	}{
-		"again":           {start, []string{"a.example", "b.example"}},
-		"fewer names":     {start, []string{"b.example"}},
-		"years on":        {start.AddDate(9, 10, 0), []string{"a.example"}},
-		"the clock is 0":  {time.Unix(0, 0), []string{"a.example"}},
-		"in capitals":     {start, []string{"A.EXAMPLE"}},
-		"a name below it": {start, []string{"x.a.example"}},
-	} {
-		ca, out := ensureCA(t, dir, tc.now, tc.names...)
-		if out.New || !bytes.Equal(ca.Certificate.Raw, first.Certificate.Raw) {
-			t.Errorf("%s: a new authority: %+v", name, out)
-		}
-	}
-}
-
-func TestEnsureCAReplaces(t *testing.T) {
-	for name, tc := range map[string]struct {
-		harm  func(t *testing.T, dir string)
-		now   time.Time
-		names []string
-		kept  int
-	}{
-		"another name": {func(*testing.T, string) {}, start, []string{"b.example"}, 2},
-		"an address":   {func(*testing.T, string) {}, start, []string{"a.example", "192.0.2.1"}, 2},
-		"at its end":   {func(*testing.T, string) {}, start.AddDate(9, 11, 20), []string{"a.example"}, 2},
-		"empty":        {func(t *testing.T, dir string) { put(t, dir+"/ca.crt", nil) }, start, []string{"a.example"}, 2},
-		"NULs":         {func(t *testing.T, dir string) { put(t, dir+"/ca.key", make([]byte, 300)) }, start, []string{"a.example"}, 2},
-		"no key": {func(t *testing.T, dir string) {
-			if err := os.Remove(dir + "/ca.key"); err != nil {
-				t.Fatal(err)
-			}
-		}, start, []string{"a.example"}, 1},
-		"another key": {func(t *testing.T, dir string) {
-			key, err := newCA(t, "a.example").KeyPEM()
-			if err != nil {
-				t.Fatal(err)
-			}
-			put(t, dir+"/ca.key", key)
-		}, start, []string{"a.example"}, 2},
-		"a server's certificate": {func(t *testing.T, dir string) {
-			c, key, err := SelfSigned([]string{"a.example"}, start, rand.Reader)
-			if err != nil {
-				t.Fatal(err)
-			}
-			put(t, dir+"/ca.crt", c)
-			put(t, dir+"/ca.key", key)
-		}, start, []string{"a.example"}, 2},
-		"a FIFO": {func(t *testing.T, dir string) {
-			if err := os.Remove(dir + "/ca.crt"); err != nil {
-				t.Fatal(err)
-			}
-			if err := syscall.Mkfifo(dir+"/ca.crt", 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}, start, []string{"a.example"}, 2},
-	} {
-		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
-			first, _ := ensureCA(t, dir, start, "a.example")
-			tc.harm(t, dir)
-			ca, out := ensureCA(t, dir, tc.now, tc.names...)
-			if !out.New || out.Reason == "" || bytes.Equal(ca.Certificate.Raw, first.Certificate.Raw) {
-				t.Fatalf("the old one stands: %+v", out)
-			}
-			if len(out.Kept) != tc.kept {
-				t.Errorf("kept %v, want %d files", out.Kept, tc.kept)
-			}
-			for _, path := range out.Kept {
-				if _, err := os.Lstat(path); err != nil {
-					t.Error(err)
-				}
-			}
-			again, out := ensureCA(t, dir, tc.now, tc.names...)
-			if out.New || !bytes.Equal(again.Certificate.Raw, ca.Certificate.Raw) {
-				t.Errorf("the new one does not stand: %+v", out)
-			}
-		})
-	}
-}
-
-func TestEnsureServer(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "certificates")
-	ca := newCA(t, "a.example", "b.example", "192.0.2.1")
-	const validity = 2160 * time.Hour
-	if out := ensureServer(t, dir, ca, validity, start, "a.example", "192.0.2.1"); !out.New {
-		t.Fatal("nothing was made")
-	}
-	wantMode(t, filepath.Join(dir, "current"), 0o750)
-	wantMode(t, filepath.Join(dir, "current/tls.key"), 0o640)
-	wantMode(t, filepath.Join(dir, "current/tls.crt"), 0o644)
-	for name, tc := range map[string]struct {
-		ca       *CA
-		names    []string
-		validity time.Duration
-		now      time.Time
-		fresh    bool
-	}{
-		"1 same":            {ca, []string{"192.0.2.1", "A.example"}, validity, start, false},
-		"2 before its time": {ca, []string{"a.example", "192.0.2.1"}, validity, time.Unix(0, 0), false},
-		"3 two thirds on":   {ca, []string{"a.example", "192.0.2.1"}, validity, start.Add(1430 * time.Hour), false},
-		"4 due":             {ca, []string{"a.example", "192.0.2.1"}, validity, start.Add(1450 * time.Hour), true},
-		"5 more names":      {ca, []string{"a.example", "b.example", "192.0.2.1"}, validity, start, true},
-		"6 fewer names":     {ca, []string{"a.example"}, validity, start, true},
-		"7 shorter":         {ca, []string{"a.example", "192.0.2.1"}, time.Hour * 24, start, true},
-		"8 another CA":      {newCA(t, "a.example", "192.0.2.1"), []string{"a.example", "192.0.2.1"}, validity, start, true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			dir := filepath.Join(t.TempDir(), "certificates")
-			ensureServer(t, dir, ca, validity, start, "a.example", "192.0.2.1")
-			before := read(t, dir+"/current/tls.crt")
-			out := ensureServer(t, dir, tc.ca, tc.validity, tc.now, tc.names...)
-			if out.New != tc.fresh || (out.Reason != "") != tc.fresh {
-				t.Errorf("%+v, want new %v", out, tc.fresh)
-			}
-			if changed := !bytes.Equal(before, read(t, dir+"/current/tls.crt")); changed != tc.fresh {
-				t.Errorf("the file changed: %v", changed)
-			}
-			if out := ensureServer(t, dir, tc.ca, tc.validity, tc.now, tc.names...); out.New {
-				t.Errorf("again: %+v", out)
-			}
-		})
-	}
+	s.names(start, "a.example", "192.0.2.1")
+	wantMode(t, dir+"/current/tls.key", 0o640)
 }
 
 func TestPublishKeepsThePreviousGeneration(t *testing.T) {
 	dir := t.TempDir()
 	ca := newCA(t, "a.example")
 	for i := range 5 {
-		ensureServer(t, dir, ca, time.Duration(1000+i*100)*time.Hour, start, "a.example")
+		publish(t, dir, ca, time.Duration(1000+i*100)*time.Hour, "a.example")
 	}
 	got, err := listGenerations(dir)
 	if err != nil || len(got) != 2 || got[0] != 4 || got[1] != 5 {
@@ -214,7 +159,7 @@ func TestPublishKeepsThePreviousGeneration(t *testing.T) {
 func TestPublishAfterACrash(t *testing.T) {
 	dir := t.TempDir()
 	ca := newCA(t, "a.example")
-	ensureServer(t, dir, ca, 1000*time.Hour, start, "a.example")
+	publish(t, dir, ca, 1000*time.Hour, "a.example")
 	if err := os.Mkdir(dir+"/2", 0o750); err != nil {
 		t.Fatal(err)
 	}
@@ -222,36 +167,21 @@ func TestPublishAfterACrash(t *testing.T) {
 	if err := os.Symlink("2", dir+"/.current.new"); err != nil {
 		t.Fatal(err)
 	}
-	if out := ensureServer(t, dir, ca, 1000*time.Hour, start, "a.example"); out.New {
-		t.Errorf("the whole pair was not used: %+v", out)
+	if _, err := Current(dir); err != nil {
+		t.Errorf("the whole pair is not used: %v", err)
 	}
-	ensureServer(t, dir, ca, 2000*time.Hour, start, "a.example")
+	publish(t, dir, ca, 2000*time.Hour, "a.example")
 	if _, err := Current(dir); err != nil {
 		t.Error(err)
-	}
-}
-
-func TestEnsureServerMendsADamagedPair(t *testing.T) {
-	for _, file := range []string{"tls.crt", "tls.key"} {
-		dir := t.TempDir()
-		ca := newCA(t, "a.example")
-		ensureServer(t, dir, ca, 1000*time.Hour, start, "a.example")
-		put(t, dir+"/current/"+file, make([]byte, 500))
-		if out := ensureServer(t, dir, ca, 1000*time.Hour, start, "a.example"); !out.New {
-			t.Errorf("%s: %+v", file, out)
-		}
-		if _, err := Current(dir); err != nil {
-			t.Error(err)
-		}
 	}
 }
 
 func TestPublishRefusesWhatCannotBeServed(t *testing.T) {
 	dir := t.TempDir()
 	ca := newCA(t, "a.example")
-	ensureServer(t, dir, ca, 1000*time.Hour, start, "a.example")
+	publish(t, dir, ca, 1000*time.Hour, "a.example")
 	before := read(t, dir+"/current/tls.crt")
-	if err := Publish(dir, ca.PEM(), read(t, dir+"/current/tls.key"), -1); err == nil {
+	if err := Publish(dir, -1, Pair{ca.PEM(), read(t, dir+"/current/tls.key")}); err == nil {
 		t.Error("a key that is not the certificate's was published")
 	}
 	if !bytes.Equal(before, read(t, dir+"/current/tls.crt")) {
@@ -262,14 +192,14 @@ func TestPublishRefusesWhatCannotBeServed(t *testing.T) {
 func TestKeyPairReload(t *testing.T) {
 	dir := t.TempDir()
 	ca := newCA(t, "a.example")
-	ensureServer(t, dir, ca, 1000*time.Hour, start, "a.example")
+	publish(t, dir, ca, 1000*time.Hour, "a.example")
 	now := start
 	pair, err := OpenKeyPair(dir+"/current/tls.crt", dir+"/current/tls.key", func() time.Time { return now })
 	if err != nil {
 		t.Fatal(err)
 	}
 	first := pair.Leaf()
-	ensureServer(t, dir, ca, 2000*time.Hour, start, "a.example")
+	publish(t, dir, ca, 2000*time.Hour, "a.example")
 	if err := pair.Reload(); err != nil || pair.Leaf().Equal(first) {
 		t.Errorf("Reload = %v, and the pair is new: %v", err, !pair.Leaf().Equal(first))
 	}
@@ -301,7 +231,7 @@ func TestKeyPairReload(t *testing.T) {
 		put(t, path, good)
 	}
 	// An expired pair does not replace one that is not, but does start.
-	ensureServer(t, dir, ca, time.Hour, start, "a.example")
+	publish(t, dir, ca, time.Hour, "a.example")
 	now = start.Add(48 * time.Hour)
 	if err := pair.Reload(); err == nil || !strings.Contains(err.Error(), "expired") || !pair.Leaf().Equal(second) {
 		t.Errorf("Reload of an expired pair = %v", err)
@@ -315,7 +245,7 @@ func TestKeyPairReload(t *testing.T) {
 func TestReloadDuringPublish(t *testing.T) {
 	dir := t.TempDir()
 	ca := newCA(t, "a.example")
-	ensureServer(t, dir, ca, 1000*time.Hour, start, "a.example")
+	publish(t, dir, ca, 1000*time.Hour, "a.example")
 	pair, err := OpenKeyPair(dir+"/current/tls.crt", dir+"/current/tls.key", time.Now)
 	if err != nil {
 		t.Fatal(err)
@@ -324,7 +254,13 @@ func TestReloadDuringPublish(t *testing.T) {
 	go func() {
 		defer close(done)
 		for i := range 50 {
-			_, _ = EnsureServer(dir, ca, []string{"a.example"}, time.Duration(2000+i)*time.Hour, start, rand.Reader, -1)
+			pair, err := ca.IssuePair([]string{"a.example"}, start, time.Duration(2000+i)*time.Hour, rand.Reader)
+			if err == nil {
+				err = Publish(dir, -1, pair, pair)
+			}
+			if err != nil {
+				t.Error(err)
+			}
 		}
 	}()
 	for {
@@ -344,10 +280,14 @@ func TestReloadDuringPublish(t *testing.T) {
 func TestUnwritable(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "file")
 	put(t, dir, nil)
-	if _, _, err := EnsureCA(dir, []string{"a.example"}, start, rand.Reader); err == nil || !strings.Contains(err.Error(), dir) {
-		t.Errorf("EnsureCA in a file: %v", err)
+	if _, err := MakeAuthority(dir, 1, []string{"a.example"}, start, rand.Reader); err == nil || !strings.Contains(err.Error(), dir) {
+		t.Errorf("an authority in a file: %v", err)
 	}
-	if _, err := EnsureServer(dir, newCA(t, "a.example"), []string{"a.example"}, time.Hour, start, rand.Reader, -1); err == nil || !strings.Contains(err.Error(), dir) {
-		t.Errorf("EnsureServer in a file: %v", err)
+	pair, err := newCA(t, "a.example").IssuePair([]string{"a.example"}, start, time.Hour, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Publish(dir, -1, pair); err == nil || !strings.Contains(err.Error(), dir) {
+		t.Errorf("a certificate in a file: %v", err)
 	}
 }

@@ -66,6 +66,12 @@ type Store struct {
 	unlock func()
 }
 
+// Exists says whether there is an authority in dir.
+func Exists(dir string) bool {
+	_, err := os.Lstat(filepath.Join(dir, CertificateFile))
+	return err == nil
+}
+
 // Open opens the store in dir and makes what is missing: the directory, the
 // authority, which is called name, and a revocation list in force. What it
 // cannot read it leaves alone and returns an error. Group gid may read what the

@@ -32,36 +32,47 @@ func (r Resolver) pem(value config.Secret, read func(string) ([]byte, error)) ([
 	return data, nil
 }
 
-// Pair reads and checks the certificate that was brought, for names at now.
+// Pair reads and checks the certificate that was brought, for names at now. The
+// error is a Problem, or several that are joined.
 func (r Resolver) Pair(pair config.KeyPair, names []string, now time.Time) (cert.Checked, error) {
-	certPEM, key, err := r.both(pair.Certificate, pair.PrivateKey)
+	certPEM, key, err := r.both("tls.files", pair.Certificate, pair.PrivateKey)
 	if err != nil {
 		return cert.Checked{}, err
 	}
 	checked, err := cert.CheckPair(certPEM, key, names, now)
 	if err != nil {
-		return checked, fmt.Errorf("cannot use %s: %w", called(pair.Certificate, "tls.files", pair.PrivateKey), err)
+		return checked, unusable("tls.files", pair.Certificate, pair.PrivateKey, err)
 	}
 	return checked, nil
 }
 
-// CA reads and checks the authority that was brought, for names at now.
+// CA reads and checks the authority that was brought, for names at now. Its errors
+// are those of Pair.
 func (r Resolver) CA(ca config.InternalCA, names []string, now time.Time) (*cert.CA, error) {
-	certPEM, key, err := r.both(ca.Certificate, ca.PrivateKey)
+	certPEM, key, err := r.both("tls.internalCA", ca.Certificate, ca.PrivateKey)
 	if err != nil {
 		return nil, err
 	}
 	out, err := cert.CheckCA(certPEM, key, names, now)
 	if err != nil {
-		return nil, fmt.Errorf("cannot use %s: %w", called(ca.Certificate, "tls.internalCA", ca.PrivateKey), err)
+		return nil, unusable("tls.internalCA", ca.Certificate, ca.PrivateKey, err)
 	}
 	return out, nil
 }
 
-func (r Resolver) both(certificate string, privateKey config.Secret) (certPEM, key []byte, err error) {
-	certPEM, certErr := r.PEM(config.Secret(certificate))
-	key, keyErr := r.Key(privateKey)
-	return certPEM, key, errors.Join(certErr, keyErr)
+func (r Resolver) both(path, certificate string, privateKey config.Secret) (certPEM, key []byte, err error) {
+	var errs []error
+	if certPEM, err = r.PEM(config.Secret(certificate)); err != nil {
+		errs = append(errs, Problem{path + ".certificate", err})
+	}
+	if key, err = r.Key(privateKey); err != nil {
+		errs = append(errs, Problem{path + ".privateKey", err})
+	}
+	return certPEM, key, errors.Join(errs...)
+}
+
+func unusable(path, certificate string, key config.Secret, err error) error {
+	return Problem{path + ".certificate", fmt.Errorf("cannot use %s: %w", called(certificate, path, key), err)}
 }
 
 // called names a pair by its files, or by its key of the configuration.

@@ -65,8 +65,19 @@ type Certificate struct {
 	Authority   string    `json:"authority,omitempty"`   // path of the own CA's certificate
 	Fingerprint string    `json:"fingerprint,omitempty"` // SHA-256 of that certificate
 	Error       string    `json:"error,omitempty"`
+	Stays       string    `json:"stays,omitempty"` // why it is not the one that is asked for
 
+	// More are the authorities of further certificates, which clients need that call
+	// the machine by other names.
+	More    []Authority      `json:"more,omitempty"`
 	Renewal *renewal.Summary `json:"renewal,omitempty"` // nil: it has not run yet
+}
+
+// Authority is one of the own CAs, for clients that call the machine by Names.
+type Authority struct {
+	Names       []string `json:"names"`
+	File        string   `json:"authority,omitempty"` // path of its certificate
+	Fingerprint string   `json:"fingerprint"`         // SHA-256 of that certificate
 }
 
 // Storage is where images lie.
@@ -196,20 +207,23 @@ func (h *Health) problem() string {
 // problems are those of a certificate that can be read. One that the machine renews may
 // have few days left: those of a short profile always have.
 func (c *Certificate) problems() []string {
+	var all []string
+	if c.Stays != "" {
+		all = append(all, c.Stays)
+	}
 	if s := c.Renewal; s != nil {
-		var all []string
 		if s.Alert != "" {
 			all = append(all, s.Alert)
 		}
-		if s.Error != "" {
+		if s.Error != "" && s.Error != c.Stays {
 			all = append(all, "the certificate's renewal: "+s.Error)
 		}
 		return all
 	}
 	if c.DaysLeft < minDaysLeft {
-		return []string{fmt.Sprintf("the certificate ends in %d days", c.DaysLeft)}
+		all = append(all, fmt.Sprintf("the certificate ends in %d days", c.DaysLeft))
 	}
-	return nil
+	return all
 }
 
 // Err is nil for OK, else the verdict as an error.

@@ -44,6 +44,11 @@ func (r *Report) String() string {
 		}
 		row("CA file", "%s", c.Authority)
 		row("CA SHA-256", "%s", c.Fingerprint)
+		for _, more := range c.More {
+			row("also", "%s", strings.Join(more.Names, ", "))
+			row("CA file", "%s", more.File)
+			row("CA SHA-256", "%s", more.Fingerprint)
+		}
 		w.Flush()
 	}
 	if s := r.Storage; s != nil {

@@ -42,7 +42,7 @@ func run() error {
 		if careless {
 			err = inPlace(certPEM, key)
 		} else {
-			err = cert.Publish(data+"/certificates", certPEM, key, -1)
+			err = cert.Publish(data+"/certificates", -1, cert.Pair{Chain: certPEM, Key: key})
 		}
 		if err != nil {
 			return err
