@@ -154,7 +154,7 @@ func TestClients(t *testing.T) {
 	}
 }
 
-// What a crash between record and list leaves is mended by the next tick, and a
+// What a crash between record and list leaves is fixed by the next tick, and a
 // list is renewed before it is over.
 func TestRevocationListIsKept(t *testing.T) {
 	b := newBox(t)
@@ -176,7 +176,7 @@ func TestRevocationListIsKept(t *testing.T) {
 	}
 	before := b.get("var/lib/redoubt/client-ca/crl.pem")
 	if err := b.tick(); err != nil || b.get("var/lib/redoubt/client-ca/crl.pem") != before {
-		t.Error("a list in force is made anew", err)
+		t.Error("a list in force is made again", err)
 	}
 	m := b.machine()
 	m.Now = func() time.Time { return time.Now().Add(8 * 24 * time.Hour) }

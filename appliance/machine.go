@@ -1,6 +1,7 @@
 // Package appliance is the machine as a whole: it finds out what the machine is
-// to be, compares that with what it is, and carries out the difference. Each
-// verb of the command line is one method of Machine.
+// to be, compares that with what it is, and carries out the difference. The verbs
+// apply, renew, status, alert, ca and storage are its methods and functions, each in
+// a file of its own; the other verbs end in the package that does their work.
 package appliance
 
 import (

@@ -90,7 +90,7 @@ func mistakes(s *stores.Store, bucket string) map[string][3]string {
 	}
 }
 
-// At a first boot a mistake is told by the key to mend and its line, and no value.
+// At a first boot a mistake is reported with the key to fix and its line, and no value.
 func TestAMistakeWithTheBucketAtFirstBoot(t *testing.T) {
 	s := stores.MinIO(t)
 	bucket := s.NewBucket(t)
@@ -112,7 +112,7 @@ func TestAMistakeWithTheBucketAtFirstBoot(t *testing.T) {
 			if b.exists("run/redoubt/credentials") || b.exists("var/lib/redoubt/config/last-good.sealed") {
 				t.Error("something of it was taken up")
 			}
-			b.userData(bucketOf(s, bucket)) // and mended
+			b.userData(bucketOf(s, bucket)) // and fixed
 			b.mustApply()
 		})
 	}

@@ -79,7 +79,7 @@ func (d *storageDisk) other() bool {
 }
 
 // refuse answers a request that the storage is not good enough for, and says whether it
-// did. A request that has begun is not cut.
+// did. A request in flight is not cut.
 func (g *storageGrade) refuse(w http.ResponseWriter, r *http.Request) bool {
 	state, known := g.now()
 	if !known {

@@ -212,7 +212,7 @@ func TestBadReload(t *testing.T) {
 	}
 	m.write(t, "registry.yml", string(good))
 	if status := m.reload(t); !strings.Contains(status, "STATUS=serving") {
-		t.Errorf("after the mend: %s", status)
+		t.Errorf("after the fix: %s", status)
 	}
 	if strings.Contains(m.log.String(), "a-secret") {
 		t.Error("the log has the secret")

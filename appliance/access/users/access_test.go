@@ -134,7 +134,7 @@ func TestRevocationIsImmediate(t *testing.T) {
 	calls := w.calls.Load()
 	check(t, table, "bob", "right", true)
 	if w.calls.Load() != calls {
-		t.Error("a change of one user made another log in anew")
+		t.Error("a change of one user made another log in again")
 	}
 	write(t, table.path, "alice:"+hash(t, "changed", 4), bob)
 	check(t, table, "alice", "right", false)
@@ -191,7 +191,7 @@ func TestBadEditKeepsTheTable(t *testing.T) {
 			}
 			write(t, table.path, good)
 			if err := table.Err(); err != nil {
-				t.Errorf("after the mend: %v", err)
+				t.Errorf("after the fix: %v", err)
 			}
 		})
 	}

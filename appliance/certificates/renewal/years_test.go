@@ -53,7 +53,7 @@ func in(spans []span, t time.Time) bool {
 
 // spans are count of them, each in its own part of the years and with two days
 // after it: what goes on for weeks is one trouble and not many, and no renewer's
-// to mend.
+// to fix.
 func (w *world) spans(count int, least, most time.Duration) []span {
 	var all []span
 	part := years / time.Duration(count)

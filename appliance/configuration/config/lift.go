@@ -2,8 +2,8 @@ package config
 
 import "strings"
 
-// lifted are the options of distribution's driver s3 for which there is a key
-// of ours.
+// lifted are the options of distribution's driver s3 for which storage.s3 has a
+// key.
 var lifted = map[string]string{
 	"bucket":         "bucket",
 	"region":         "region",
@@ -98,7 +98,7 @@ func variables(v *value) []Variable {
 }
 
 // withoutLifted takes out of an overlay, which is the caller's own, what
-// liftS3 makes keys of ours.
+// liftS3 makes keys of storage.s3.
 func withoutLifted(overlay map[string]any) map[string]any {
 	storage, _ := overlay["storage"].(map[string]any)
 	s3, ok := storage["s3"].(map[string]any)

@@ -53,7 +53,7 @@ var structural = []string{"unknown key", "must be true or false", "must be a lis
 
 // TestSchemaAgrees holds the schema to what Parse does: each document that
 // Parse takes is valid by both forms of it, and what has a wrong key, type or
-// word below a key of ours is not.
+// word below one of our keys is not.
 func TestSchemaAgrees(t *testing.T) {
 	own, into := schemas(t)
 	files, _ := filepath.Glob("testdata/*.txtar")

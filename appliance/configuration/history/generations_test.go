@@ -37,7 +37,7 @@ func (s seal) Open(sealed []byte) ([]byte, error) {
 }
 
 // What was sealed with another key is as good as none, and says so; the next save
-// seals it anew.
+// seals it again.
 func TestAnotherKey(t *testing.T) {
 	root := t.TempDir()
 	doc := []byte("a secret document")

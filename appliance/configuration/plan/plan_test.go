@@ -86,13 +86,13 @@ restart  registry.service
 			out:     "change   /run/redoubt/registry.yml (0640 root:root)\nreload   registry.service\n",
 		},
 		{
-			name: "permissions alone are mended, and nobody acts",
+			name: "permissions alone are fixed, and nobody acts",
 			have: []tree.File{open}, want: []tree.File{conf},
 			applied: plan.Record(tree.Tree{conf}),
 			out:     "change   /run/redoubt/registry.yml (0640 root:root)\n",
 		},
 		{
-			name: "a wrong owner alone is mended",
+			name: "a wrong owner alone is fixed",
 			have: []tree.File{other}, want: []tree.File{conf},
 			applied: plan.Record(tree.Tree{conf}),
 			out:     "change   /run/redoubt/registry.yml (0640 root:root)\n",

@@ -98,7 +98,7 @@ func Load(files tree.Tree) (Kept, error) {
 	}
 	if f, ok := files.Lookup(HashesPath); ok {
 		if err := json.Unmarshal(f.Data, &k.Hashes); err != nil {
-			return Kept{}, fmt.Errorf("cannot read %s: it is damaged; remove it, and the hashes are made anew", HashesPath)
+			return Kept{}, fmt.Errorf("cannot read %s: it is damaged; remove it, and the hashes are computed again", HashesPath)
 		}
 	}
 	return k, nil

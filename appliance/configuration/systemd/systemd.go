@@ -46,7 +46,7 @@ func (m *Manager) Run(ctx context.Context, reload bool, actions []tree.Reader) e
 			return fmt.Errorf("cannot reload systemd's unit files: %w", err)
 		}
 	}
-	started := map[string]bool{} // services that came up anew with their socket
+	started := map[string]bool{} // services that were restarted with their socket
 	for _, a := range tree.Order(actions) {
 		if started[a.Unit] {
 			continue

@@ -26,8 +26,8 @@ const (
 
 // Decoded is what a source turned out to hold.
 type Decoded struct {
-	// Layers are the documents of ours in it, in order. None means that the
-	// source has nothing of ours, which is no mistake.
+	// Layers are the documents with a redoubt: key in it, in order. None means that
+	// the source has no such key, which is no mistake.
 	Layers []config.Layer
 	// Report says what cannot be read.
 	Report config.Report

@@ -104,7 +104,7 @@ func TestDecode(t *testing.T) {
 	}
 }
 
-// TestPartsMergeInOrder wants both parts of ours in the configuration, where
+// TestPartsMergeInOrder wants both of our parts in the configuration, where
 // cloud-init's own merge would keep the last alone, and lines that count from
 // a part's start.
 func TestPartsMergeInOrder(t *testing.T) {

@@ -58,7 +58,7 @@ func (f Found) Parse(above ...config.Layer) (config.Config, config.Origins, conf
 
 // Read reads every source, lowest first: the image's files, vendor-data,
 // user-data, the credential redoubt.config, and the operator's files. A source
-// that does not exist, or has nothing of ours, adds no layer.
+// that does not exist, or has no redoubt: key, adds no layer.
 func (s Source) Read() Found {
 	var f Found
 	s.directory(&f, imageDir)

@@ -13,7 +13,7 @@ const (
 	// each, also of a server that fails again soon after.
 	minPause = 250 * time.Millisecond
 	maxPause = 5 * time.Second
-	// calm is how long Redis must be in use without a failure to start anew
+	// calm is how long Redis must be in use without a failure to start again
 	// with short pauses.
 	calm = time.Minute
 	// quiet is how long one reason is not said again.

@@ -14,7 +14,7 @@
 // A deletion puts a tombstone in the key before and after the storage deletes. It
 // outlives every reader that saw the blob before and is about to cache it. Where
 // Redis does not confirm the tombstone the epoch ends, and where the storage does
-// not confirm that either, the deletion fails, before it has begun.
+// not confirm that either, the deletion fails before it starts.
 //
 // Two things are bounded by time alone. A machine that reaches Redis goes on for
 // five seconds (the lease) after a deletion through one that does not. And who

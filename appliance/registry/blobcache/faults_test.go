@@ -69,7 +69,7 @@ func hits(t *testing.T, c *Cache) {
 }
 
 // Whatever befalls Redis costs next to nothing, is said once with the key that
-// mends it, and is over by itself when it is over.
+// fixes it, and ends by itself once the fault does.
 func TestFaults(t *testing.T) {
 	for name, fault := range map[string]struct {
 		begin, end func(*testing.T, *real.Server, *proxy.Proxy)
@@ -137,7 +137,7 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// A login that is refused is said once, and mended without a restart.
+// A refused login is reported once, and fixed without a restart.
 func TestWrongPasswordAndTheRightOne(t *testing.T) {
 	r := real.Start(t, real.Options{TLS: true, Args: []string{"--user", "default", "off",
 		"--user", "registry", "on", ">a-secret", "~redoubt:*", "resetchannels", "+@read", "+@write", "+@connection", "+@transaction", "+info"}})

@@ -232,7 +232,7 @@ func TestClearOfAMachineThatIsCutOff(t *testing.T) {
 	ready(t, one, two)
 	wantMiss(t, two, descriptor(1))
 	wantMiss(t, one, descriptor(1))
-	set(t, two, descriptor(1)) // pushed anew
+	set(t, two, descriptor(1)) // pushed again
 	wantHit(t, two, descriptor(1))
 	wantHit(t, one, descriptor(1))
 }

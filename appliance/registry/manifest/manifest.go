@@ -61,7 +61,7 @@ func (s service) Put(ctx context.Context, m distribution.Manifest, options ...di
 }
 
 // check names the damaged blobs that a manifest refers to. A size that is wrong in
-// the manifest is no concern of ours.
+// the manifest is not checked here.
 func check(c checker, m distribution.Manifest) error {
 	var errs distribution.ErrManifestVerification
 	for _, desc := range m.References() {

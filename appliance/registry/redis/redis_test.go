@@ -212,7 +212,7 @@ func TestSections(t *testing.T) {
 	}
 }
 
-// The machine's own has no keys to mend it with, and no login.
+// The machine's own has no keys to fix, and no login.
 func TestLocal(t *testing.T) {
 	s, err := New(section(filepath.Join(t.TempDir(), "redis.sock")), credential(t, `{"password":"a-secret"}`))
 	check(t, err)

@@ -29,7 +29,7 @@ func (d *driver) GetContent(ctx context.Context, p string) ([]byte, error) {
 	return data, fail(ctx, p, err)
 }
 
-// remembered is a small file of an upload of ours.
+// remembered is a small file of one of our uploads.
 func (d *driver) remembered(p string) []byte {
 	dir, rest, ok := layout.Upload(p)
 	if !ok {

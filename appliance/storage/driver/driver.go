@@ -1,7 +1,6 @@
-// Package driver is distribution's storage driver for S3-compatible stores on our
-// own client, on the same layout of the bucket as distribution's own driver: a
-// bucket of the one works with the other, and an upload begun by the one goes on
-// with the other.
+// Package driver is distribution's storage driver for S3-compatible stores, on our own
+// client and on the layout of distribution's own driver: a bucket of the one works with
+// the other, and either continues an upload that the other started.
 package driver
 
 import (
