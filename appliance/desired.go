@@ -77,7 +77,7 @@ func (m *Machine) choose(ctx context.Context) (choice, error) {
 			c.asked = true
 			return c, nil
 		}
-		report = append(report, entries(err, origins)...)
+		report = append(report, entries(err, origins)...).Excerpts(found.Layers)
 	}
 	return m.instead(c, cfg, report)
 }

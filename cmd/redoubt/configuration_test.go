@@ -5,10 +5,13 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/spf13/cobra"
+
+	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
 )
 
 // runVerb executes a verb and gives back what it printed and its error.
@@ -46,7 +49,7 @@ func TestValidate(t *testing.T) {
 		t.Errorf("%v\n%s%s", err, stdout, stderr)
 	}
 	stdout, stderr, err = runVerb(t, validateCommand(), bad, missing, good)
-	want := bad + ":3:3: hostnme: unknown key (did you mean \"hostname\"?)\n" + bad + ":4:24: gc.removeUntagged: not supported yet: gc.removeUntagged\n" +
+	want := bad + ":3:3: hostnme: unknown key (did you mean \"hostname\"?)\n" + bad + ":4:24: gc.removeUntagged: not supported yet\n" +
 		missing + ": cannot read: no such file or directory\n"
 	for line := range strings.Lines(want) {
 		if !strings.Contains(stderr, line) {
@@ -58,6 +61,35 @@ func TestValidate(t *testing.T) {
 	}
 	if _, _, err := runVerb(t, validateCommand()); err == nil {
 		t.Error("no FILE was taken")
+	}
+}
+
+// Editors and CI read the report as JSON.
+func TestValidateAsJSON(t *testing.T) {
+	dir := t.TempDir()
+	bad := writeFile(t, dir, "bad.yaml", "redoubt:\n  hostname: a.example.com\n  tls: {mode: acmee} # secretvalue\n  auth: {users: [{name: alice, password: secretvalue}]}\n")
+	stdout, stderr, err := runVerb(t, validateCommand(), "--json", bad)
+	if err == nil || strings.Contains(stdout, "secretvalue") || strings.Contains(stderr, bad) {
+		t.Errorf("%v\n%s%s", err, stdout, stderr)
+	}
+	var got []finding
+	if err := json.Unmarshal([]byte(stdout), &got); err != nil {
+		t.Fatal(err)
+	}
+	want := []finding{
+		{File: bad, Line: 3, Column: 15, Path: "tls.mode", Severity: "error",
+			Message: `must be one of internal-ca | acme | files | off (did you mean "acme"?)`,
+			Excerpt: config.Excerpt{Text: "  tls: {mode: acmee} # •••", Column: 15, Width: 5}},
+		{File: bad, Line: 4, Column: 42, Path: "auth.users[0].password", Severity: "warning",
+			Message: "a password in the clear: prefer passwordHash, as htpasswd -nB prints it",
+			Excerpt: config.Excerpt{Text: "  auth: {users: [{name: •••, password: •••}]}", Column: 40, Width: 3}},
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%+v\nwant\n%+v", got, want)
+	}
+	good := writeFile(t, dir, "good.yaml", "redoubt: {hostname: a.example.com, auth: {users: [{name: a, passwordHash: '$2y$10$abcdefghijklmnopqrstuuKuRBiJSl5jdDmcE6gpBHwlt8Lo0lHO2'}]}}\n")
+	if stdout, _, err = runVerb(t, validateCommand(), "--json", good); err != nil || stdout != "[]\n" {
+		t.Errorf("%v\n%s", err, stdout)
 	}
 }
 

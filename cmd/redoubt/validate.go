@@ -1,39 +1,98 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
+	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/userdata"
 )
 
 func validateCommand() *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	cmd := &cobra.Command{
 		Use:   "validate FILE…",
 		Short: "Report every mistake in configuration files, each with its line",
-		Long: `Report every mistake in configuration files, each as file:line:col: path: message.
+		Long: `Report every mistake in configuration files, each as file:line:col: path: message,
+with its line and a mark under the place. Values are masked in these lines, since
+they may be secrets.
 
 Each FILE is a configuration of its own: cloud-config with a redoubt: key, a MIME
 message with such a part, either of them packed with gzip, or the configuration
-alone. The exit status is 0 when all are valid, else 1.`,
+alone. The exit status is 0 when all are valid, else 1.
+
+With --json the report is a JSON array on standard output, for editors and CI. Each
+item has file, severity ("error" or "warning") and message, and where they are known
+line, column, path and excerpt: the masked line as text, and the column and width of
+the place in it. Lines and columns count from 1, columns and widths in characters.
+
+Colours are for terminals alone; NO_COLOR turns them off (no-color.org).`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, files []string) error {
-			valid := true
+			var all config.Report
 			for _, file := range files {
 				report := userdata.ValidateFile(file)
-				fmt.Fprint(cmd.ErrOrStderr(), report)
-				if report.Err() != nil {
-					valid = false
+				all = append(all, report...)
+				if asJSON {
 					continue
 				}
-				fmt.Fprintf(cmd.OutOrStdout(), "%s: valid\n", file)
+				fmt.Fprint(cmd.ErrOrStderr(), report.Show(colors(cmd.ErrOrStderr())))
+				if report.Err() == nil {
+					fmt.Fprintf(cmd.OutOrStdout(), "%s: valid\n", file)
+				}
 			}
-			if !valid {
+			if asJSON {
+				if err := writeFindings(cmd.OutOrStdout(), all); err != nil {
+					return err
+				}
+			}
+			if all.Err() != nil {
 				return errors.New("the configuration is not valid")
 			}
 			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the report as JSON")
+	return cmd
+}
+
+// colors are for a terminal whose user has not turned them off.
+func colors(w io.Writer) config.Colors {
+	f, ok := w.(*os.File)
+	if !ok || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" || !term.IsTerminal(int(f.Fd())) {
+		return config.Colors{}
+	}
+	return config.Terminal()
+}
+
+// finding is an entry as validate --json prints it.
+type finding struct {
+	File     string         `json:"file"`
+	Line     int            `json:"line,omitempty"`
+	Column   int            `json:"column,omitempty"`
+	Path     string         `json:"path,omitempty"`
+	Severity string         `json:"severity"`
+	Message  string         `json:"message"`
+	Excerpt  config.Excerpt `json:"excerpt,omitzero"`
+}
+
+func writeFindings(w io.Writer, report config.Report) error {
+	out := make([]finding, 0, len(report))
+	for _, e := range report {
+		f := finding{File: e.File, Line: e.Line, Column: e.Column, Path: e.Path, Severity: "error", Message: e.Message, Excerpt: e.Excerpt}
+		if e.Warning {
+			f.Severity = "warning"
+		}
+		out = append(out, f)
+	}
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(out)
 }

@@ -95,48 +95,61 @@ func (c *checker) structure(n *yaml.Node, t reflect.Type, path string, depth int
 	for _, f := range fieldsOf(t) {
 		fields[f.key] = f.typ
 	}
-	return c.keys(n, path, func(key *yaml.Node, below string) reflect.Type {
-		typ, ok := fields[key.Value]
-		if !ok {
-			names := mapKeys(fields)
-			c.fail(key, below, "unknown key%s", suggest(key.Value, names))
-			if word := nearest(key.Value, names); word != "" {
-				c.near[join(path, word)] = true
-			}
-		}
-		return typ
-	}, depth)
+	return c.keys(n, path, fields, nil, depth)
 }
 
+// mapping is a group in which every key may stand.
 func (c *checker) mapping(n *yaml.Node, elem reflect.Type, path string, depth int) *value {
 	if n.Kind != yaml.MappingNode {
 		return c.fail(n, path, "must be a group of keys (key: value)")
 	}
-	return c.keys(n, path, func(*yaml.Node, string) reflect.Type { return elem }, depth)
+	return c.keys(n, path, nil, elem, depth)
 }
 
-// keys checks the keys of a mapping, and each value against the type that
-// typeOf has for its key; nil passes the key over.
-func (c *checker) keys(n *yaml.Node, path string, typeOf func(key *yaml.Node, below string) reflect.Type, depth int) *value {
+// keys checks the keys of a mapping, and each value against its type: that of fields,
+// or other for all that fields do not name. Without other an unknown key is a mistake.
+func (c *checker) keys(n *yaml.Node, path string, fields map[string]reflect.Type, other reflect.Type, depth int) *value {
 	out := newGroup(c.at(n))
 	lines := map[string]int{}
+	known := mapKeys(fields)
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, child := n.Content[i], n.Content[i+1]
 		if key.Kind != yaml.ScalarNode || key.Style&yaml.TaggedStyle != 0 || key.ShortTag() == "!!merge" {
 			c.fail(key, path, "a key must be plain text; merge keys (<<) are not read")
 			continue
 		}
-		below := join(path, shown(key.Value))
+		typ, ok := fields[key.Value]
+		below := join(path, key.Value)
+		if !ok {
+			typ = other
+			below = join(path, c.named(n, key, child, known))
+		}
 		if line, ok := lines[key.Value]; ok {
 			c.fail(key, below, "duplicate key, first written on line %d", line)
 			continue
 		}
 		lines[key.Value] = key.Line
-		if t := typeOf(key, below); t != nil {
-			out.set(key.Value, c.check(child, t, below, depth+1))
+		if word := nearest(key.Value, known); word != "" && typ == nil {
+			c.near[join(path, word)] = true
+		}
+		switch {
+		case typ != nil:
+			out.set(key.Value, c.check(child, typ, below, depth+1))
+		case strings.HasSuffix(below, unnamed):
+			c.fail(key, path, hiddenKey)
+		default:
+			c.fail(key, below, "unknown key%s", suggest(key.Value, known))
 		}
 	}
 	return out
+}
+
+// named is an unknown key of n as messages may show it.
+func (c *checker) named(n, key, value *yaml.Node, known []string) string {
+	if alone(n, value) {
+		return unnamed
+	}
+	return shown(key.Value, known)
 }
 
 func (c *checker) sequence(n *yaml.Node, elem reflect.Type, path string, depth int) *value {

@@ -92,7 +92,7 @@ func TestNoSecretIsShown(t *testing.T) {
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		text = report.String()
+		text = report.Show(Colors{})
 		if report.Err() == nil { // else what is shown is not the configuration
 			text += string(out)
 		}

@@ -142,9 +142,11 @@ func (t *translator) place(b *branch, typ reflect.Type, parts []string, value st
 func (t *translator) unknown(parts, known []string) {
 	hint := ""
 	if word := nearest(parts[0], known); word != "" {
-		whole := strings.TrimSuffix(t.name, strings.Join(parts, "_"))
-		hint = suggest(word, []string{word})
-		hint = strings.Replace(hint, word, shown(whole+strings.Join(append([]string{word}, parts[1:]...), "_")), 1)
+		whole := strings.TrimSuffix(t.name, strings.Join(parts, "_")) + word
+		if len(parts) > 1 { // the rest may be anything
+			whole += "_" + unnamed
+		}
+		hint = ` (did you mean "` + whole + `"?)`
 	}
 	t.refuse("name", "distribution has no such setting"+hint)
 }

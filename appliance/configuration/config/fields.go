@@ -121,17 +121,3 @@ func distance(a, b string) int {
 	}
 	return rows[len(a)][len(b)]
 }
-
-// shown is a key as a message may show it. What does not look like a key may
-// be a secret that slipped into a key's place.
-func shown(key string) string {
-	if len(key) > 40 || key == "" {
-		return "…"
-	}
-	for _, r := range key {
-		if !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '_' || r == '-' || r == '.') {
-			return "…"
-		}
-	}
-	return key
-}

@@ -49,8 +49,13 @@ func Environment(environ []string) ([]Layer, Report) {
 			layers = append(layers, Layer{Name: name, Data: []byte(value), Key: path})
 			continue
 		}
-		message := "no key has this name; it is not used" + suggest(name, mapKeys(keys))
-		report = append(report, Entry{File: name, Message: message, Warning: true})
+		entry := Entry{File: name, Message: "no key has this name; it is not used", Warning: true}
+		if hint := suggest(name, mapKeys(keys)); hint != "" {
+			entry.Message += hint
+		} else { // it may be anything
+			entry.File, entry.Message = prefix+unnamed, "a variable that begins so has the name of no key; it is not used"
+		}
+		report = append(report, entry)
 	}
 	return layers, report
 }
@@ -66,12 +71,32 @@ func Settings(name string, arguments []string) ([]Layer, Report) {
 		case !ok:
 			report = append(report, Entry{File: name, Message: "write KEY=VALUE, such as tls.minVersion=1.3"})
 		case !slices.Contains(Keys(), key) || strings.Contains(key, "["):
-			report = append(report, Entry{File: name, Path: shown(key), Message: "unknown key" + suggest(key, Keys())})
+			report = append(report, unknownSetting(name, key))
 		default:
 			layers = append(layers, Layer{Name: name, Data: []byte(value), Key: key})
 		}
 	}
 	return layers, report
+}
+
+// unknownSetting is what to say of a flag's key, each part of which may be a secret.
+func unknownSetting(name, key string) Entry {
+	e := Entry{File: name, Path: key, Message: "unknown key" + suggest(key, Keys())}
+	for part := range strings.SplitSeq(key, ".") {
+		if !likeKey(part, leaves()) {
+			e.Path = unnamed
+		}
+	}
+	return e
+}
+
+// leaves are the names of all keys, without the groups that they are in.
+func leaves() []string {
+	var names []string
+	for _, path := range Keys() {
+		names = append(names, path[strings.LastIndexByte(path, '.')+1:])
+	}
+	return names
 }
 
 // Keys lists the path of every key of the configuration, groups before what

@@ -101,7 +101,7 @@ func owned(path string) string {
 	case "loglevel":
 		return "use log.level"
 	case "log.hooks", "http.prefix", "http.h2c", "middleware", "storage.azure", "storage.gcs":
-		return "not supported yet: registry." + path
+		return "not supported yet"
 	case "auth":
 		return "use auth.users: the appliance has its own access control"
 	case "http.addr", "http.net":
@@ -125,7 +125,7 @@ func owned(path string) string {
 	case "redis":
 		return "use cache.redis"
 	case "proxy":
-		return "not supported yet: mirrors"
+		return "mirrors are not supported yet"
 	}
 	return ""
 }

@@ -48,13 +48,13 @@ func Parse(layers []Layer) (Config, Origins, Report) {
 		if whole {
 			report = append(report, Entry{File: lastName(layers), Message: missing})
 		}
-		return Config{}, origins, report.Sort()
+		return Config{}, origins, report.Sort().Excerpts(layers)
 	}
 	base := defaultValue()
 	cfg, err := decode(withDefaults(base, merged))
 	if err != nil {
 		report = append(report, Entry{Message: fmt.Sprintf("cannot read the merged configuration: %v", err)})
-		return Config{}, origins, report.Sort()
+		return Config{}, origins, report.Sort().Excerpts(layers)
 	}
 	if whole {
 		top := spot{origins: origins, wanting: wanting, report: &report}
@@ -64,7 +64,7 @@ func Parse(layers []Layer) (Config, Origins, Report) {
 		overlay(merged.get("registry"), "registry", s3, &report)
 		overlay(translate(cfg.Environment, top), "environment", s3, &report)
 	}
-	return cfg, origins, report.Sort()
+	return cfg, origins, report.Sort().Excerpts(layers)
 }
 
 const missing = `no "redoubt:" key: add "redoubt:" with at least "  hostname: NAME" below it`
@@ -100,14 +100,16 @@ func (c *checker) layer(layer Layer) (v *value, ok bool) {
 		switch {
 		case key.Value == "redoubt":
 			c.fail(key, "redoubt", "duplicate key: there must be only one")
+		case !cloud && likeKey(key.Value, nil):
+			c.fail(key, key.Value, `unknown key: beside "redoubt:" there must be no other`)
 		case !cloud:
-			c.fail(key, shown(key.Value), `unknown key: beside "redoubt:" there must be no other`)
+			c.fail(key, "", hiddenKey)
 		}
 	}
 	if ours == nil {
 		for _, key := range foreign {
 			if distance(strings.ToLower(key.Value), "redoubt") <= 2 {
-				c.fail(key, shown(key.Value), `unknown key (did you mean "redoubt"?)`)
+				c.fail(key, shown(key.Value, nil), `unknown key (did you mean "redoubt"?)`)
 				ok = true
 			}
 		}

@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// Entry is one thing to say about a configuration. No entry holds a value.
+// Entry is one thing to say about a configuration. No entry holds a value that may be
+// a secret.
 type Entry struct {
 	File    string `json:"file"` // the layer's name; empty when no layer is to blame
 	Line    int    `json:"line,omitempty"`
@@ -15,6 +16,8 @@ type Entry struct {
 	Path    string `json:"path,omitempty"` // such as auth.users[0].name
 	Message string `json:"message"`
 	Warning bool   `json:"warning,omitempty"`
+	// Excerpt is the line in question; it is empty where there is none.
+	Excerpt Excerpt `json:"excerpt,omitzero"`
 }
 
 // String is the entry as one line: file:line:col: path: message.
@@ -62,6 +65,33 @@ func (r Report) String() string {
 		b.WriteString(e.String() + "\n")
 	}
 	return b.String()
+}
+
+// Colors are what a terminal begins and ends a part of a text with; the zero value
+// is for all that is no terminal.
+type Colors struct{ Bold, Mark, End string }
+
+// Terminal returns the colours of a terminal (ECMA-48, SGR).
+func Terminal() Colors { return Colors{Bold: "\x1b[1m", Mark: "\x1b[1;31m", End: "\x1b[0m"} }
+
+// Show is each entry with its line and a mark under the mistake.
+func (r Report) Show(c Colors) string {
+	var b strings.Builder
+	for _, e := range r {
+		b.WriteString(e.Show(c))
+	}
+	return b.String()
+}
+
+// Show is the entry as String gives it, and below that its line with a mark.
+func (e Entry) Show(c Colors) string {
+	if e.Excerpt.Text == "" {
+		return e.String() + "\n"
+	}
+	number := fmt.Sprintf("%5d | ", e.Line)
+	empty := strings.Repeat(" ", len(number)-2) + "| " + strings.Repeat(" ", e.Excerpt.Column-1)
+	return c.Bold + e.String() + c.End + "\n" + number + e.Excerpt.Text + "\n" +
+		empty + c.Mark + strings.Repeat("^", max(1, e.Excerpt.Width)) + c.End + "\n"
 }
 
 // Err is nil for a report without errors; otherwise its text is the errors,

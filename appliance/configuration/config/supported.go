@@ -32,7 +32,7 @@ func unsupported(base, merged *value, report *Report) {
 		case inList.MatchString(path) && !groups.MatchString(path):
 		case !reflect.DeepEqual(v.plain(), known[path]):
 			*report = append(*report, Entry{File: v.at.File, Line: v.at.Line, Column: v.at.Column,
-				Path: path, Message: "not supported yet: " + path})
+				Path: path, Message: "not supported yet"})
 		}
 	})
 }

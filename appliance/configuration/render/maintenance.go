@@ -23,6 +23,7 @@ func Maintenance(hostname string, report config.Report) (tree.Tree, error) {
 	errs := report.Errors()
 	for i, e := range errs {
 		errs[i].File, errs[i].Path, errs[i].Message = printable(e.File), printable(e.Path), printable(e.Message)
+		errs[i].Excerpt.Text = printable(e.Excerpt.Text)
 	}
 	data, err := json.MarshalIndent(Notice{Hostname: hostname, Errors: errs}, "", "  ")
 	if err != nil {
@@ -45,10 +46,15 @@ func notice(hostname string, errs config.Report) string {
 	fmt.Fprintf(&b, "\nRedoubt on %s serves no images: its configuration has mistakes.\n\n",
 		cmp.Or(hostname, "this machine"))
 	for _, e := range errs {
-		b.WriteString("  " + e.String() + "\n")
+		b.WriteString(indented(e.Show(config.Colors{})))
 	}
 	b.WriteString("\nFix the user-data, or write /etc/redoubt/config.yaml; then run: redoubt apply\n\n")
 	return b.String()
+}
+
+// indented puts two spaces before each line.
+func indented(text string) string {
+	return "  " + strings.ReplaceAll(strings.TrimSuffix(text, "\n"), "\n", "\n  ") + "\n"
 }
 
 // printable replaces what a terminal would act on: a report may quote a key

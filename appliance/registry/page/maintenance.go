@@ -4,6 +4,7 @@ package page
 
 import (
 	"bytes"
+	"cmp"
 	_ "embed"
 	"encoding/json"
 	"errors"
@@ -29,11 +30,36 @@ type Maintenance struct {
 // Error is one mistake: where it is, which key, and the rule it breaks. It
 // never has the value.
 type Error struct {
-	File    string `json:"file,omitempty"`
-	Line    int    `json:"line,omitempty"`
-	Column  int    `json:"column,omitempty"`
-	Path    string `json:"path,omitempty"`
-	Message string `json:"message"`
+	File    string  `json:"file,omitempty"`
+	Line    int     `json:"line,omitempty"`
+	Column  int     `json:"column,omitempty"`
+	Path    string  `json:"path,omitempty"`
+	Message string  `json:"message"`
+	Excerpt Excerpt `json:"excerpt,omitzero"`
+}
+
+// Excerpt is the line of a mistake, with what may be secret masked, and where in it the
+// mistake is: a column from 1 and a width, both in letters.
+type Excerpt struct {
+	Text   string `json:"text"`
+	Column int    `json:"column"`
+	Width  int    `json:"width"`
+}
+
+// Before, Marked and After are the parts of the line around the mistake.
+func (x Excerpt) Before() string { before, _, _ := x.parts(); return before }
+
+// Marked is the mistake itself; a space stands for what is missing.
+func (x Excerpt) Marked() string { _, marked, _ := x.parts(); return cmp.Or(marked, " ") }
+
+// After is what follows the mistake.
+func (x Excerpt) After() string { _, _, after := x.parts(); return after }
+
+func (x Excerpt) parts() (before, marked, after string) {
+	line := []rune(x.Text)
+	from := min(max(0, x.Column-1), len(line))
+	to := min(from+max(0, x.Width), len(line))
+	return string(line[:from]), string(line[from:to]), string(line[to:])
 }
 
 func (e Error) String() string {
