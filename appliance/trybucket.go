@@ -117,6 +117,7 @@ func tryOut(ctx context.Context, b *bucket.Bucket) error {
 		func() error { return readPart(ctx, b, key) },
 		func() error { return b.CopySized(ctx, key, copied, int64(len(key))) },
 		func() error { return uploadParts(ctx, b, parts) },
+		func() error { return copyParts(ctx, b, key, parts) },
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {
@@ -237,6 +238,26 @@ func uploadParts(ctx context.Context, b *bucket.Bucket, key string) error {
 	}
 	if err != nil {
 		_ = b.AbortMultipart(ctx, m)
+	}
+	return err
+}
+
+// copyParts copies as a large blob is: in parts. A service that cannot is no worse,
+// for there are other ways.
+func copyParts(ctx context.Context, b *bucket.Bucket, from, to string) error {
+	m, err := b.CreateMultipart(ctx, to)
+	if err != nil {
+		return err
+	}
+	parts, err := b.CopyParts(ctx, m, from, int64(len(from)), bucket.MinPart)
+	if err == nil {
+		_, err = b.CompleteMultipart(ctx, m, parts)
+	}
+	if err != nil {
+		_ = b.AbortMultipart(ctx, m)
+	}
+	if bucket.Lacking(err) {
+		return nil
 	}
 	return err
 }

@@ -24,6 +24,7 @@ type Bucket struct {
 	worker   *s3.Client // for what the store has work with before it answers
 	patience patience
 	md5      atomic.Bool // the store does not take CRC32C
+	lacks    lacks
 }
 
 // Open makes a Bucket. It asks the network nothing.

@@ -5,6 +5,7 @@ import (
 	"crypto/md5"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"net/url"
 	"strings"
 	"sync"
@@ -33,21 +34,64 @@ func (b *Bucket) Copy(ctx context.Context, from, to string) error {
 	return b.CopySized(ctx, from, to, o.Size)
 }
 
-// CopySized is Copy of an object whose size is known.
+// CopySized is Copy of an object whose size is known. A service that cannot copy
+// parts copies the whole, of at most 5 GiB; what cannot be copied is uploaded again.
 func (b *Bucket) CopySized(ctx context.Context, from, to string, size int64) error {
-	if size <= b.settings.CopyThreshold {
-		return b.copyWhole(ctx, from, to)
+	whole := size <= b.settings.CopyThreshold
+	if !whole && !b.lacks.partCopy.Load() {
+		err := b.copyInParts(ctx, from, to, size)
+		if !Lacking(err) {
+			return err
+		}
+		b.lacks.partCopy.Store(true)
 	}
+	if (whole || size <= maxPart) && !b.lacks.copy.Load() {
+		err := b.copyWhole(ctx, from, to)
+		if !Lacking(err) {
+			return err
+		}
+		b.lacks.copy.Store(true)
+	}
+	return b.copyThrough(ctx, from, to)
+}
+
+func (b *Bucket) copyInParts(ctx context.Context, from, to string, size int64) error {
 	m, err := b.CreateMultipart(ctx, to)
 	if err != nil {
 		return err
 	}
-	parts, err := b.CopyParts(ctx, m, from, size)
+	chunk := b.settings.CopyChunkSize
+	for size/chunk >= MaxParts {
+		chunk *= 2
+	}
+	parts, err := b.CopyParts(ctx, m, from, size, chunk)
 	if err == nil {
 		_, err = b.CompleteMultipart(ctx, m, parts)
 	}
 	if err != nil {
 		_ = b.AbortMultipart(context.WithoutCancel(ctx), m) // what is left costs room, no more
+	}
+	return err
+}
+
+// copyThrough reads an object and uploads it again.
+func (b *Bucket) copyThrough(ctx context.Context, from, to string) error {
+	r, _, err := b.Get(ctx, from, 0, -1)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	u := b.NewUpload(ctx, NewBuffers(parallel*b.settings.ChunkSize, ""), Multipart{Key: to}, nil)
+	if _, err = io.Copy(u, r); err == nil {
+		if data, all := u.Data(); all {
+			_, err = b.Put(ctx, to, data, Condition{})
+			u.Close()
+			return err
+		}
+		err = u.Complete(ctx)
+	}
+	if err != nil {
+		_ = u.Abort(context.WithoutCancel(ctx)) // what is left costs room, no more
 	}
 	return err
 }
@@ -67,26 +111,21 @@ func (b *Bucket) copyWhole(ctx context.Context, from, to string) error {
 	})
 }
 
-// CopyParts makes an object, of at least MinPart bytes, the first parts of an
-// upload: others may follow.
-func (b *Bucket) CopyParts(ctx context.Context, m Multipart, from string, size int64) ([]Part, error) {
+// CopyParts makes the first size bytes of an object the first parts of an upload,
+// each of chunk bytes but for the last one: others may follow where size is a
+// multiple of chunk.
+func (b *Bucket) CopyParts(ctx context.Context, m Multipart, from string, size, chunk int64) ([]Part, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	chunk := b.settings.CopyChunkSize
-	for size/chunk >= MaxParts {
-		chunk *= 2
-	}
-	parts := make([]Part, max(1, size/chunk)) // the last one has the rest
+	parts := make([]Part, max(1, (size+chunk-1)/chunk))
 	limit := make(chan struct{}, b.settings.CopyParallel)
 	var wg sync.WaitGroup
 	for i := range parts {
 		limit <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-limit }()
-			offset, length := int64(i)*chunk, chunk
-			if i == len(parts)-1 {
-				length = size - offset
-			}
+			offset := int64(i) * chunk
+			length := min(chunk, size-offset)
 			var err error
 			if parts[i], err = b.CopyPart(ctx, m, int32(i+1), from, offset, length); err != nil {
 				cancel(err)

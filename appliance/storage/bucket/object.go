@@ -163,19 +163,25 @@ func crc(sum uint32) string {
 	return base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, sum))
 }
 
-// Delete removes objects. One that is not there is no error.
+// Delete removes objects: many in one call, or, where the service has no such
+// call, one by one. One that is not there is no error.
 func (b *Bucket) Delete(ctx context.Context, keys ...string) error {
 	if len(keys) == 1 {
 		return b.deleteOne(ctx, keys[0])
 	}
-	for len(keys) > 0 {
+	for len(keys) > 0 && !b.lacks.bulkDelete.Load() {
 		n := min(len(keys), listMax)
-		if err := b.deleteMany(ctx, keys[:n]); err != nil {
+		err := b.deleteMany(ctx, keys[:n])
+		if Lacking(err) {
+			b.lacks.bulkDelete.Store(true)
+			break
+		}
+		if err != nil {
 			return err
 		}
 		keys = keys[n:]
 	}
-	return nil
+	return b.deleteEach(ctx, keys)
 }
 
 func (b *Bucket) deleteOne(ctx context.Context, key string) error {

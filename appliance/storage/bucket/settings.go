@@ -47,6 +47,7 @@ const (
 	// MaxParts is the most that S3 takes for one upload.
 	MaxParts = 10000
 
+	maxChunk             = 64 * mib
 	defaultChunk         = 8 * mib
 	defaultCopyChunk     = 32 * mib
 	defaultCopyParallel  = 16
@@ -74,7 +75,7 @@ func FromParameters(params map[string]any) (Settings, error) {
 		FIPS:             r.flag("usefipsendpoint", false),
 		Accelerate:       r.flag("accelerate", false),
 		RedirectEndpoint: r.origin("redirectendpoint"),
-		ChunkSize:        r.number("chunksize", defaultChunk, MinPart, 64*mib),
+		ChunkSize:        r.number("chunksize", defaultChunk, MinPart, maxChunk),
 		CopyChunkSize:    r.number("multipartcopychunksize", defaultCopyChunk, MinPart, maxPart),
 		CopyThreshold:    r.number("multipartcopythresholdsize", defaultCopyChunk, 0, maxPart),
 		CopyParallel:     int(r.number("multipartcopymaxconcurrency", defaultCopyParallel, 1, 1<<30)),
@@ -203,4 +204,14 @@ func (r *reader) origin(name string) string {
 		return ""
 	}
 	return u.Scheme + "://" + u.Host
+}
+
+// ChunkFor is the size of parts in which an object of size bytes can be copied, with
+// room for as many to follow.
+func (b *Bucket) ChunkFor(size int64) int64 {
+	chunk := b.settings.ChunkSize
+	for size/chunk >= MaxParts/2 && chunk < maxChunk {
+		chunk = min(2*chunk, maxChunk)
+	}
+	return chunk
 }

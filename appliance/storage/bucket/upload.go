@@ -22,6 +22,7 @@ type Upload struct {
 	buffers *Buffers
 	ctx     context.Context
 	begun   Multipart
+	chunk   int64 // bytes of each part but the last: some services want them all equal
 
 	small []byte  // the first bytes of the next part
 	next  *buffer // or the next part
@@ -41,12 +42,34 @@ type Upload struct {
 // store hears of it when the first part is sent: the Multipart may have a key
 // alone. ctx is for all that it does.
 func (b *Bucket) NewUpload(ctx context.Context, buffers *Buffers, m Multipart, parts []Part) *Upload {
-	u := &Upload{bucket: b, buffers: buffers, ctx: ctx, begun: m, parts: parts, ended: make(chan struct{}, 1)}
+	u := &Upload{bucket: b, buffers: buffers, ctx: ctx, begun: m, chunk: b.chunk(parts), parts: parts, ended: make(chan struct{}, 1)}
 	for _, p := range parts {
 		u.size += p.Size
 	}
 	return u
 }
+
+// chunk is the size of the parts of an upload that has some already.
+func (b *Bucket) chunk(parts []Part) int64 {
+	if len(parts) > 0 && parts[0].Size >= MinPart && parts[0].Size <= maxChunk {
+		return parts[0].Size
+	}
+	return b.settings.ChunkSize
+}
+
+// Even tells whether the parts that were sent have all one size, so that others
+// may follow.
+func (u *Upload) Even() bool {
+	for _, p := range u.Parts() {
+		if p.Size != u.chunk {
+			return false
+		}
+	}
+	return true
+}
+
+// Held is what is written and not sent. It is not to be kept.
+func (u *Upload) Held() []byte { return u.held() }
 
 // Size is all that was written, sent or not.
 func (u *Upload) Size() int64 { return u.size }
@@ -106,7 +129,7 @@ func (u *Upload) room() (*buffer, error) {
 		u.mu.Unlock()
 		more := running > 0
 		if running < parallel {
-			buf, err := u.buffers.get(u.ctx, u.bucket.settings.ChunkSize, more)
+			buf, err := u.buffers.get(u.ctx, u.chunk, more)
 			if err != nil {
 				return nil, &Error{Op: "upload", Key: u.begun.Key, Err: err, kind: ErrUnavailable}
 			}

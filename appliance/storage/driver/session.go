@@ -52,6 +52,7 @@ type ready struct {
 const maxSessions = 4096
 
 type sessions struct {
+	tails  tails
 	mu     sync.Mutex
 	byPath map[string]*list.Element
 	order  *list.List // the latest first
@@ -97,6 +98,7 @@ func (s *sessions) add(dir string) *session {
 
 // end gives what is known, and keeps only that the upload has ended.
 func (s *sessions) end(dir string) *session {
+	s.tails.keep(dir, nil)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e, ok := s.byPath[dir]

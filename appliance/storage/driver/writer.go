@@ -3,6 +3,7 @@ package driver
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 
 	storagedriver "github.com/distribution/distribution/v3/registry/storage/driver"
@@ -22,9 +23,10 @@ type writer struct {
 	s      *session
 
 	upload *bucket.Upload
-	object int64 // size of the object that is there already and counts
-	torn   bool  // see session
-	final  bool  // upload goes to the final path
+	object int64  // size of the object that is there already and counts
+	torn   bool   // see session
+	tail   []byte // of the last part, where it is known
+	final  bool   // upload goes to the final path
 
 	closed, committed, cancelled bool
 }
@@ -62,6 +64,8 @@ func (w *writer) open(ctx context.Context, inUpload, appending bool) error {
 		return nil
 	}
 	if want, ok := expected(ctx); ok && inUpload && w.recall(want) {
+		dir, _, _ := layout.Upload(w.path)
+		w.tail = w.driver.sessions.tails.get(dir)
 		return nil
 	}
 	w.s.mu.Lock()
@@ -182,15 +186,18 @@ func (w *writer) Write(p []byte) (int, error) {
 	return n, fail(w.ctx, w.path, err)
 }
 
-// rejoin makes what is there something that can be gone on with: an object, a
-// short last part or parts that do not count cannot. What counts is completed
-// and becomes the first part of another upload, as with upstream's driver.
+// rejoin makes what is there something that can be gone on with: parts of one
+// size, which some services want. A last part that is short is sent again, with
+// what follows, where this process has its bytes. Otherwise what counts is completed
+// and becomes the beginning of another upload, as with upstream's driver.
 func (w *writer) rejoin() error {
 	if w.object == 0 {
-		parts := w.upload.Parts()
 		sent := w.upload.Begun().ID != "" && !w.upload.Sending()
-		if !sent || !w.torn && (len(parts) == 0 || parts[len(parts)-1].Size >= bucket.MinPart) {
+		if !sent || !w.torn && w.upload.Even() {
 			return nil
+		}
+		if again, err := w.resend(); again {
+			return err
 		}
 		size := w.upload.Size()
 		if size == 0 { // torn, and nothing counts
@@ -210,29 +217,52 @@ func (w *writer) rejoin() error {
 	return w.takeOver()
 }
 
-// takeOver puts the object before what comes.
+// resend writes the bytes of the last part again: the next part takes its number,
+// and its place.
+func (w *writer) resend() (again bool, err error) {
+	parts := w.upload.Parts()
+	n := len(parts) - 1
+	if w.torn || n < 0 || len(w.tail) == 0 || int64(len(w.tail)) != parts[n].Size {
+		return false, nil
+	}
+	w.begin(w.upload.Begun(), parts[:n:n])
+	_, err = w.upload.Write(w.tail)
+	w.tail = nil
+	return true, err
+}
+
+// takeOver puts the object before what comes: whole parts of it by copies, and the
+// rest of it again.
 func (w *writer) takeOver() error {
-	size := w.object
-	if size < bucket.MinPart {
-		data, _, err := w.driver.bucket.ReadAll(w.ctx, w.path, size)
+	b := w.driver.bucket
+	m, parts, whole := bucket.Multipart{Key: w.key}, []bucket.Part(nil), int64(0)
+	if chunk := b.ChunkFor(w.object); w.object >= chunk {
+		var err error
+		if m, err = b.CreateMultipart(w.ctx, w.key); err != nil {
+			return err
+		}
+		whole = w.object - w.object%chunk
+		parts, err = b.CopyParts(w.ctx, m, w.path, whole, chunk)
+		if bucket.Lacking(err) {
+			parts, whole, err = nil, 0, nil
+		}
 		if err != nil {
 			return err
 		}
-		w.object, w.torn = 0, false
-		_, err = w.upload.Write(data)
-		return err
 	}
-	m, err := w.driver.bucket.CreateMultipart(w.ctx, w.key)
-	if err != nil {
-		return err
-	}
-	parts, err := w.driver.bucket.CopyParts(w.ctx, m, w.path, size)
-	if err != nil {
-		return err
-	}
+	size := w.object
 	w.object, w.torn = 0, false
 	w.begin(m, parts)
-	return nil
+	if whole == size {
+		return nil
+	}
+	r, _, err := b.Get(w.ctx, w.path, whole, size-whole)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	_, err = io.Copy(w.upload, r)
+	return err
 }
 
 // Close implements io.Closer: what was written is kept, and may be gone on with
@@ -250,6 +280,9 @@ func (w *writer) Close() error {
 	}
 	if w.final { // cut in the middle: the client begins again
 		return fail(w.ctx, w.path, w.upload.Abort(w.ctx))
+	}
+	if dir, rest, ok := layout.Upload(w.path); ok && rest == layout.UploadData && w.upload.Sending() {
+		w.driver.sessions.tails.keep(dir, w.upload.Held())
 	}
 	err := w.upload.Flush()
 	w.remember(err != nil)

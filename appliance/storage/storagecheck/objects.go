@@ -216,6 +216,9 @@ func (o Objects) sweep(ctx context.Context, now time.Time) {
 // explainBucket says what an error of the store means for the operator.
 func explainBucket(err error) fault {
 	f := fault{message: err.Error(), reason: "it fails"}
+	if e, ok := errors.AsType[*bucket.Error](err); ok {
+		f.reason = "it could not " + e.Op + " an object"
+	}
 	if p := bucket.Explain(err); p != nil {
 		f.message, f.key = p.Message, p.Key
 	}

@@ -231,7 +231,7 @@ func TestWrongBuckets(t *testing.T) {
 		for what, test := range map[string]struct{ param, value, key, reason string }{
 			"secret":   {"secretkey", "wrong-wrong-wrong", "storage.s3.secretKey", "it refuses access"},
 			"key":      {"accesskey", "nobody", "storage.s3.accessKey", "it refuses access"},
-			"bucket":   {"bucket", "no-such-bucket", "storage.s3.bucket", "it fails"},
+			"bucket":   {"bucket", "no-such-bucket", "storage.s3.bucket", "it could not read an object"},
 			"endpoint": {"regionendpoint", "http://no-such-host.invalid", "storage.s3.endpoint", "it does not answer"},
 		} {
 			p := params(s, name)
