@@ -101,6 +101,7 @@ var below = map[string][]string{
 	"registry/blob":          {"storage/bucket", "storage/fault", "storage/layout"},
 	"registry/bounds":        {"access/identity"},
 	"registry/blobcache":     {"registry/redis"},
+	"registry/etag":          {},
 	"registry/logs":          {},
 	"registry/manifest":      {"registry/blobcache"},
 	"registry/metrics":       {},

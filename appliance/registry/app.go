@@ -18,6 +18,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/access/users"
 	"github.com/redoubt-registry/redoubt/appliance/registry/blob"
 	"github.com/redoubt-registry/redoubt/appliance/registry/blobcache"
+	"github.com/redoubt-registry/redoubt/appliance/registry/etag"
 	"github.com/redoubt-registry/redoubt/appliance/registry/manifest"
 	"github.com/redoubt-registry/redoubt/appliance/registry/page"
 	"github.com/redoubt-registry/redoubt/appliance/registry/redis"
@@ -70,7 +71,7 @@ func (g *generation) buildApp(s *server, old *generation) error {
 		return err
 	}
 	g.app.RegisterHealthChecks(g.health)
-	g.handler = g.route(fault.Handler(g.app, storageFailed), page.Welcome{Host: display(host)}, headers)
+	g.handler = g.route(etag.Handler(fault.Handler(g.app, storageFailed)), page.Welcome{Host: display(host)}, headers)
 	return nil
 }
 
