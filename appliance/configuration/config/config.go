@@ -147,7 +147,7 @@ type S3 struct {
 	SecretKey Secret `yaml:"secretKey" jsonschema_description:"The secret access key, or file:PATH or cred:NAME."`
 	IAMRole   bool   `yaml:"iamRole" jsonschema_description:"Whether the role of the machine is used instead of keys. Only root reaches the cloud's metadata service."`
 	Root      string `yaml:"root" jsonschema_description:"Prefix of all objects in the bucket, such as registry. Empty is the bucket's top."`
-	Redirect  bool   `yaml:"redirect" jsonschema_description:"Whether clients are sent to the bucket itself for blobs. They must be able to reach it."`
+	Redirect  bool   `yaml:"redirect" jsonschema_description:"Whether clients are sent to the bucket itself for blobs. They must be able to reach it. Where endpoint is http or private the default is false: several clients refuse to be sent there."`
 	Encrypt   bool   `yaml:"encrypt" jsonschema_description:"Whether the service is asked to encrypt what it stores."`
 	KMSKeyID  string `yaml:"kmsKeyID" jsonschema_description:"The KMS key to encrypt with, for encrypt. Empty: the service's own."`
 	CABundle  string `yaml:"caBundle" jsonschema_description:"The CAs that the service's certificate is checked with beside those of the system, in PEM, or file:PATH."`

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	_ "embed"
 	"fmt"
+	"net/url"
 	"reflect"
 	"strings"
 
@@ -207,12 +208,26 @@ func withDefaults(base, v *value) *value {
 	for _, key := range storage.keys {
 		made := choice != nil && len(choice.keys) > 0
 		if made && choice.fields[key] != nil || !made && key == "filesystem" {
-			chosen.set(key, storage.fields[key])
+			chosen.set(key, merge(nil, storage.fields[key], false))
 		}
+	}
+	if s3 := chosen.get("s3"); s3 != nil && !public(v.get("storage", "s3", "endpoint")) {
+		s3.set("redirect", &value{scalar: false})
 	}
 	out := merge(nil, base, false) // a copy
 	out.set("storage", chosen)
 	return merge(out, v, false)
+}
+
+// public tells whether clients can be sent to an endpoint: to AWS, or by https to a
+// name or an address of the internet.
+func public(endpoint *value) bool {
+	if endpoint == nil {
+		return true
+	}
+	text, _ := endpoint.scalar.(string)
+	u, err := url.Parse(text)
+	return text == "" || err == nil && u.Scheme == "https" && !isPrivate(u.Hostname())
 }
 
 // decode makes the Config. The overlay is kept from viper, which would lower

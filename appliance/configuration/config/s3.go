@@ -243,11 +243,11 @@ func (b S3) validateReach(s spot, endpoint *url.URL) {
 	switch {
 	case !b.Redirect:
 	case isLoopback(host):
-		at.warn("clients are sent to storage.s3.endpoint for images, which is this machine's loopback: set storage.s3.redirect: false")
+		at.warn("clients are sent to storage.s3.endpoint for images, which is this machine's loopback: leave redirect out")
 	case endpoint.Scheme == "http":
-		at.warn("clients are sent to storage.s3.endpoint for images, which is not https: set storage.s3.redirect: false unless all of them may")
+		at.warn("clients are sent to storage.s3.endpoint for images, which is not https, and several refuse that: leave redirect out")
 	case isPrivate(host):
-		at.warn("clients are sent to storage.s3.endpoint for images, which is private: set storage.s3.redirect: false unless all of them reach it")
+		at.warn("clients are sent to storage.s3.endpoint for images, which is private, and several refuse that: leave redirect out")
 	}
 }
 
