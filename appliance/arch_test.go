@@ -98,7 +98,7 @@ var below = map[string][]string{
 	"access/limit":           {},
 	"access/users":           {"access/clients", "access/identity", "access/limit"},
 	"registry":               {"access/", "certificates/", "registry/", "storage/", "units"},
-	"registry/blob":          {"storage/bucket", "storage/fault", "storage/layout"},
+	"registry/blob":          {"storage/bucket", "storage/driver", "storage/fault", "storage/layout"},
 	"registry/bounds":        {"access/identity"},
 	"registry/blobcache":     {"registry/redis"},
 	"registry/etag":          {},

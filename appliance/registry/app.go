@@ -171,6 +171,7 @@ func (g *generation) takeRedis(s *server, old *generation, section configuration
 func (g *generation) serveBlobs() error {
 	c := g.config
 	var source blob.Source
+	redirect := false
 	switch params := c.Storage.Parameters(); c.Storage.Type() {
 	case "filesystem":
 		root, ok := params["rootdirectory"].(string)
@@ -184,15 +185,13 @@ func (g *generation) serveBlobs() error {
 			return err
 		}
 		params[driver.BucketOption] = b
-		if off, _ := c.Storage["redirect"]["disable"].(bool); !off {
-			return nil
-		}
-		source = blob.Objects(b)
+		off, _ := c.Storage["redirect"]["disable"].(bool)
+		source, redirect = blob.Objects(b), !off
 	default:
 		return nil
 	}
 	if c.Proxy.RemoteURL == "" && len(c.Notifications.Endpoints) == 0 && len(c.Middleware["storage"]) == 0 {
-		options := configuration.Parameters{blob.SourceOption: source}
+		options := configuration.Parameters{blob.SourceOption: source, blob.RedirectOption: redirect}
 		if g.descriptors != nil {
 			options[blob.ForgetOption] = g.descriptors.Forget
 		}

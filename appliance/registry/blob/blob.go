@@ -16,6 +16,8 @@ import (
 	middleware "github.com/distribution/distribution/v3/registry/middleware/repository"
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/redoubt-registry/redoubt/appliance/storage/driver"
 )
 
 // Name is what the middleware is called in distribution's middleware section;
@@ -25,6 +27,8 @@ const (
 	Name         = "redoubt-blob"
 	SourceOption = "source"
 	ForgetOption = "forget"
+	// RedirectOption is true where clients are sent to the bucket.
+	RedirectOption = "redirect"
 )
 
 // Register makes the middleware known to distribution. It may be called more
@@ -39,7 +43,8 @@ func newRepository(_ context.Context, r distribution.Repository, options map[str
 		return nil, errors.New("cannot serve blobs: they were given no source")
 	}
 	forget, _ := options[ForgetOption].(Forget)
-	return repository{Repository: r, source: from, forget: forget}, nil
+	redirect, _ := options[RedirectOption].(bool)
+	return repository{Repository: r, source: from, forget: forget, redirect: redirect}, nil
 }
 
 // Source opens blobs; Files and Objects make one. What it opens is read from where
@@ -59,12 +64,13 @@ type Forget = func(ctx context.Context, repository string, dgst digest.Digest) e
 
 type repository struct {
 	distribution.Repository
-	source Source
-	forget Forget
+	source   Source
+	forget   Forget
+	redirect bool
 }
 
 func (r repository) Blobs(ctx context.Context) distribution.BlobStore {
-	return &store{BlobStore: r.Repository.Blobs(ctx), source: r.source, forget: r.forget, repository: r.Named().Name()}
+	return &store{BlobStore: r.Repository.Blobs(ctx), source: r.source, forget: r.forget, redirect: r.redirect, repository: r.Named().Name()}
 }
 
 // store lives for one request. The handler asks Stat before ServeBlob, so the
@@ -73,6 +79,7 @@ type store struct {
 	distribution.BlobStore
 	source     Source
 	forget     Forget
+	redirect   bool
 	repository string
 
 	asked digest.Digest
@@ -92,6 +99,9 @@ const cacheAge = 365 * 24 * time.Hour
 
 // ServeBlob implements distribution.BlobServer with upstream's headers.
 func (s *store) ServeBlob(ctx context.Context, w http.ResponseWriter, r *http.Request, dgst digest.Digest) error {
+	if s.redirect && driver.Redirects(r) {
+		return s.BlobStore.ServeBlob(ctx, w, r, dgst)
+	}
 	desc := s.last
 	if s.asked == "" || desc.Digest != dgst {
 		var err error

@@ -25,8 +25,8 @@ import (
 	"github.com/redoubt-registry/redoubt/test/stores"
 )
 
-// registry serves a bucket without sending clients there.
-func registry(t *testing.T, endpoint string, s *stores.Store) (node string, b *bucket.Bucket) {
+// registry serves a bucket, and may send clients there.
+func registry(t *testing.T, endpoint string, s *stores.Store, redirect bool) (node string, b *bucket.Bucket) {
 	t.Helper()
 	driver.Register()
 	blob.Register()
@@ -39,11 +39,11 @@ func registry(t *testing.T, endpoint string, s *stores.Store) (node string, b *b
 	}
 	c := &configuration.Configuration{}
 	c.Storage = configuration.Storage{
-		"s3": params, "redirect": {"disable": true}, "cache": {"blobdescriptor": "inmemory"},
+		"s3": params, "redirect": {"disable": !redirect}, "cache": {"blobdescriptor": "inmemory"},
 		"maintenance": {"uploadpurging": map[any]any{"enabled": false}},
 	}
 	c.HTTP.Secret = "secret"
-	c.Middleware = map[string][]configuration.Middleware{"repository": {{Name: blob.Name, Options: configuration.Parameters{blob.SourceOption: blob.Objects(b)}}}}
+	c.Middleware = map[string][]configuration.Middleware{"repository": {{Name: blob.Name, Options: configuration.Parameters{blob.SourceOption: blob.Objects(b), blob.RedirectOption: redirect}}}}
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
 	server := httptest.NewServer(handlers.NewApp(ctx, c))
@@ -91,7 +91,7 @@ func push(t *testing.T, node string, data []byte) (target, digest string) {
 func TestBlobsOfABucket(t *testing.T) {
 	s := stores.MinIO(t)
 	front := proxy.HTTP(t, s.Endpoint)
-	node, b := registry(t, front.URL, s)
+	node, b := registry(t, front.URL, s, false)
 	data := make([]byte, 3_000_000)
 	if _, err := rand.Read(data); err != nil {
 		t.Fatal(err)
@@ -146,4 +146,49 @@ func TestBlobsOfABucket(t *testing.T) {
 			t.Errorf("%s: %s", answer.Status, text)
 		}
 	})
+}
+
+// Clients are sent to the bucket for what they download. All else, of which many
+// make something wrong when they are sent elsewhere, is answered here.
+func TestWhoIsSentToTheBucket(t *testing.T) {
+	s := stores.MinIO(t)
+	node, _ := registry(t, s.Endpoint, s, true)
+	data := make([]byte, 100_000)
+	if _, err := rand.Read(data); err != nil {
+		t.Fatal(err)
+	}
+	target, digest := push(t, node, data)
+	etag := fmt.Sprintf("%q", digest)
+	for name, c := range map[string]struct {
+		method string
+		header http.Header
+		status int
+	}{
+		"whole":         {"GET", nil, 307},
+		"range":         {"GET", http.Header{"Range": {"bytes=100-199"}}, 307},
+		"to the end":    {"GET", http.Header{"Range": {"bytes=100-"}}, 307},
+		"head":          {"HEAD", nil, 200},
+		"the same":      {"GET", http.Header{"If-None-Match": {etag}}, 304},
+		"weakly":        {"GET", http.Header{"If-None-Match": {`"x", W/` + etag}}, 304},
+		"another":       {"GET", http.Header{"If-None-Match": {`"x"`}}, 200},
+		"not this":      {"GET", http.Header{"If-Match": {`"x"`}}, 412},
+		"two ranges":    {"GET", http.Header{"Range": {"bytes=0-9,50000-50009"}}, 206},
+		"if it is this": {"GET", http.Header{"Range": {"bytes=1-2"}, "If-Range": {etag}}, 206},
+	} {
+		answer, got := ask(t, c.method, target, c.header, nil)
+		if answer.StatusCode != c.status {
+			t.Errorf("%s: %s", name, answer.Status)
+		}
+		if c.status == 200 && (answer.ContentLength != int64(len(data)) || answer.Header.Get("Etag") != etag) {
+			t.Errorf("%s: %v", name, answer.Header)
+		}
+		if c.status == 206 && len(got) > 1000 {
+			t.Errorf("%s: %d bytes", name, len(got))
+		}
+		if c.status == 307 {
+			if answer, got := ask(t, "GET", answer.Header.Get("Location"), c.header, nil); answer.StatusCode > 206 || !bytes.Contains(data, got) || len(got) == 0 {
+				t.Errorf("%s, at the bucket: %s, %d bytes", name, answer.Status, len(got))
+			}
+		}
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"net/http"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -99,9 +100,24 @@ func fail(ctx context.Context, path string, err error) error {
 
 // RedirectURL gives an address where the client may read by itself.
 func (d *driver) RedirectURL(r *http.Request, path string) (string, error) {
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+	if !Redirects(r) {
 		return "", nil
 	}
 	url, err := d.bucket.Presign(r.Context(), r.Method, path, redirectLife)
 	return url, fail(r.Context(), path, err)
+}
+
+// Redirects tells whether a client may be sent to the bucket with a request: it
+// downloads all or one range. Of what is signed here the bucket would take another
+// ETag than ours, one range of several, and no HEAD where a client makes a GET of it.
+func Redirects(r *http.Request) bool {
+	if r.Method != http.MethodGet || strings.Contains(r.Header.Get("Range"), ",") {
+		return false
+	}
+	for _, condition := range []string{"If-Match", "If-None-Match", "If-Range", "If-Modified-Since", "If-Unmodified-Since"} {
+		if r.Header.Get(condition) != "" {
+			return false
+		}
+	}
+	return true
 }
