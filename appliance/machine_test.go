@@ -391,7 +391,7 @@ func TestFirstApplyThenNothing(t *testing.T) {
 	for path, mode := range map[string]fs.FileMode{
 		"run/redoubt/registry.yml":                     0o640,
 		"run/redoubt/htpasswd":                         0o640,
-		"run/redoubt/redis.conf":                       0o640,
+		"run/redoubt/redis.conf":                       0o644,
 		"run/redoubt/applied.json":                     0o600,
 		"var/lib/redoubt/secrets":                      fs.ModeDir | 0o700,
 		"var/lib/redoubt/secrets/http-secret":          0o600,

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/redoubt-registry/redoubt/test/machine"
+	"github.com/redoubt-registry/redoubt/units"
 )
 
 // cloudInits are cloud-init's own copies of the user-data, which it keeps on the
@@ -101,4 +102,61 @@ func TestNoSecret(t *testing.T) {
 	s.Run("systemctl", "restart", "redoubt-registry.service")
 	s.TryRun("redoubt", "apply", "--dry-run") //nolint:errcheck // what it prints is looked at
 	noSecret(t, s, secrets)
+}
+
+// asUnit is a command with the user and the groups of a unit's process.
+func asUnit(s *site, unit string) []string {
+	s.t.Helper()
+	ids := map[string][]string{}
+	for line := range strings.Lines(s.Run("cat", "/proc/"+s.Property(unit, "MainPID")+"/status")) {
+		if key, value, ok := strings.Cut(line, ":"); ok {
+			ids[key] = strings.Fields(value)
+		}
+	}
+	if len(ids["Uid"]) != 4 || len(ids["Gid"]) != 4 {
+		s.t.Fatalf("%s has no process to look at", unit)
+	}
+	as := []string{"setpriv", "--reuid=" + ids["Uid"][1], "--regid=" + ids["Gid"][1]} // the effective ones
+	if groups := ids["Groups"]; len(groups) > 0 {
+		return append(as, "--groups="+strings.Join(groups, ","))
+	}
+	return append(as, "--clear-groups")
+}
+
+// cacheReadsNoSecret holds that a fault in Redis gives away nothing of the
+// registry's, and that the two still reach each other.
+func cacheReadsNoSecret(t *testing.T, s *site) {
+	const socket = "/run/redoubt-redis/redis.sock"
+	redis, registry := asUnit(s, units.Redis), asUnit(s, units.Registry)
+	stranger := []string{"setpriv", "--reuid=1000", "--regid=1000", "--clear-groups"}
+	for _, may := range []struct {
+		who  string
+		as   []string
+		does []string
+		want bool
+	}{
+		{"Redis", redis, []string{"cat", "/run/redoubt/registry.yml"}, false},
+		{"Redis", redis, []string{"cat", "/run/redoubt/htpasswd"}, false},
+		{"Redis", redis, []string{"ls", "/var/lib/redoubt/registry"}, false},
+		{"Redis", redis, []string{"cat", "/run/redoubt/redis.conf"}, true},
+		{"the registry", registry, []string{"cat", "/run/redoubt/registry.yml"}, true},
+		{"the registry", registry, []string{"cat", "/run/redoubt/htpasswd"}, true},
+		{"the registry", registry, []string{"test", "-w", socket}, true},
+		{"a stranger", stranger, []string{"test", "-w", socket}, false},
+	} {
+		if out, err := s.TryRun(append(may.as, may.does...)...); (err == nil) != may.want {
+			t.Errorf("%s (%q) does %q: %v, want it to work: %t\n%.200s", may.who, may.as, may.does, err, may.want, out)
+		}
+	}
+	ref, image := s.push("team/cached:v1", 2)
+	s.mustPull(ref, image)
+	out := metrics(s)
+	for _, want := range []string{"redoubt_cache_errors_total 0", "redoubt_cache_breaker_open 0"} {
+		if !strings.Contains(out, "\n"+want+"\n") {
+			t.Errorf("the registry does not reach the cache: metrics without %s", want)
+		}
+	}
+	if strings.Contains(out, "\nredoubt_cache_hits_total 0\n") {
+		t.Error("nothing was found in the cache")
+	}
 }

@@ -73,6 +73,7 @@ func TestServe(t *testing.T) {
 	})
 	s.run("the units may", onThisKernel)
 	s.run("the metadata service is out of reach", metadataOutOfReach)
+	s.run("the cache reads no secret", cacheReadsNoSecret)
 	s.run("status", status)
 	s.run("no secret shows", noSecretShows)
 }
@@ -179,7 +180,7 @@ func noSecretShows(t *testing.T, s *site) {
 	for path, mode := range map[string]os.FileMode{
 		"/run/redoubt/registry.yml":                0o640,
 		"/run/redoubt/htpasswd":                    0o640,
-		"/run/redoubt/redis.conf":                  0o640,
+		"/run/redoubt/redis.conf":                  0o644,
 		"/var/lib/redoubt/config/last-good.sealed": 0o600,
 		"/var/lib/redoubt/secrets":                 0o700,
 		"/var/lib/redoubt/ca/ca.key":               0o600,

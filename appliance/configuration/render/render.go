@@ -99,7 +99,7 @@ func Tree(cfg config.Config, facts Facts) (tree.Tree, error) {
 		private(HtpasswdPath, htpasswd), // the registry reads it again by itself
 	}
 	if cfg.Cache.Type == "redis" && cfg.Cache.Redis.Address == "" {
-		files = append(files, private(RedisPath, []byte(redisConf), tree.Reader{Unit: units.Redis, Verb: tree.Restart}))
+		files = append(files, redisFile())
 	}
 	files = append(files, ClientTrust(cfg, facts)...)
 	handed, err := credentials(cfg, facts)
@@ -115,6 +115,12 @@ func Tree(cfg config.Config, facts Facts) (tree.Tree, error) {
 	files = append(files, dropIn(units.HealthTimer, timerDropIn(cfg))...)
 	files = append(files, unread(dropIn(units.Health, healthDropIn(cfg)))...)
 	return tree.New(files...)
+}
+
+// redisFile is for everybody: it has no secret, and Redis is not in the registry's
+// group.
+func redisFile() tree.File {
+	return tree.File{Path: RedisPath, Mode: 0o644, Data: []byte(redisConf), Readers: []tree.Reader{{Unit: units.Redis, Verb: tree.Restart}}}
 }
 
 // Registry is the registry's configuration as a file.

@@ -121,13 +121,16 @@ func check(t *testing.T, files tree.Tree) {
 			mode = fs.ModeDir | 0o700
 		case path.Dir(f.Path) == render.CredentialsDir:
 			mode = 0o600
-		case f.Path == render.FirewallOpenPath:
+		case f.Path == render.FirewallOpenPath || f.Path == render.RedisPath: // nothing secret
 			mode = 0o644
 		case !strings.HasPrefix(f.Path, render.Dir):
 			mode = f.Mode
 		}
 		if f.Mode != mode {
 			t.Errorf("%s has mode %v", f.Path, f.Mode)
+		}
+		if mode == 0o640 && f.Group != "redoubt-registry" { // the cache is not in it
+			t.Errorf("%s is of the group %q", f.Path, f.Group)
 		}
 		for _, secret := range []string{"the-access-key", "the-secret-key", "the-password"} {
 			if mode != 0o600 && bytes.Contains(f.Data, []byte(secret)) {
