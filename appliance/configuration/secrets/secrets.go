@@ -195,6 +195,9 @@ func (r Resolver) hashed(s config.Secret, kept string) (string, error) {
 	if len(password) > maxPassword {
 		return "", fmt.Errorf("too long: bcrypt takes at most %d bytes", maxPassword)
 	}
+	if strings.Contains(password, "\x00") { // no client can log in with it
+		return "", errors.New("it has a NUL, which bcrypt takes for its end: write it as UTF-8")
+	}
 	if kept != "" && bcrypt.CompareHashAndPassword([]byte(kept), []byte(password)) == nil {
 		return kept, nil
 	}

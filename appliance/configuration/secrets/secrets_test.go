@@ -108,12 +108,15 @@ func TestACredentialByHand(t *testing.T) {
 
 func TestProblemsNameTheKeyAndNeverTheValue(t *testing.T) {
 	root := t.TempDir()
-	if err := os.WriteFile(filepath.Join(root, "hash"), []byte("hunter2"), 0o600); err != nil {
-		t.Fatal(err)
+	for name, text := range map[string]string{"hash": "hunter2", "utf-16": "h\x00u\x00n\x00t\x00"} {
+		if err := os.WriteFile(filepath.Join(root, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	cfg := users(
 		config.User{Name: "a", PasswordHash: "file:/hash"},
 		config.User{Name: "b", Password: config.Secret(strings.Repeat("hunter2", 11))},
+		config.User{Name: "c", Password: "file:/utf-16"},
 	)
 	cfg.HTTPSecret = "file:/missing"
 	_, _, err := secrets.Resolver{Root: root}.Facts(cfg, secrets.Kept{})
@@ -122,7 +125,8 @@ func TestProblemsNameTheKeyAndNeverTheValue(t *testing.T) {
 	}
 	want := `httpSecret: cannot read /missing: no such file or directory
 auth.users[0].passwordHash: not a bcrypt hash, as htpasswd -nB prints it
-auth.users[1].password: too long: bcrypt takes at most 72 bytes`
+auth.users[1].password: too long: bcrypt takes at most 72 bytes
+auth.users[2].password: it has a NUL, which bcrypt takes for its end: write it as UTF-8`
 	if err.Error() != want {
 		t.Errorf("got:\n%v\nwant:\n%s", err, want)
 	}
