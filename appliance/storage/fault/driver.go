@@ -36,6 +36,7 @@ var inputs = []syscall.Errno{
 // it (input and output, no room, read-only, no access), or the time is up. All
 // other errors say what was asked for, or come of how upstream asks.
 func Own(err error) bool {
+	err = Cause(err)
 	if errno, ok := errors.AsType[syscall.Errno](err); ok {
 		return !slices.Contains(inputs, errno)
 	}
