@@ -19,6 +19,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/registry/blob"
 	"github.com/redoubt-registry/redoubt/appliance/registry/blobcache"
 	"github.com/redoubt-registry/redoubt/appliance/registry/etag"
+	"github.com/redoubt-registry/redoubt/appliance/registry/front"
 	"github.com/redoubt-registry/redoubt/appliance/registry/manifest"
 	"github.com/redoubt-registry/redoubt/appliance/registry/page"
 	"github.com/redoubt-registry/redoubt/appliance/registry/redis"
@@ -71,7 +72,8 @@ func (g *generation) buildApp(s *server, old *generation) error {
 		return err
 	}
 	g.app.RegisterHealthChecks(g.health)
-	g.handler = g.route(etag.Handler(fault.Handler(g.app, storageFailed)), page.Welcome{Host: display(host)}, headers)
+	api := front.Front{App: g.app, Base: strings.TrimSuffix(c.HTTP.Prefix, "/") + "/v2", Catalog: c.Catalog.MaxEntries, Tags: c.Tags.MaxTags}
+	g.handler = g.route(api, page.Welcome{Host: display(host)}, headers)
 	return nil
 }
 
@@ -217,17 +219,16 @@ func (g *generation) addMiddleware(kind, name string, options configuration.Para
 	})
 }
 
-// route puts the checks in front of the application: the registry's paths go
-// to it while the machine is healthy, everything else to the page.
-func (g *generation) route(app, rest http.Handler, headers http.Header) http.Handler {
-	base := strings.TrimSuffix(g.config.HTTP.Prefix, "/") + "/v2"
+// route is the way of a request: what asks for nothing of the registry's goes to
+// rest, and the registry's paths through the checks to the application.
+func (g *generation) route(api front.Front, rest http.Handler, headers http.Header) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		for name, values := range headers {
 			for _, v := range values {
 				w.Header().Add(name, v)
 			}
 		}
-		if r.URL.Path != base && !strings.HasPrefix(r.URL.Path, base+"/") {
+		if r.URL.Path != api.Base && !strings.HasPrefix(r.URL.Path, api.Base+"/") {
 			rest.ServeHTTP(w, r)
 			return
 		}
@@ -235,11 +236,8 @@ func (g *generation) route(app, rest http.Handler, headers http.Header) http.Han
 		for _, h := range []string{"Forwarded", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Port", "X-Forwarded-For", "X-Real-Ip"} {
 			r.Header.Del(h)
 		}
-		if len(g.failures(r.Context())) > 0 {
-			page.Unavailable(w, "the registry's storage is not available")
-			return
-		}
-		if g.grade != nil && g.grade.refuse(w, r) {
+		r, q, refusal := api.Read(r)
+		if refusal == nil && g.unavailable(w, r) {
 			return
 		}
 		if g.table != nil && !g.table.Ready() {
@@ -252,8 +250,19 @@ func (g *generation) route(app, rest http.Handler, headers http.Header) http.Han
 		if g.cache != nil {
 			r = r.WithContext(g.cache.Request(r.Context()))
 		}
-		app.ServeHTTP(w, r)
+		serve := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { api.Serve(w, r, q, refusal) })
+		etag.Handler(fault.Handler(serve, storageFailed)).ServeHTTP(w, r)
 	})
+}
+
+// unavailable answers a request for which the storage is not good enough, and says
+// whether it did.
+func (g *generation) unavailable(w http.ResponseWriter, r *http.Request) bool {
+	if len(g.failures(r.Context())) > 0 {
+		page.Unavailable(w, "the registry's storage is not available")
+		return true
+	}
+	return g.grade != nil && g.grade.refuse(w, r)
 }
 
 // display is the host that a client logs in to.

@@ -164,8 +164,8 @@ func TestAnnouncedTrailers(t *testing.T) {
 // process.
 func TestBodyOfAStrangerIsNotWaitedFor(t *testing.T) {
 	m, _ := attacked(t)
-	for _, login := range []string{"", "Authorization: Basic " + basic("alice", "wrong") + "\r\n"} {
-		c := m.raw(t, "POST /v2/a/blobs/uploads/ HTTP/1.1\r\nHost: localhost\r\n"+login+"Content-Length: 1000\r\n\r\n")
+	for _, header := range []string{"", "Authorization: Basic " + basic("alice", "wrong") + "\r\n", "Content-Type: application/x-www-form-urlencoded\r\n"} {
+		c := m.raw(t, "POST /v2/a/blobs/uploads/ HTTP/1.1\r\nHost: localhost\r\n"+header+"Content-Length: 1000\r\n\r\n")
 		text, err := io.ReadAll(c)
 		if err != nil || !strings.HasPrefix(string(text), "HTTP/1.1 401") || !strings.Contains(string(text), "Connection: close") {
 			t.Errorf("%v: %q", err, text)

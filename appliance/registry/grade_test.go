@@ -61,8 +61,8 @@ func TestGrades(t *testing.T) {
 	m.grade(t, health.State{Grade: health.Degraded, Checked: time.Now(), Reason: "it is full", Operations: []health.Operation{
 		{Name: "put", Seconds: 1.5, Error: "no space", Without: health.Degraded}}})
 	until(t, "the grade to be degraded", func() bool { return m.gradeMetric(t) == "degraded" })
-	for _, method := range []string{"POST", "PUT", "PATCH", "DELETE"} {
-		a, err := m.do(method, "https://"+m.host()+"/v2/app/blobs/uploads/", nil)
+	for method, path := range map[string]string{"POST": "blobs/uploads/", "PUT": "manifests/1", "PATCH": "blobs/uploads/0f2d6a0c-9a31-4e35-8d6e-3c1f6d5b7a90", "DELETE": "manifests/1"} {
+		a, err := m.do(method, "https://"+m.host()+"/v2/app/"+path, nil)
 		check(t, err)
 		if a.StatusCode != 503 || a.Header.Get("Retry-After") != "30" || !strings.Contains(a.body, `"code":"UNAVAILABLE"`) || !strings.Contains(a.body, "takes no writes for now, pulls go on: it is full") {
 			t.Errorf("%s: %s %v %s", method, a.Status, a.Header, a.body)

@@ -7,14 +7,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/opencontainers/go-digest"
@@ -115,14 +113,6 @@ func (n nodes) has(t *testing.T, repo string, data []byte, but ...*machine) {
 			t.Errorf("machine %d: %s, %d bytes", i, a.Status, len(a.body))
 		}
 	}
-}
-
-// noise is data that is not the same twice.
-func noise(size int) []byte {
-	data := make([]byte, size)
-	source := rand.NewChaCha8([32]byte([]byte(fmt.Sprintf("%032d", time.Now().UnixNano()))))
-	_, _ = io.ReadFull(source, data) // it has no end
-	return data
 }
 
 // Each request of one upload goes to another machine, with pieces of all sizes:

@@ -20,45 +20,6 @@ func (m *machine) file(d digest.Digest) string {
 	return m.path("store/docker/registry/v2/blobs/sha256/" + d.Encoded()[:2] + "/" + d.Encoded() + "/data")
 }
 
-// open begins an upload and gives its address.
-func (m *machine) open(t testing.TB, repo string) string {
-	t.Helper()
-	a, err := m.do(http.MethodPost, "https://"+m.host()+"/v2/"+repo+"/blobs/uploads/", nil)
-	check(t, err)
-	if a.StatusCode != http.StatusAccepted {
-		t.Fatalf("POST: %s %s", a.Status, a.body)
-	}
-	return a.Header.Get("Location")
-}
-
-// chunk sends a part of an upload and gives the address for the next.
-func (m *machine) chunk(t testing.TB, location string, data []byte) string {
-	t.Helper()
-	a, err := m.do(http.MethodPatch, location, bytes.NewReader(data))
-	check(t, err)
-	if a.StatusCode != http.StatusAccepted {
-		t.Fatalf("PATCH: %s %s", a.Status, a.body)
-	}
-	return a.Header.Get("Location")
-}
-
-// end ends an upload.
-func (m *machine) end(location string, data []byte, d digest.Digest) (answer, error) {
-	return m.do(http.MethodPut, location+"&digest="+d.String(), bytes.NewReader(data))
-}
-
-// pushBlob pushes a blob as docker does.
-func (m *machine) pushBlob(t testing.TB, repo string, data []byte) digest.Digest {
-	t.Helper()
-	d := digest.FromBytes(data)
-	a, err := m.end(m.chunk(t, m.open(t, repo), data), nil, d)
-	check(t, err)
-	if a.StatusCode != http.StatusCreated {
-		t.Fatalf("PUT: %s %s", a.Status, a.body)
-	}
-	return d
-}
-
 // holds says that a blob is served with the right bytes.
 func (m *machine) holds(t testing.TB, repo string, data []byte) {
 	t.Helper()

@@ -14,6 +14,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/redoubt-registry/redoubt/appliance/registry/route"
 )
 
 // Metrics are those of one server, in a registry of their own.
@@ -93,11 +95,11 @@ func (m *Metrics) Describe(c chan<- *prometheus.Desc) { m.registry.Describe(c) }
 // Begin counts a request in; the function it returns counts it out.
 func (m *Metrics) Begin(r *http.Request, began time.Time) func(status int) {
 	m.inFlight.Inc()
-	route := Route(r.URL.Path)
+	kind := Route(r.URL.Path)
 	return func(status int) {
 		m.inFlight.Dec()
-		m.requests.WithLabelValues(method(r.Method), route, strconv.Itoa(status)).Inc()
-		m.seconds.WithLabelValues(route).Observe(time.Since(began).Seconds())
+		m.requests.WithLabelValues(method(r.Method), kind, strconv.Itoa(status)).Inc()
+		m.seconds.WithLabelValues(kind).Observe(time.Since(began).Seconds())
 	}
 }
 
@@ -121,26 +123,14 @@ func method(m string) string {
 
 // Route is the kind of a path; there are eight.
 func Route(path string) string {
-	rest, ok := strings.CutPrefix(path, "/v2/")
-	switch {
-	case path == "/":
+	if path == "/" {
 		return "page"
-	case !ok:
-		return "other"
-	case rest == "":
-		return "base"
-	case rest == "_catalog":
-		return "catalog"
-	case strings.HasSuffix(rest, "/tags/list"):
-		return "tags"
-	case strings.Contains(rest, "/manifests/"):
-		return "manifest"
-	case strings.Contains(rest, "/blobs/uploads"):
-		return "upload"
-	case strings.Contains(rest, "/blobs/"):
-		return "blob"
 	}
-	return "other"
+	rest, ok := strings.CutPrefix(path, "/v2/")
+	if !ok {
+		return string(route.None)
+	}
+	return string(route.Of(rest))
 }
 
 // Handler serves /metrics, distribution's own ones too, and /healthz, which is

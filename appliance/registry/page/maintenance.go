@@ -135,16 +135,20 @@ func (m *Maintenance) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// ociErrors is the error body of the OCI distribution specification.
+// OCIError is an error of the OCI distribution specification, "Error Codes".
+type OCIError struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
+	Detail  any    `json:"detail,omitempty"`
+}
+
+// ociErrors is the specification's body of one error.
 func ociErrors(code, message string, detail any) any {
-	type ociError struct {
-		Code    string `json:"code"`
-		Message string `json:"message"`
-		Detail  any    `json:"detail,omitempty"`
-	}
-	return struct {
-		Errors []ociError `json:"errors"`
-	}{[]ociError{{code, message, detail}}}
+	return ociList{[]OCIError{{code, message, detail}}}
+}
+
+type ociList struct {
+	Errors []OCIError `json:"errors"`
 }
 
 const jsonType = "application/json; charset=utf-8"

@@ -52,6 +52,11 @@ func TooMany(w http.ResponseWriter, after time.Duration, message string) {
 	writeJSON(w, http.StatusTooManyRequests, ociErrors("TOOMANYREQUESTS", message, nil))
 }
 
+// Errors answers with errors of the specification.
+func Errors(w http.ResponseWriter, status int, errors ...OCIError) {
+	writeJSON(w, status, ociList{errors})
+}
+
 // Refused answers with an OCI error body.
 func Refused(w http.ResponseWriter, status int, message string) {
 	writeJSON(w, status, ociErrors("DENIED", message, nil))

@@ -1,0 +1,80 @@
+// Package front stands before distribution's application: it refuses what cannot
+// be done whoever asks, brings requests into the form that the application takes
+// without an error of its own, and answers every error in the specification's
+// form, without what only concerns the machine.
+package front
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/redoubt-registry/redoubt/appliance/registry/route"
+)
+
+// Front is the handler of the paths of an API.
+type Front struct {
+	App     http.Handler // distribution's application
+	Base    string       // of the paths, such as /v2
+	Catalog int          // entries of a page of the catalogue at most
+	Tags    int          // entries of a page of tags at most
+}
+
+// Read reads a request, and gives the one that stands for it: its path is in the
+// canonical form, and its page within bounds. A refusal is only told to who is
+// logged in: use Serve.
+func (f Front) Read(r *http.Request) (*http.Request, route.Request, *route.Refusal) {
+	rest := strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, f.Base), "/")
+	query := r.URL.Query()
+	q, refusal := route.Parse(r.Method, rest, query, r.Header)
+	if refusal != nil {
+		return r, q, refusal
+	}
+	target := *r.URL
+	target.Path, target.RawPath = f.Base+"/"+q.Path(), ""
+	switch q.Kind {
+	case route.Catalog:
+		target.RawQuery = q.Page.Query(f.Catalog)
+	case route.Tags:
+		target.RawQuery = q.Page.Query(f.Tags)
+	}
+	out := *r
+	out.URL = &target
+	// Nothing is sent as a form. Upstream would read the body of a request that says
+	// so for one, even before it asks for a login.
+	out.Form, out.PostForm = query, url.Values{}
+	switch {
+	case r.Method == http.MethodPatch: // what it is called says nothing
+		out.Header = r.Header.Clone()
+		out.Header.Set("Content-Type", "application/octet-stream")
+	case q.Kind == route.Blob && r.Header.Get("Range") != "":
+		out.Header = r.Header.Clone()
+		limitRanges(out.Header)
+	}
+	return &out, q, nil
+}
+
+// Serve answers what Read gave. A refusal is told when the application has found the
+// login right; else its own answer is.
+func (f Front) Serve(w http.ResponseWriter, r *http.Request, q route.Request, refusal *route.Refusal) {
+	a := &answer{ResponseWriter: w, refusal: refusal}
+	switch {
+	case refusal != nil:
+		r = f.login(r)
+	case q.Kind == route.Manifest && r.Method == http.MethodPut:
+		out := *r
+		out.Body = &manifest{ReadCloser: r.Body, length: r.ContentLength, refuse: func(why *route.Refusal) { a.refusal = why }}
+		r = &out
+	}
+	f.App.ServeHTTP(a, r)
+	a.finish()
+}
+
+// login is a request that asks for nothing but whether the login of r is right.
+func (f Front) login(r *http.Request) *http.Request {
+	out := *r
+	out.Method, out.URL = http.MethodGet, &url.URL{Path: f.Base + "/"}
+	out.Body, out.ContentLength, out.TransferEncoding = http.NoBody, 0, nil
+	out.Form, out.PostForm = url.Values{}, url.Values{}
+	return &out
+}
