@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"sync"
 	"time"
@@ -22,7 +23,7 @@ func (s *Scrub) repositories(ctx context.Context) error {
 	group.SetLimit(s.Parallel)
 	err := layout.EachRepository(inner, s.Storage, func(name string) error {
 		group.Go(func() error {
-			r := &repository{Scrub: s, name: name, tags: map[digest.Digest][]string{}, parents: map[digest.Digest]digest.Digest{}}
+			r := &repository{Scrub: s, name: name, tags: map[digest.Digest][]string{}, parents: map[digest.Digest][]digest.Digest{}}
 			return r.check(inner)
 		})
 		return nil
@@ -39,15 +40,16 @@ type repository struct {
 	name string
 
 	own     sync.Mutex
-	tags    map[digest.Digest][]string      // of each manifest
-	parents map[digest.Digest]digest.Digest // an index that has a manifest
-	links   sizes                           // of layers whose links are right
+	tags    map[digest.Digest][]string        // of each manifest
+	parents map[digest.Digest][]digest.Digest // what leads to a manifest: an index, or the image that it signs
+	links   sizes                             // of layers whose links are right
 	found   []found
 }
 
 // found is a fault, and how to check that it is still there.
 type found struct {
 	Fault
+	child   bool // it is about a manifest of an index
 	confirm func(ctx context.Context) bool
 }
 
@@ -110,11 +112,14 @@ func (r *repository) each(n int, f func(i int) error) error {
 }
 
 // add keeps a fault until the repository has been read.
-func (r *repository) add(f Fault, confirm func(ctx context.Context) bool) {
+func (r *repository) add(f Fault, confirm func(ctx context.Context) bool) { r.addOf(f, false, confirm) }
+
+// addOf is add, and tells whether the fault is about a manifest of an index.
+func (r *repository) addOf(f Fault, child bool, confirm func(ctx context.Context) bool) {
 	r.own.Lock()
 	defer r.own.Unlock()
 	f.Repository = r.name
-	r.found = append(r.found, found{f, confirm})
+	r.found = append(r.found, found{Fault: f, child: child, confirm: confirm})
 }
 
 // moment is longer than a registry takes between the steps of a deletion or of a push:
@@ -132,22 +137,40 @@ func (r *repository) report(ctx context.Context) {
 		}
 		if f.Tags == nil {
 			f.Tags = r.tagsOf(f.Manifest)
+			if f.Manifest != f.Digest && (f.Kind == Missing || f.Kind == Unlinked) && !slices.ContainsFunc(f.Tags, names) {
+				if f.child {
+					continue // it was deleted
+				}
+				f.Warning = true
+			}
 		}
 		r.fault(f.Fault)
 	}
 }
 
-// tagsOf are the tags of a manifest, or of the index that has it.
-func (r *repository) tagsOf(dgst digest.Digest) []string {
-	const deepest = 4
-	for range deepest {
-		if tags := r.tags[dgst]; len(tags) > 0 {
-			slices.Sort(tags)
-			return tags
+// referrers are the tags that list what refers to an image, where a registry has no
+// API for that (OCI distribution, "Referrers Tag Schema"). Clients that delete a
+// signature may leave it in the list.
+var referrers = regexp.MustCompile(`^sha(256|512)-[0-9a-f]{64,128}$`)
+
+// names tells whether a tag is one that people pull.
+func names(tag string) bool { return !referrers.MatchString(tag) }
+
+// tagsOf are the tags that lead to a manifest: its own, those of indexes that have
+// it and of images that it signs, and so on.
+func (r *repository) tagsOf(dgst digest.Digest) (tags []string) {
+	seen := map[digest.Digest]bool{dgst: true}
+	for next := []digest.Digest{dgst}; len(next) > 0; next = next[1:] {
+		tags = append(tags, r.tags[next[0]]...)
+		for _, parent := range r.parents[next[0]] {
+			if !seen[parent] {
+				seen[parent] = true
+				next = append(next, parent)
+			}
 		}
-		dgst = r.parents[dgst]
 	}
-	return nil
+	slices.Sort(tags)
+	return slices.Compact(tags)
 }
 
 const pushAgain = "push the image again"

@@ -16,7 +16,7 @@ type Fault struct {
 	Digest     digest.Digest `json:"digest,omitempty"`
 	Message    string        `json:"message"`
 	Do         string        `json:"do"`
-	Warning    bool          `json:"warning,omitempty"` // pulls work
+	Warning    bool          `json:"warning,omitempty"` // pulls work, or no tag leads to it
 }
 
 // Kind is what is wrong.

@@ -17,7 +17,9 @@ func (r *repository) reference(ctx context.Context, parent digest.Digest, ref re
 	if ref.kind == manifest || ref.kind == subject {
 		r.own.Lock()
 		if ref.kind == manifest {
-			r.parents[ref.digest] = parent
+			r.parents[ref.digest] = append(r.parents[ref.digest], parent)
+		} else {
+			r.parents[parent] = append(r.parents[parent], ref.digest)
 		}
 		r.own.Unlock()
 		parts = []string{layout.Revisions, layout.Layers} // an index of a build's cache has layers
@@ -49,7 +51,7 @@ func (r *repository) reference(ctx context.Context, parent digest.Digest, ref re
 		r.add(f, still)
 	case !there:
 		f.Kind, f.Message, f.Do = Missing, what+" is missing", pushAgain
-		r.add(f, unchanged)
+		r.addOf(f, ref.kind == manifest, unchanged)
 	case r.isDamaged(holds):
 		f.Kind, f.Message, f.Do = Damaged, what+" is damaged", "delete "+layout.Path(holds)[1:]+" from the storage, reload the registry and "+pushAgain
 		r.add(f, still)
@@ -58,7 +60,7 @@ func (r *repository) reference(ctx context.Context, parent digest.Digest, ref re
 		r.add(f, unchanged)
 	case !*linked:
 		f.Kind, f.Message, f.Do = Unlinked, what+" is there, but not in the repository", pushAgain
-		r.add(f, func(ctx context.Context) bool {
+		r.addOf(f, ref.kind == manifest, func(ctx context.Context) bool {
 			_, gone, _ := layout.Read(ctx, r.Storage, layout.LinkPath(r.name, parts[0], ref.digest))
 			return gone && still(ctx)
 		})
