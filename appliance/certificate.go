@@ -220,11 +220,24 @@ func (m *Machine) ensureClientCA(want target) error {
 		return nil
 	}
 	s, err := m.clientCA(want)
+	if damaged, ok := errors.AsType[*clientca.Damaged](err); ok { // what does not need it goes on
+		gid, err := m.gid()
+		if err == nil {
+			err = clientca.Refuse(filepath.Join(m.Root, clientCADir), gid)
+		}
+		return errors.Join(damaged, err)
+	}
 	if err != nil {
 		return err
 	}
 	s.Close()
 	return nil
+}
+
+// refusesClients says whether the registry lets nobody in: client certificates are
+// required, and those of its own CA do not count.
+func (m *Machine) refusesClients(want target) bool {
+	return want.cfg.TLS.ClientAuth.Mode == "required" && clientca.Refused(filepath.Join(m.Root, clientCADir))
 }
 
 // refreshClientTrust takes up CAs and revocation lists whose files have changed
@@ -255,6 +268,9 @@ func (m *Machine) clientCA(want target) (*clientca.Store, error) {
 // asks for a certificate: one of the client CA, for minutes.
 func (m *Machine) probeCertificate(want target) ([]tls.Certificate, error) {
 	if want.maintenance || want.cfg.TLS.ClientAuth.Mode != "required" {
+		return nil, nil
+	}
+	if m.refusesClients(want) {
 		return nil, nil
 	}
 	s, err := m.clientCA(want)

@@ -232,3 +232,47 @@ func TestBroughtClientTrust(t *testing.T) {
 		t.Error("registry.yml does not name the list")
 	}
 }
+
+// A damaged client CA takes nothing away from what does not need it: the server's
+// certificate is renewed, the machine serves after a boot, and only certificates of
+// that CA are refused. It is said by the exit code, status and an alert.
+func TestADamagedClientCA(t *testing.T) {
+	for _, file := range []string{"clients.json", "ca.crt", "ca.key"} {
+		t.Run(file, func(t *testing.T) {
+			b := newBox(t)
+			b.userData(withClients)
+			b.mustApply()
+			path := "var/lib/redoubt/client-ca/" + file
+			whole, serial := b.get(path), b.published()
+			b.put(path, "{torn")
+			b.put("var/lib/redoubt/certificates/current/tls.key", "torn") // so that one is due
+			b.wantError(b.tick(), "so that no certificate of it counts", file)
+			if b.published() == serial {
+				t.Error("the server's certificate is not renewed")
+			}
+			if !b.exists("var/lib/redoubt/client-ca/refused") {
+				t.Error("the registry is not told to refuse")
+			}
+			if text, err := b.alert(time.Now(), "redoubt-renew.service", "exit-code"); err != nil || !strings.Contains(text, "the client CA is damaged") {
+				t.Errorf("alert: %v %q", err, text)
+			}
+			r, err := b.machine().Status(t.Context(), "")
+			if err != nil || !strings.Contains(r.String(), "the client CA is damaged") {
+				t.Errorf("status: %v\n%s", err, r)
+			}
+			b.reboot()
+			b.wantError(b.apply(), "so that no certificate of it counts")
+			if b.exists("run/redoubt/maintenance.json") || !b.exists("run/redoubt/registry.yml") {
+				t.Error("nothing is served after a boot")
+			}
+			if b.get(path) != "{torn" {
+				t.Error("what cannot be read was written over")
+			}
+			b.put(path, whole)
+			b.mustApply()
+			if b.exists("var/lib/redoubt/client-ca/refused") {
+				t.Error("the file is back, and clients are refused")
+			}
+		})
+	}
+}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/redoubt-registry/redoubt/appliance/certificates/acme"
 	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
+	"github.com/redoubt-registry/redoubt/appliance/certificates/clientca"
 	"github.com/redoubt-registry/redoubt/appliance/certificates/renewal"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/disk"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/plan"
@@ -48,6 +49,9 @@ func (m *Machine) summarize(ctx context.Context, now target, problem error) erro
 	}
 	if damaged, ok := errors.AsType[*cert.Damaged](problem); ok && s.Alert == "" {
 		s.Alert, s.Error = "a certificate authority of this machine is damaged", damaged.Error()
+	}
+	if damaged, ok := errors.AsType[*clientca.Damaged](problem); ok && s.Alert == "" {
+		s.Alert, s.Error = "the client CA is damaged", damaged.Error()
 	}
 	data, err := s.Marshal()
 	if err != nil {

@@ -65,6 +65,9 @@ func (m *Machine) probe(ctx context.Context, want target) error {
 	}
 	response, err := client.Do(request)
 	if err != nil {
+		if e, ok := errors.AsType[*net.OpError](err); ok && e.Op == "remote error" && m.refusesClients(want) {
+			return nil // it answers as it must: it refuses whoever comes
+		}
 		if e, ok := errors.AsType[*net.OpError](err); ok && e.Op == "dial" {
 			err = e.Err
 		}

@@ -3,12 +3,14 @@ package registry
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"github.com/distribution/distribution/v3/configuration"
 
 	"github.com/redoubt-registry/redoubt/appliance/access/clients"
 	"github.com/redoubt-registry/redoubt/appliance/access/users"
+	"github.com/redoubt-registry/redoubt/appliance/certificates/clientca"
 )
 
 // The options of auth for client certificates, which upstream's configuration does not
@@ -34,7 +36,7 @@ func (g *generation) openClients(s *server) error {
 		return fmt.Errorf("cannot use http.tls.clientauth: it must be %s or %s, which verify what they take",
 			configuration.ClientAuthVerifyClientCertIfGiven, configuration.ClientAuthRequireAndVerifyClientCert)
 	}
-	files := clients.Files{CAs: section.ClientCAs}
+	files := clients.Files{CAs: section.ClientCAs, Refused: filepath.Join(filepath.Dir(section.ClientCAs[0]), clientca.RefusedFile)}
 	var err error
 	if kind := g.config.Auth.Type(); kind == users.Name || kind == "htpasswd" {
 		options := g.config.Auth.Parameters()

@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -356,5 +357,66 @@ func TestRefusedMutualConfigs(t *testing.T) {
 			t.Errorf("%s: %s", want, status)
 		}
 		until(t, want, func() bool { return strings.Contains(m.log.String(), want) })
+	}
+}
+
+// While the machine's own client CA is damaged, its certificates are refused, while it
+// serves and from the start, with whatever is left of its files. Who logs in by
+// password, and who has a certificate of another CA, notices nothing.
+func TestADamagedClientCA(t *testing.T) {
+	m := newMachine(t)
+	m.mutual(t, ifGiven)
+	company, err := clientca.Open(m.path("company"), "company", time.Now(), -1)
+	check(t, err)
+	issued, err := company.Issue("ci-2", 30)
+	check(t, err)
+	company.Close()
+	theirs, err := tls.X509KeyPair(issued.CertPEM, issued.KeyPEM)
+	check(t, err)
+	m.tlsMore = fmt.Sprintf(", clientcas: [%q, %q], clientauth: %s", m.path("client-ca/ca.crt"), m.path("company/ca.crt"), ifGiven)
+	m.config(t, "info")
+	ours := m.client(t, "ci-1")
+	m.start(t)
+	expect := func(when string, own int) {
+		t.Helper()
+		for who, tc := range map[string]struct {
+			pairs []tls.Certificate
+			want  int
+		}{
+			"of the machine's CA": {[]tls.Certificate{ours}, own}, "of the company's": {[]tls.Certificate{theirs}, http.StatusOK}, "none": {nil, http.StatusUnauthorized},
+		} {
+			if got := m.ask(t, m.as(tc.pairs...)); got != tc.want {
+				t.Errorf("%s, %s: %d, want %d", when, who, got, tc.want)
+			}
+		}
+	}
+	expect("whole", http.StatusOK)
+	check(t, os.WriteFile(m.path("client-ca/clients.json"), []byte("{torn"), 0o600))
+	check(t, clientca.Refuse(m.path("client-ca"), -1))
+	time.Sleep(1100 * time.Millisecond) // the files are looked at every second
+	transport := m.transport()
+	transport.TLSClientConfig.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &ours, nil }
+	if got := m.ask(t, transport); got != 0 {
+		t.Errorf("it is shown all the same: %d", got)
+	}
+	if got := m.metric(t, "redoubt_client_trust_stale"); got != 1 {
+		t.Errorf("the metric says %v", got)
+	}
+	check(t, os.WriteFile(m.path("client-ca/ca.crt"), []byte("torn"), 0o600))
+	check(t, os.Remove(m.path("client-ca/crl.pem")))
+	m.signal(t, syscall.SIGTERM)
+	check(t, <-m.exited)
+	m.start(t)
+	if got := m.ask(t, m.as(theirs)); got != http.StatusOK {
+		t.Errorf("after a start, of the company's CA: %d", got)
+	}
+	if got := m.ask(t, m.as()); got != http.StatusUnauthorized {
+		t.Errorf("after a start, without one: %d", got)
+	}
+	if got := m.ask(t, transport.Clone()); got != 0 {
+		t.Errorf("after a start, of the machine's CA: %d", got)
+	}
+	if _, err := m.pull("nothing"); err == nil || !strings.Contains(err.Error(), "NAME_UNKNOWN") && !strings.Contains(err.Error(), "MANIFEST_UNKNOWN") {
+		t.Errorf("a login by password: %v", err)
 	}
 }

@@ -6,11 +6,15 @@ package clients
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -30,7 +34,12 @@ const (
 const maxKnown = 8192
 
 // Files are where certificates of authorities and revocation lists are, in PEM.
-type Files struct{ CAs, CRLs []string }
+type Files struct {
+	CAs, CRLs []string
+	// Refused is a file that says why the authorities and lists of its directory do not
+	// count, while it exists. The others do. Empty: there is none.
+	Refused string
+}
 
 // Clients checks certificates. It is safe for concurrent use.
 type Clients struct {
@@ -49,6 +58,7 @@ type Clients struct {
 
 // trust is one version of the files.
 type trust struct {
+	refused error // why some authorities do not count
 	pool    *x509.CertPool
 	revoked map[string]bool // by issuer and serial number
 	mu      sync.Mutex
@@ -68,6 +78,7 @@ func Open(files Files, required bool, self []byte, now func() time.Time, log fun
 	if c.known, err = c.read(); err != nil {
 		return nil, err
 	}
+	c.err = c.known.refused
 	c.settle(seen)
 	return c, nil
 }
@@ -109,7 +120,7 @@ func (c *Clients) Verify(state *tls.ConnectionState) (*x509.Certificate, error) 
 	t := c.current()
 	chains, err := t.verify(state.PeerCertificates, c.now())
 	if err != nil {
-		return nil, errUnknown
+		return nil, cmp.Or(t.refused, errUnknown)
 	}
 	for _, chain := range chains {
 		if !t.isRevoked(chain) {
@@ -217,7 +228,7 @@ func (c *Clients) current() *trust {
 		c.err, c.seen = err, seen
 		return c.known
 	}
-	c.known, c.err = t, nil
+	c.known, c.err = t, t.refused
 	c.settle(seen)
 	return t
 }
@@ -233,7 +244,11 @@ func (c *Clients) settle(seen []files.Stamp) {
 
 func (c *Clients) stat() ([]files.Stamp, error) {
 	var out []files.Stamp
-	for _, path := range append(append([]string{}, c.files.CAs...), c.files.CRLs...) {
+	use := slices.Concat(c.used(c.files.CAs), c.used(c.files.CRLs))
+	if c.refusal() != nil {
+		use = append(use, c.files.Refused)
+	}
+	for _, path := range use {
 		s, err := files.StampOf(path)
 		if err != nil {
 			return nil, fmt.Errorf("cannot read what client certificates are checked with: %w", err)
@@ -243,12 +258,33 @@ func (c *Clients) stat() ([]files.Stamp, error) {
 	return out, nil
 }
 
+// refusal is why the authorities beside files.Refused do not count, or nil.
+func (c *Clients) refusal() error {
+	if c.files.Refused == "" {
+		return nil
+	}
+	why, err := os.ReadFile(c.files.Refused)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return fmt.Errorf("client certificates of this registry's own CA are refused: %s", bytes.TrimSpace(why))
+}
+
+// used are those of paths that count.
+func (c *Clients) used(paths []string) []string {
+	if c.refusal() == nil {
+		return paths
+	}
+	beside := func(path string) bool { return filepath.Dir(path) == filepath.Dir(c.files.Refused) }
+	return slices.DeleteFunc(slices.Clone(paths), beside)
+}
+
 // read reads all of the files. Each list must be of one of the authorities. A
 // list that is past its next update still counts: what it revoked stays revoked.
 func (c *Clients) read() (*trust, error) {
-	t := &trust{pool: x509.NewCertPool(), revoked: map[string]bool{}, chains: map[[sha256.Size]byte][][]*x509.Certificate{}}
+	t := &trust{refused: c.refusal(), pool: x509.NewCertPool(), revoked: map[string]bool{}, chains: map[[sha256.Size]byte][][]*x509.Certificate{}}
 	var authorities []*x509.Certificate
-	for _, path := range c.files.CAs {
+	for _, path := range c.used(c.files.CAs) {
 		data, err := cert.ReadFile(path)
 		if err != nil {
 			return nil, fmt.Errorf("cannot read the CA of client certificates: %w", err)
@@ -262,7 +298,7 @@ func (c *Clients) read() (*trust, error) {
 			authorities = append(authorities, ca)
 		}
 	}
-	for _, path := range c.files.CRLs {
+	for _, path := range c.used(c.files.CRLs) {
 		data, err := cert.ReadFile(path)
 		if err == nil {
 			err = t.add(data, authorities)

@@ -39,6 +39,8 @@ const (
 	// margin is how long before its end an authority is replaced: longer than
 	// any certificate that it issues.
 	margin = (MaxDays + 35) * 24 * time.Hour
+	// afterEnd is how long a certificate matters after its end: clocks differ.
+	afterEnd = 24 * time.Hour
 )
 
 // Client is a certificate that was issued.
@@ -62,6 +64,7 @@ type Store struct {
 	gid    int
 	now    time.Time
 	ca     *cert.CA
+	old    []*cert.CA // those that it has replaced, as long as a certificate of theirs is in force
 	record record
 	unlock func()
 }
@@ -89,9 +92,12 @@ func Open(dir, name string, now time.Time, gid int) (*Store, error) {
 	if err == nil {
 		err = s.refresh()
 	}
+	if err == nil {
+		err = s.admit()
+	}
 	if err != nil {
 		s.Close()
-		return nil, fmt.Errorf("cannot use the client CA in %s: %w", dir, err)
+		return nil, &Damaged{dir, err}
 	}
 	return s, nil
 }
@@ -115,38 +121,68 @@ func (s *Store) Close() { s.unlock() }
 
 func (s *Store) path(file string) string { return filepath.Join(s.dir, file) }
 
-// load reads the authority and the record, or makes the first ones. An
-// authority that ends within the lifetime of what it issues is put aside: the
-// certificates of the old one end with it.
+// load reads the authorities and the record, or makes the first ones. An
+// authority that ends within the lifetime of what it issues is put aside, and goes
+// on for what it has issued.
 func (s *Store) load(name string) error {
+	known, err := s.loadRecord()
+	if err != nil {
+		return err
+	}
+	if err := s.finishRetiring(); err != nil {
+		return err
+	}
+	if err := s.loadOld(); err != nil {
+		return err
+	}
+	certPEM, err := cert.ReadFile(s.path(CertificateFile))
+	if errors.Is(err, fs.ErrNotExist) && (!known || s.retired()) {
+		return s.create(name) // a key alone is what a power cut leaves
+	}
+	if err != nil {
+		return fmt.Errorf("cannot read %s: %w", CertificateFile, files.Cause(err))
+	}
+	if _, err := cert.ParseCAs(certPEM); err != nil {
+		return fmt.Errorf("cannot use %s: %w", CertificateFile, err)
+	}
+	key, err := cert.ReadFile(s.path(keyFile))
+	if err == nil {
+		s.ca, err = cert.ParseCA(certPEM, key)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot use %s: %w", keyFile, files.Cause(err))
+	}
+	if !s.now.Add(margin).After(s.ca.Certificate.NotAfter) {
+		return nil
+	}
+	aside := ".kept-" + s.now.UTC().Format("20060102T150405Z")
+	for _, f := range []string{CertificateFile, keyFile} {
+		if err := files.Rename(s.path(f), s.path(f+aside)); err != nil {
+			return fmt.Errorf("cannot put the old authority aside: %w", err)
+		}
+	}
+	if err := s.loadOld(); err != nil {
+		return err
+	}
+	return s.create(name)
+}
+
+// loadRecord reads what was issued. known says that there is a record. Without one,
+// beside a revocation list, nobody knows what was revoked.
+func (s *Store) loadRecord() (known bool, err error) {
 	data, err := os.ReadFile(s.path(recordFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Lstat(s.path(CRLFile)); errors.Is(err, fs.ErrNotExist) {
+			return false, nil
+		}
+	}
 	if err == nil {
 		err = json.Unmarshal(data, &s.record)
 	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("cannot read %s: %w", recordFile, err)
+	if err != nil {
+		return false, fmt.Errorf("cannot read %s: %w", recordFile, files.Cause(err))
 	}
-	certPEM, certErr := cert.ReadFile(s.path(CertificateFile))
-	key, keyErr := cert.ReadFile(s.path(keyFile))
-	if errors.Is(certErr, fs.ErrNotExist) && (keyErr == nil || errors.Is(keyErr, fs.ErrNotExist)) {
-		return s.create(name) // a key alone is what a power cut leaves
-	}
-	if err := errors.Join(certErr, keyErr); err != nil {
-		return err
-	}
-	if s.ca, err = cert.ParseCA(certPEM, key); err != nil {
-		return err
-	}
-	if s.now.Add(margin).After(s.ca.Certificate.NotAfter) {
-		aside := ".kept-" + s.now.UTC().Format("20060102T150405Z")
-		for _, f := range []string{CertificateFile, keyFile} {
-			if err := files.Rename(s.path(f), s.path(f+aside)); err != nil {
-				return fmt.Errorf("cannot put the old authority aside: %w", err)
-			}
-		}
-		return s.create(name)
-	}
-	return nil
+	return true, nil
 }
 
 func (s *Store) create(name string) error {
@@ -162,36 +198,77 @@ func (s *Store) create(name string) error {
 	if err := files.Write(s.path(keyFile), key, 0o600, -1); err != nil {
 		return err
 	}
-	if err := files.Write(s.path(CertificateFile), ca.PEM(), 0o640, s.gid); err != nil {
+	if err := files.Write(s.path(CertificateFile), s.bundle(ca), 0o640, s.gid); err != nil {
 		return err
 	}
 	s.ca = ca
 	return nil
 }
 
-// refresh makes the revocation list anew when it is missing, damaged, of
-// another authority, half over, or lacks a revocation: what a crash between
-// record and list leaves is mended here.
+// refresh makes the revocation lists again when they are missing, damaged, of
+// other authorities, half over, or lack a revocation: what a crash between
+// record and list leaves is fixed here. The file of the authorities gets those that
+// are in force: each list is of one of them at any time.
 func (s *Store) refresh() error {
-	data, err := cert.ReadFile(s.path(CRLFile))
-	if err == nil {
-		lists, err := cert.ParseCRLs(data)
-		if err == nil && len(lists) == 1 && s.covers(lists[0]) {
-			return nil
+	bundle := s.bundle(s.ca)
+	have, err := cert.ReadFile(s.path(CertificateFile))
+	if err != nil {
+		return err
+	}
+	if len(have) < len(bundle) {
+		if err := files.Write(s.path(CertificateFile), bundle, 0o640, s.gid); err != nil {
+			return err
 		}
 	}
-	return s.publish()
+	if !s.listed() {
+		if err := s.publish(); err != nil {
+			return err
+		}
+	}
+	if len(have) <= len(bundle) {
+		return nil
+	}
+	return files.Write(s.path(CertificateFile), bundle, 0o640, s.gid)
 }
 
-func (s *Store) covers(list *x509.RevocationList) bool {
-	if list.CheckSignatureFrom(s.ca.Certificate) != nil || list.NextUpdate.Sub(s.now) < crlValidity/2 {
+// bundle is the authorities that count, the present one first.
+func (s *Store) bundle(ca *cert.CA) []byte {
+	out := cert.EncodeCertificate(ca.Certificate)
+	for _, old := range s.old {
+		out = append(out, cert.EncodeCertificate(old.Certificate)...)
+	}
+	return out
+}
+
+func (s *Store) authorities() []*cert.CA { return append([]*cert.CA{s.ca}, s.old...) }
+
+// listed says whether the published lists will do.
+func (s *Store) listed() bool {
+	data, err := cert.ReadFile(s.path(CRLFile))
+	if err != nil {
+		return false
+	}
+	lists, err := cert.ParseCRLs(data)
+	if err != nil || len(lists) != 1+len(s.old) {
+		return false
+	}
+	for i, ca := range s.authorities() {
+		if !s.covers(lists[i], ca) {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *Store) covers(list *x509.RevocationList, ca *cert.CA) bool {
+	if list.CheckSignatureFrom(ca.Certificate) != nil || list.NextUpdate.Sub(s.now) < crlValidity/2 {
 		return false
 	}
 	listed := map[string]bool{}
 	for _, e := range list.RevokedCertificateEntries {
 		listed[serial(e.SerialNumber)] = true
 	}
-	for _, e := range s.revoked() {
+	for _, e := range s.revoked(ca) {
 		if !listed[serial(e.SerialNumber)] {
 			return false
 		}
@@ -199,29 +276,33 @@ func (s *Store) covers(list *x509.RevocationList) bool {
 	return true
 }
 
-// revoked are the present authority's revocations that still matter.
-func (s *Store) revoked() []x509.RevocationListEntry {
+// revoked are an authority's revocations that still matter.
+func (s *Store) revoked(ca *cert.CA) []x509.RevocationListEntry {
 	var out []x509.RevocationListEntry
 	for _, c := range s.record.Clients {
 		number, ok := new(big.Int).SetString(c.Serial, 16)
-		if ok && c.Revoked != nil && c.Authority == serial(s.ca.Certificate.SerialNumber) && s.now.Before(c.NotAfter.Add(24*time.Hour)) {
+		if ok && c.Revoked != nil && c.Authority == serial(ca.Certificate.SerialNumber) && s.now.Before(c.NotAfter.Add(afterEnd)) {
 			out = append(out, x509.RevocationListEntry{SerialNumber: number, RevocationTime: *c.Revoked})
 		}
 	}
 	return out
 }
 
-// publish writes a new revocation list.
+// publish writes new revocation lists, one of each authority.
 func (s *Store) publish() error {
 	s.record.Number++
 	if err := s.save(); err != nil {
 		return err
 	}
-	data, err := s.ca.Revocations(s.revoked(), s.record.Number, s.now, s.now.Add(crlValidity), rand.Reader)
-	if err != nil {
-		return err
+	var out []byte
+	for _, ca := range s.authorities() {
+		data, err := ca.Revocations(s.revoked(ca), s.record.Number, s.now, s.now.Add(crlValidity), rand.Reader)
+		if err != nil {
+			return err
+		}
+		out = append(out, data...)
 	}
-	return files.Write(s.path(CRLFile), data, 0o640, s.gid)
+	return files.Write(s.path(CRLFile), out, 0o640, s.gid)
 }
 
 func (s *Store) save() error {
