@@ -11,6 +11,7 @@ import (
 )
 
 func TestACME01NoStateCertificate(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, pebble.Options{}, "registry.example.com")
 	began := time.Now()
 	m := w.issued()
@@ -29,6 +30,7 @@ func TestACME01NoStateCertificate(t *testing.T) {
 }
 
 func TestACME02AddressAloneShortlived(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, pebble.Options{}, "127.0.0.1")
 	m := w.issued()
 	if m.Profile != "shortlived" {
@@ -40,6 +42,7 @@ func TestACME02AddressAloneShortlived(t *testing.T) {
 }
 
 func TestACME03NameAndAddressOneCertificate(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, pebble.Options{}, "registry.example.com", "127.0.0.1", "alias.example.com")
 	p := w.front()
 	w.issued()
@@ -52,6 +55,7 @@ func TestACME03NameAndAddressOneCertificate(t *testing.T) {
 }
 
 func TestACME12ClearErrorsAndNoLoop(t *testing.T) {
+	t.Parallel()
 	for name, tc := range map[string]struct {
 		spoil func(w *world)
 		words []string
@@ -83,7 +87,8 @@ func TestACME12ClearErrorsAndNoLoop(t *testing.T) {
 }
 
 func TestACME13BadNonces(t *testing.T) {
-	w := newWorld(t, pebble.Options{BadNonces: 50}, "registry.example.com")
+	t.Parallel()
+	w := newWorld(t, pebble.Options{BadNonces: 30}, "registry.example.com")
 	for range 6 {
 		w.issued()
 		w.due()
@@ -91,6 +96,7 @@ func TestACME13BadNonces(t *testing.T) {
 }
 
 func TestACME14ExternalAccountBinding(t *testing.T) {
+	t.Parallel()
 	const key = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"
 	w := newWorld(t, pebble.Options{EAB: map[string]string{"kid-1": key}}, "registry.example.com")
 	p := w.front()
@@ -108,6 +114,7 @@ func TestACME14ExternalAccountBinding(t *testing.T) {
 }
 
 func TestProfileStays(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, pebble.Options{}, "registry.example.com")
 	w.Want.Profile = "shortlived"
 	if m := w.issued(); m.Profile != "shortlived" {
@@ -126,6 +133,7 @@ func TestProfileStays(t *testing.T) {
 // A change of the configuration is ordered at once, and another CA never hears
 // of the certificate that the first one made.
 func TestChangesAreOrdered(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, pebble.Options{}, "registry.example.com")
 	first := w.issued()
 	w.Want.Names = []string{"registry.example.com", "alias.example.com"}

@@ -132,6 +132,7 @@ func (w *world) machines() [8]string {
 }
 
 func TestACME15EightRenewersOneOrder(t *testing.T) {
+	t.Parallel()
 	eachStore(t, func(t *testing.T, w *world) {
 		p := w.front()
 		machines := w.machines()
@@ -181,6 +182,7 @@ func (s shifted) Time(ctx context.Context) (time.Time, error) {
 func (w *world) lateStore() { w.Store = shifted{w.Store, &w.late} }
 
 func TestACME16FrozenHolderIsFenced(t *testing.T) {
+	t.Parallel()
 	eachStore(t, func(t *testing.T, w *world) {
 		p := w.front()
 		w.lateStore()
@@ -224,6 +226,7 @@ func TestACME16FrozenHolderIsFenced(t *testing.T) {
 }
 
 func TestACME17KilledHolderIsReplaced(t *testing.T) {
+	t.Parallel()
 	eachStore(t, func(t *testing.T, w *world) {
 		p := w.front()
 		w.lateStore()

@@ -13,6 +13,7 @@ import (
 )
 
 func TestACME07ReplacedOrForeign(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, pebble.Options{}, "registry.example.com")
 	p := w.front()
 	old := *w.issued()
@@ -35,6 +36,7 @@ func TestACME07ReplacedOrForeign(t *testing.T) {
 }
 
 func TestACME08DatabaseLost(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, pebble.Options{}, "registry.example.com")
 	p := w.front()
 	before := w.issued().Account.Location
@@ -50,6 +52,7 @@ func TestACME08DatabaseLost(t *testing.T) {
 }
 
 func TestACME09RetryAfterIsHonoured(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, pebble.Options{}, "registry.example.com")
 	p := w.front()
 	w.issued()
@@ -85,6 +88,7 @@ func TestACME09RetryAfterIsHonoured(t *testing.T) {
 }
 
 func TestACME10ChallengeUnreachable(t *testing.T) {
+	t.Parallel()
 	w := newMachine(t, "registry.example.com")
 	w.ca = pebble.Start(t, pebble.Options{}) // asks where nobody is
 	p := w.front()
@@ -112,6 +116,7 @@ func TestACME10ChallengeUnreachable(t *testing.T) {
 }
 
 func TestACME11DownThroughTheWindow(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, pebble.Options{}, "registry.example.com")
 	before := w.issued()
 	w.ca.Stop()
@@ -135,6 +140,7 @@ func TestACME11DownThroughTheWindow(t *testing.T) {
 }
 
 func TestACME22KeyOfAnother(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, pebble.Options{}, "registry.example.com")
 	w.issued()
 	key, err := newKey()
@@ -149,6 +155,7 @@ func TestACME22KeyOfAnother(t *testing.T) {
 }
 
 func TestACME25ClockIsWrong(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, pebble.Options{}, "registry.example.com")
 	p := pebble.Front(t, w.ca) // whose clock stays right
 	w.Want.Directory, w.Want.Roots = p.Directory, p.Roots
@@ -173,6 +180,7 @@ func TestACME25ClockIsWrong(t *testing.T) {
 }
 
 func TestACME26Expired(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, pebble.Options{Profiles: map[string]pebble.Profile{"default": {Description: "short", ValidityPeriod: 2}}}, "registry.example.com")
 	m := w.issued()
 	for time.Now().Before(m.leaf().NotAfter.Add(time.Second)) {

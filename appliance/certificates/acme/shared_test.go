@@ -39,6 +39,7 @@ func (w *world) copied() *Memory {
 }
 
 func TestSharedLostAnswers(t *testing.T) {
+	t.Parallel()
 	for name, start := range services {
 		t.Run(name, func(t *testing.T) {
 			s := start(t)
@@ -67,6 +68,7 @@ func TestSharedLostAnswers(t *testing.T) {
 // A bucket that is down at a tick: an error, no request to the CA, and the copy
 // stays what is published.
 func TestSharedStoreDown(t *testing.T) {
+	t.Parallel()
 	eachService(t, func(t *testing.T, w *world, s *stores.Store) {
 		p := w.front()
 		before := *w.issued()
@@ -92,6 +94,7 @@ func TestSharedStoreDown(t *testing.T) {
 }
 
 func TestSharedDamagedState(t *testing.T) {
+	t.Parallel()
 	eachService(t, func(t *testing.T, w *world, _ *stores.Store) {
 		p := w.front()
 		m := *w.issued()
@@ -143,6 +146,7 @@ func isDamaged(err error) bool {
 // A machine that was alone brings its certificate and its account to the bucket,
 // and no other is ordered; the next ones take it up.
 func TestSharedFromOne(t *testing.T) {
+	t.Parallel()
 	for name, start := range services {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, pebble.Options{}, "registry.example.com")
@@ -192,6 +196,7 @@ func (w *world) adopts() {
 
 // Each machine takes up what another one has renewed.
 func TestSharedRenewal(t *testing.T) {
+	t.Parallel()
 	eachService(t, func(t *testing.T, w *world, _ *stores.Store) {
 		p := w.front()
 		w.issued()
@@ -213,6 +218,7 @@ func TestSharedRenewal(t *testing.T) {
 // While the configuration changes on one machine after the other, and where it
 // differs by mistake, they do not order against each other.
 func TestSharedDissent(t *testing.T) {
+	t.Parallel()
 	eachService(t, func(t *testing.T, w *world, _ *stores.Store) {
 		p := w.front()
 		w.issued()

@@ -28,6 +28,7 @@ func (s twice) Put(ctx context.Context, key string, data []byte, ifVersion strin
 }
 
 func TestACME19LostAnswer(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, pebble.Options{}, "registry.example.com")
 	w.Store = twice{w.Store}
 	w.issued()
@@ -41,6 +42,7 @@ var errDown = errors.New("the store is down")
 func (down) Get(context.Context, string) ([]byte, string, error) { return nil, "", errDown }
 
 func TestACME20StoreDown(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, pebble.Options{}, "registry.example.com")
 	p := w.front()
 	before := w.issued()
@@ -60,6 +62,7 @@ func TestACME20StoreDown(t *testing.T) {
 }
 
 func TestACME21DamagedState(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, pebble.Options{}, "registry.example.com")
 	p := w.front()
 	w.issued()
@@ -123,6 +126,7 @@ func (w *world) full() (fill, free func()) {
 }
 
 func TestACME23DiskFull(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, pebble.Options{}, "registry.example.com")
 	fill, free := w.full()
 	p := w.front()

@@ -17,6 +17,7 @@ func window(start, end time.Time) string {
 }
 
 func TestACME04PastWindowRenewsNextTick(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, pebble.Options{}, "registry.example.com")
 	p := w.front()
 	m := w.issued()
@@ -37,6 +38,7 @@ func TestACME04PastWindowRenewsNextTick(t *testing.T) {
 }
 
 func TestACME05UnusableWindows(t *testing.T) {
+	t.Parallel()
 	now := time.Now()
 	for name, document := range map[string]string{
 		"malformed": "{{",
@@ -73,6 +75,7 @@ func TestACME05UnusableWindows(t *testing.T) {
 }
 
 func TestACME06SuggestionsFailOrdersWork(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, pebble.Options{}, "registry.example.com")
 	p := w.front()
 	w.issued()
@@ -93,6 +96,7 @@ func TestACME06SuggestionsFailOrdersWork(t *testing.T) {
 
 // The CA is asked as often as it says, and at least twice a day.
 func TestSuggestionsAreAskedFor(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, pebble.Options{}, "registry.example.com")
 	p := w.front()
 	w.issued()

@@ -170,6 +170,7 @@ func TestExplainName(t *testing.T) {
 
 // A server that answers nothing.
 func TestExplainSilence(t *testing.T) {
+	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

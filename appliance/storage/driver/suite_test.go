@@ -26,7 +26,10 @@ const mib = 1 << 20
 
 func each(t *testing.T, f func(t *testing.T, s *stores.Store)) {
 	for name, start := range map[string]func(stores.Owner, ...stores.Options) *stores.Store{"minio": stores.MinIO, "versitygw": stores.Versity} {
-		t.Run(name, func(t *testing.T) { f(t, start(t)) })
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f(t, start(t))
+		})
 	}
 }
 

@@ -104,6 +104,7 @@ func open(t *testing.T, params map[string]any) *bucket.Bucket {
 }
 
 func TestStore(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, fresh newStore) {
 		s, _ := fresh(t)
 		if _, _, err := s.Get(ctx, "a"); !errors.Is(err, ErrNotFound) {
@@ -152,6 +153,7 @@ func TestStore(t *testing.T) {
 }
 
 func TestKeys(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, fresh newStore) {
 		s, _ := fresh(t)
 		for _, key := range []string{"", ".", "..", ".lock", ".new-1", "../a", "a/b", "a\x00", strings.Repeat("a", 300)} {
@@ -170,6 +172,7 @@ func TestKeys(t *testing.T) {
 
 // Of all who put on one version, one wins.
 func TestRace(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, fresh newStore) {
 		s, _ := fresh(t)
 		version := ""
@@ -211,6 +214,7 @@ func TestRace(t *testing.T) {
 // A process that is killed while it writes leaves a whole object and nothing in
 // the way of the next.
 func TestKilled(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, fresh newStore) {
 		s, environment := fresh(t)
 		written := 0
@@ -251,6 +255,7 @@ func TestKilled(t *testing.T) {
 }
 
 func TestSweepAge(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, fresh newStore) {
 		s, _ := fresh(t)
 		for _, key := range []string{"a", "b"} {
@@ -287,6 +292,7 @@ func (s shifted) Time(ctx context.Context) (time.Time, error) {
 }
 
 func TestLease(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, fresh newStore) {
 		plain, _ := fresh(t)
 		var by time.Duration
@@ -342,6 +348,7 @@ func TestLease(t *testing.T) {
 // Machines that are alike, to the name and the number of their processes, do not
 // take each other's lease for their own.
 func TestLeaseOfTwins(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, fresh newStore) {
 		s, _ := fresh(t)
 		for round := range 5 {

@@ -18,6 +18,7 @@ func newDir(t *testing.T) Dir {
 }
 
 func TestModes(t *testing.T) {
+	t.Parallel()
 	d := newDir(t)
 	if _, err := d.Put(ctx, "a", []byte("1"), ""); err != nil {
 		t.Fatal(err)
@@ -33,6 +34,7 @@ func TestModes(t *testing.T) {
 
 // What a process that was killed left is removed by the next that writes.
 func TestTidy(t *testing.T) {
+	t.Parallel()
 	d := newDir(t)
 	if _, err := d.Put(ctx, "a", []byte("1"), ""); err != nil {
 		t.Fatal(err)
@@ -49,6 +51,7 @@ func TestTidy(t *testing.T) {
 }
 
 func TestWhatIsNoFile(t *testing.T) {
+	t.Parallel()
 	d := newDir(t)
 	if err := os.MkdirAll(d.Where("directory"), 0o755); err != nil {
 		t.Fatal(err)
@@ -73,6 +76,7 @@ func TestWhatIsNoFile(t *testing.T) {
 }
 
 func TestSweep(t *testing.T) {
+	t.Parallel()
 	d := newDir(t)
 	for _, key := range []string{"old", "new"} {
 		if _, err := d.Put(ctx, key, []byte("x"), ""); err != nil {

@@ -29,6 +29,7 @@ func eachService(t *testing.T, test func(t *testing.T, g *gateway.Gateway, param
 
 // A service that compares and swaps is taken, and nothing of the probe is left.
 func TestProbe(t *testing.T) {
+	t.Parallel()
 	eachService(t, func(t *testing.T, g *gateway.Gateway, params map[string]any) {
 		b := open(t, params)
 		for range 3 {
@@ -45,6 +46,7 @@ func TestProbe(t *testing.T) {
 
 // Services that ignore conditions, all or one of them, or keep them in two steps.
 func TestProbeFindsWhatIsIgnored(t *testing.T) {
+	t.Parallel()
 	for name, tc := range map[string]struct {
 		spoil func(g *gateway.Gateway)
 		words []string
@@ -77,6 +79,7 @@ func TestProbeFindsWhatIsIgnored(t *testing.T) {
 
 // A service that cannot be asked is no service without conditions.
 func TestProbeOfWhatIsDown(t *testing.T) {
+	t.Parallel()
 	service := stores.MinIO(t)
 	params := parameters(service, service.NewBucket(t))
 	for name, spoil := range map[string]func(){
@@ -95,6 +98,7 @@ func TestProbeOfWhatIsDown(t *testing.T) {
 // TestLostAnswers: the answer to each first writing of an object is lost, and all
 // that there is to say is success.
 func TestLostAnswers(t *testing.T) {
+	t.Parallel()
 	eachService(t, func(t *testing.T, g *gateway.Gateway, params map[string]any) {
 		var puts atomic.Int64
 		g.Lose(func(r *http.Request) bool { return r.Method == http.MethodPut && puts.Add(1)%2 == 1 })

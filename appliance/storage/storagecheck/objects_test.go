@@ -65,6 +65,7 @@ func failing(look health.Look) (names []string) {
 }
 
 func TestBucket(t *testing.T) {
+	t.Parallel()
 	each(t, stores.Options{}, func(t *testing.T, s *stores.Store) {
 		name := s.NewBucket(t)
 		o := objects(t, params(s, name))
@@ -112,6 +113,7 @@ func TestBucket(t *testing.T) {
 
 // What a killed look leaves behind is swept by a later one, when it is old.
 func TestLitterInBucket(t *testing.T) {
+	t.Parallel()
 	s := stores.Versity(t) // whose objects are files, so that they can be old
 	name := s.NewBucket(t)
 	o := objects(t, params(s, name))
@@ -130,6 +132,7 @@ func TestLitterInBucket(t *testing.T) {
 
 // A look that is killed in the middle of an upload leaves no upload for ever.
 func TestUnfinishedUploads(t *testing.T) {
+	t.Parallel()
 	each(t, stores.Options{}, func(t *testing.T, s *stores.Store) {
 		o := objects(t, params(s, s.NewBucket(t)))
 		_, err := o.Bucket.CreateMultipart(t.Context(), o.key(parts))
@@ -151,6 +154,7 @@ func TestUnfinishedUploads(t *testing.T) {
 }
 
 func TestDeadAndFrozenBucket(t *testing.T) {
+	t.Parallel()
 	each(t, stores.Options{}, func(t *testing.T, s *stores.Store) {
 		o := objects(t, params(s, s.NewBucket(t)))
 		want(t, o, health.OK, "", "")
@@ -171,6 +175,7 @@ func TestDeadAndFrozenBucket(t *testing.T) {
 }
 
 func TestFullBucket(t *testing.T) {
+	t.Parallel()
 	each(t, stores.Options{Size: 64 << 20}, func(t *testing.T, s *stores.Store) {
 		o := objects(t, params(s, s.NewBucket(t)))
 		want(t, o, health.OK, "", "")
@@ -198,6 +203,7 @@ func TestFullBucket(t *testing.T) {
 
 // Credentials that may read and not write.
 func TestReadOnlyCredentials(t *testing.T) {
+	t.Parallel()
 	each(t, stores.Options{}, func(t *testing.T, s *stores.Store) {
 		name := s.NewBucket(t)
 		full := objects(t, params(s, name))
@@ -226,6 +232,7 @@ func TestReadOnlyCredentials(t *testing.T) {
 
 // Each mistake names the key to fix.
 func TestWrongBuckets(t *testing.T) {
+	t.Parallel()
 	each(t, stores.Options{}, func(t *testing.T, s *stores.Store) {
 		name := s.NewBucket(t)
 		for what, test := range map[string]struct{ param, value, key, reason string }{
@@ -251,6 +258,7 @@ func TestWrongBuckets(t *testing.T) {
 
 // A store that takes two seconds for each answer is slow, and no more.
 func TestSlowBucket(t *testing.T) {
+	t.Parallel()
 	s := stores.MinIO(t)
 	p := params(s, s.NewBucket(t))
 	between := proxy.HTTP(t, s.Endpoint)
@@ -266,6 +274,7 @@ func TestSlowBucket(t *testing.T) {
 
 // A look costs what the documentation says.
 func TestRequestsOfALook(t *testing.T) {
+	t.Parallel()
 	each(t, stores.Options{}, func(t *testing.T, s *stores.Store) {
 		p := params(s, s.NewBucket(t))
 		between := proxy.HTTP(t, s.Endpoint)

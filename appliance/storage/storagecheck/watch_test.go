@@ -63,6 +63,7 @@ func (s *station) keep(grade health.Grade, printed, told string) health.State {
 }
 
 func TestKeepDirectory(t *testing.T) {
+	t.Parallel()
 	root := filepath.Join(t.TempDir(), "data")
 	disk(t, root, "size=8m")
 	s := newStation(t, fmt.Sprintf("  filesystem: {rootdirectory: %q}\n", root))
@@ -122,6 +123,7 @@ func TestKeepBucket(t *testing.T) {
 }
 
 func TestNothingToLookAt(t *testing.T) {
+	t.Parallel()
 	root := t.TempDir()
 	storage := fmt.Sprintf("  filesystem: {rootdirectory: %q}\n", root)
 	for name, arrange := range map[string]func(s *station){
@@ -152,6 +154,7 @@ func TestNothingToLookAt(t *testing.T) {
 }
 
 func TestLookByHand(t *testing.T) {
+	t.Parallel()
 	root := filepath.Join(t.TempDir(), "data")
 	disk(t, root, "size=8m")
 	s := newStation(t, fmt.Sprintf("  filesystem: {rootdirectory: %q}\n", root))
