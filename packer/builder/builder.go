@@ -11,7 +11,6 @@ import (
 
 	"github.com/hashicorp/hcl/v2/hcldec"
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
-	"github.com/hashicorp/packer-plugin-sdk/multistep/commonsteps"
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 )
 
@@ -36,8 +35,7 @@ func (b *Builder) Prepare(raws ...any) (variables, warnings []string, err error)
 func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook) (packersdk.Artifact, error) {
 	state := new(multistep.BasicStateBag)
 	state.Put("ui", ui)
-	state.Put("hook", hook)
-	m := &build{config: b.config, ui: ui}
+	m := &build{config: b.config, ui: ui, hook: hook}
 	steps := []multistep.Step{
 		&step{"", m.check, nil},
 		&step{"", m.lock, m.unlock},
@@ -45,8 +43,7 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 		&step{"bootstrapping Debian", m.bootstrap, nil},
 		&step{"unpacking the build tools", m.unpackTools, nil},
 		&step{"preparing the base", m.prepareBase, nil},
-		&step{"provisioning", m.connect, nil},
-		&commonsteps.StepProvision{},
+		&step{"provisioning", m.provision, nil},
 		&step{"making the initrd", m.initrd, nil},
 		&step{"sealing the root", m.seal, nil},
 		&step{"making the disk", m.disk, nil},
