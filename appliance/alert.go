@@ -24,13 +24,13 @@ import (
 
 const (
 	alertsPath = "/run/redoubt/alerts.json"
-	// alertPause is how long one cause is not told again.
+	// alertPause is the time between two alerts for the same cause.
 	alertPause   = 24 * time.Hour
 	alertTimeout = 15 * time.Second
 )
 
-// alert is what the webhook gets. Text is the message once more, under the key
-// that chat servers read.
+// alert is the JSON for the webhook. Text repeats the message under the key that chat
+// servers read.
 type alert struct {
 	Hostname string    `json:"hostname"`
 	Unit     string    `json:"unit"`
@@ -112,18 +112,18 @@ func (m *Machine) cause(unit, result string) string {
 		return s.Alert + ": " + s.Error
 	case s.Alert != "":
 		return s.Alert
-	case s.Mode != "acme" && s.Error != "": // nothing that waiting mends
+	case s.Mode != "acme" && s.Error != "": // waiting does not fix it
 		return s.Error
 	}
 	return ""
 }
 
-// told is when each cause was told last, as far as it is still of interest.
+// told is when the last alert for each cause was sent, if less than alertPause ago.
 func (m *Machine) told() map[string]time.Time {
 	told := map[string]time.Time{}
 	data, err := os.ReadFile(filepath.Join(m.Root, alertsPath))
 	if err != nil || json.Unmarshal(data, &told) != nil {
-		return map[string]time.Time{} // told once too often is no harm
+		return map[string]time.Time{} // one alert too many does no harm
 	}
 	for key, at := range told {
 		if m.Now().Sub(at) >= alertPause {
@@ -149,7 +149,7 @@ func post(ctx context.Context, hook string, a alert) error {
 	}
 	client := &http.Client{
 		Timeout: alertTimeout,
-		// Where it leads is not where the operator wanted the alert.
+		// The operator did not name the target of a redirect.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	var last error

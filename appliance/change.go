@@ -29,15 +29,14 @@ const (
 	group           = "redoubt-registry"
 )
 
-// applied is what the units are known to have read, as it is kept in
-// appliedPath.
+// applied is what the units are known to have read, as it is stored in appliedPath.
 type applied struct {
 	Files plan.Applied `json:"files"`
 	// Certificate is the generation of the server's certificate.
 	Certificate string `json:"certificate,omitempty"`
 }
 
-// change is the way from what the machine is to a target.
+// change is what must be done to make the machine a target.
 type change struct {
 	plan         plan.Plan
 	certificates cert.Decision
@@ -63,7 +62,7 @@ func (c change) String() string {
 	return lines + c.plan.String()
 }
 
-// compare plans the way to want.
+// compare computes the change from the files on the disk to want.
 func (m *Machine) compare(ctx context.Context, want target) (change, error) {
 	c := change{applied: m.loadApplied(), certificates: want.certificates, clientCA: m.lacksClientCA(want)}
 	paths := slices.Concat(want.files.Paths(), c.applied.Files.Paths(), render.Paths())
@@ -93,9 +92,9 @@ func (m *Machine) takeUp(c change, actions []tree.Reader) []tree.Reader {
 	return append(actions, tree.Reader{Unit: units.Registry, Verb: tree.Reload})
 }
 
-// settle fits actions to the states of the units. What does not run cannot have
-// read an old file: it needs no action, and a start if it belongs to the
-// machine. What is only just coming up cannot reload yet: it restarts.
+// settle fits actions to the states of the units. A unit that does not run has not read
+// an old file: it needs no action, but a start if it belongs to the machine. A unit that
+// is just starting cannot reload yet: it restarts.
 func (m *Machine) settle(ctx context.Context, actions []tree.Reader, want target) ([]tree.Reader, error) {
 	required := []string{units.Registry}
 	if _, ok := want.files.Lookup(render.RedisPath); ok {
@@ -143,8 +142,7 @@ func (m *Machine) settle(ctx context.Context, actions []tree.Reader, want target
 	return settled, nil
 }
 
-// refused is why the registry did not take up its configuration when it was last
-// asked to, or nothing.
+// refused is why the registry refused its configuration at the last reload, or empty.
 func refused(s systemd.State) string {
 	reason, ok := strings.CutPrefix(s.Status, units.ReloadRefused)
 	if !ok || s.Name != units.Registry {
@@ -155,7 +153,7 @@ func refused(s systemd.State) string {
 
 var _ Units = (*systemd.Manager)(nil)
 
-// carryOut makes the machine what want says, and looks whether it then is.
+// carryOut makes the machine what want says, and checks that it then is.
 func (m *Machine) carryOut(ctx context.Context, want target, c *change) error {
 	if err := m.keepSecrets(want); err != nil {
 		return err
@@ -238,13 +236,13 @@ func (m *Machine) act(ctx context.Context, p plan.Plan) error {
 	return nil
 }
 
-// warnOfCache says that Redis does not run. That costs time and no image, and
-// systemd goes on trying.
+// warnOfCache says that Redis does not run. That costs time and no image, and systemd
+// keeps trying.
 func (m *Machine) warnOfCache(err error) {
 	fmt.Fprintf(m.Out, "warning: the registry serves without its cache: %v\n", err)
 }
 
-// keepSecrets writes those that are new, before a file is rendered with them.
+// keepSecrets writes the new secrets before a file that contains them.
 func (m *Machine) keepSecrets(want target) error {
 	if want.kept == nil {
 		return nil

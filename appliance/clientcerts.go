@@ -34,8 +34,8 @@ func (m *Machine) serving() (target, error) {
 	return now, nil
 }
 
-// Trust prints the CA that clients check the server with. Its fingerprint goes to
-// aside, for people to compare.
+// Trust prints the CA that clients check the server with, and its fingerprint on aside,
+// for people to compare.
 func (m *Machine) Trust(aside io.Writer) error {
 	now, err := m.serving()
 	if err != nil {
@@ -126,8 +126,8 @@ func (o ClientOptions) password() (string, error) {
 	return strings.TrimRight(string(data), "\r\n"), nil
 }
 
-// RevokeClient revokes by name or serial number. The registry looks at the list
-// every second.
+// RevokeClient revokes by name or serial number. The registry reads the list every
+// second.
 func (m *Machine) RevokeClient(nameOrSerial string) error {
 	now, err := m.serving()
 	if err != nil {

@@ -22,7 +22,7 @@ import (
 // target is what the machine is to be.
 type target struct {
 	cfg         config.Config
-	document    []byte // cfg as it is kept; nil in maintenance
+	document    []byte // cfg as it is stored; nil in maintenance
 	sealed      []byte // the file that cfg was read from; nil where it is not the present one
 	sources     []string
 	files       tree.Tree
@@ -33,7 +33,7 @@ type target struct {
 	certificates cert.Decision // what the server shows, and what is to be done for it
 }
 
-// names are those that the server's certificate is for.
+// names are the names of the server's certificate.
 func (t target) names() []string {
 	if t.cfg.Hostname == "" || t.cfg.TLS.Mode == "off" {
 		return nil
@@ -129,9 +129,9 @@ func (m *Machine) check(ctx context.Context, c choice) (choice, error) {
 	return m.instead(c, c.cfg, entries(err, c.origins))
 }
 
-// unmounted is why the machine's state is out of reach, if it is. Without it the
-// machine would take itself for a new one: another CA, no images. What it wrote
-// would be gone from sight as soon as the partition is there.
+// unmounted is an error if the data partition is not mounted. Without its state the
+// machine would behave as a new one: another CA, no images. The mount would later hide
+// what was written below it.
 func (m *Machine) unmounted(ctx context.Context) error {
 	states, err := m.Units.States(ctx, dataMount)
 	if err != nil {
@@ -154,8 +154,8 @@ func (m *Machine) rendered() bool {
 	return err == nil && notice != nil
 }
 
-// noNews is an error if cloud-init found no metadata on a machine whose
-// configuration came from there. What it had said before still holds.
+// noNews is an error if cloud-init found no metadata on a machine whose configuration
+// came from there. The earlier configuration still holds.
 func (m *Machine) noNews(found userdata.Found) error {
 	if !found.NoNews {
 		return nil
@@ -262,7 +262,7 @@ func entries(err error, origins config.Origins) config.Report {
 }
 
 // shadowed warns of each value of the cloud's that the operator's files replace:
-// whoever edits the user-data would wonder why nothing happens.
+// otherwise an edit of the user-data would have no effect, and nothing would say why.
 func shadowed(layers []config.Layer, origins config.Origins) config.Report {
 	var below []config.Layer
 	for _, l := range layers {
@@ -314,8 +314,8 @@ func (m *Machine) present() target {
 	return t
 }
 
-// still says whether the configuration is the one of now. It looks at the file as
-// it lies there: to open it takes another process.
+// still tells whether now is still the present configuration. It compares the sealed
+// file: opening it takes another process.
 func (m *Machine) still(now target) bool { return bytes.Equal(m.sealed(), now.sealed) }
 
 func (m *Machine) sealed() []byte {

@@ -18,7 +18,7 @@ const (
 
 var errApplying = errors.New("cannot apply: another redoubt apply is running; wait for it and try again")
 
-// lock makes sure that only one apply runs. The lock goes with the process.
+// lock makes sure that only one apply runs. The kernel releases it with the process.
 func (m *Machine) lock() (unlock func(), err error) {
 	return m.lockFor(func(path string) (func(), error) { return files.TryLock(path) })
 }

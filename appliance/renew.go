@@ -28,10 +28,10 @@ type RenewOptions struct {
 
 // Renew obtains or renews the server's certificate if that is due, publishes it
 // and makes the registry read it. With nothing to do it does nothing. Whatever
-// goes wrong, the certificate that was in force stays so.
+// goes wrong, the old certificate stays in force.
 //
-// An apply that runs meanwhile may have asked for a renewal that is this one: then
-// it begins anew with the new configuration.
+// If an apply changes the configuration meanwhile, Renew starts again with the new one:
+// the renewal that the apply started may be this run.
 func (m *Machine) Renew(ctx context.Context, o RenewOptions) error {
 	for {
 		now := m.present()
@@ -101,7 +101,7 @@ func (m *Machine) share(now target, r *acme.Renewer) error {
 	return nil
 }
 
-// bucket is the one of the rendered registry.yml, so that overlays count here too.
+// bucket is the bucket in the rendered registry.yml, which includes overlays.
 func (m *Machine) bucket(now target) (*bucket.Bucket, error) {
 	f, ok := now.files.Lookup(render.RegistryPath)
 	params := bucketParameters(f.Data)
@@ -114,7 +114,7 @@ func (m *Machine) bucket(now target) (*bucket.Bucket, error) {
 	return bucket.OpenDefault(params)
 }
 
-// ownName tells this machine from the others of the same hostname.
+// ownName distinguishes this machine from others with the same hostname.
 func (m *Machine) ownName() string {
 	if name, err := os.Hostname(); err == nil {
 		return name
@@ -141,8 +141,7 @@ func (m *Machine) wanted(now target) (acme.Want, error) {
 	return want, errors.Join(keyErr, rootsErr)
 }
 
-// publish makes the certificate that is to be in force the one that is, and the
-// registry read it.
+// publish puts the right certificate in force and makes the registry read it.
 func (m *Machine) publish(ctx context.Context, now target) error {
 	unlock, err := m.lockInTime(ctx)
 	if err != nil {
@@ -150,7 +149,7 @@ func (m *Machine) publish(ctx context.Context, now target) error {
 	}
 	defer unlock()
 	if !m.still(now) {
-		return nil // Renew begins anew
+		return nil // Renew starts again
 	}
 	if now.certificates, err = m.certificates(now, true); err != nil {
 		return oldStays(err)
@@ -182,7 +181,7 @@ func (m *Machine) renewSoon(ctx context.Context, want target) {
 		return
 	}
 	if memory, _, err := acme.Load(ctx, m.certificateState()); err != nil || memory.Fits(want.names()) {
-		return // damage is the timer's to report
+		return // the renewal by the timer reports damage
 	}
 	if err := m.Units.Begin(ctx, units.Renew); err != nil {
 		fmt.Fprintf(m.Out, "warning: the certificate is asked for in some minutes: %v\n", err)

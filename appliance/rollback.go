@@ -29,7 +29,7 @@ func (m *Machine) keep(ctx context.Context, t target, c change) error {
 		return err
 	}
 	for _, line := range fingerprints(cas) {
-		fmt.Fprintln(m.Out, "its CA has the SHA-256", line) // for who sees the console alone
+		fmt.Fprintln(m.Out, "its CA has the SHA-256", line) // for an operator who has only the console
 	}
 	but := ""
 	if t.certificates.Problem != nil {
@@ -39,7 +39,7 @@ func (m *Machine) keep(ctx context.Context, t target, c change) error {
 	return m.forgive(ctx)
 }
 
-// forgive ends the failure of the apply at boot, which one by hand has mended.
+// forgive resets the failure of the apply at boot after an apply by hand has fixed it.
 func (m *Machine) forgive(ctx context.Context) error {
 	states, err := m.Units.States(ctx, units.Apply)
 	if err != nil || states[0].Active != "failed" {
@@ -48,8 +48,8 @@ func (m *Machine) forgive(ctx context.Context) error {
 	return m.Units.ResetFailed(ctx, units.Apply)
 }
 
-// fallBack brings back what served before, when want could not be carried out
-// or does not serve. It returns what became of the machine, failure included.
+// fallBack restores what served before, if want could not be carried out or does not
+// serve. It returns what serves now, with failure, as an error.
 func (m *Machine) fallBack(ctx context.Context, want target, c change, failure error) error {
 	starts := slices.Contains(c.plan.Actions, tree.Reader{Unit: units.Registry, Verb: tree.Start})
 	if !c.done && !starts {
@@ -70,9 +70,9 @@ func (m *Machine) fallBack(ctx context.Context, want target, c change, failure e
 	return fmt.Errorf("%w\nnothing better is known: it stays as it is, and the registry keeps trying", failure)
 }
 
-// candidates are what could serve instead of want, the best first. While the
-// registry answers, if only to say that its storage is away, it recovers by
-// itself: then a notice would be no better.
+// candidates are the targets that could serve instead of want, the best first. A registry
+// that answers, even with 503 since its storage is away, recovers by itself: maintenance
+// would be no better.
 func (m *Machine) candidates(want target, c change, failure error) []target {
 	var out []target
 	document, err := history.LastGood(m.Root, m.Vault)
@@ -88,8 +88,8 @@ func (m *Machine) candidates(want target, c change, failure error) []target {
 	return out
 }
 
-// earlier is the target of the last good document. Where the machine still has
-// its files they are taken to the byte: a secret in a file may be another by now.
+// earlier is the target of the last good document. If the machine still has its files,
+// their bytes are used: a secret in a file may have changed since.
 func (m *Machine) earlier(want target, c change, document []byte) []target {
 	t, err := m.rebuild(document)
 	if err != nil {

@@ -22,7 +22,7 @@ import (
 	"github.com/redoubt-registry/redoubt/units"
 )
 
-// Status finds out how the machine is. What cannot be found out is a problem in
+// Status reports the state of the machine. A part that cannot be read is a problem in
 // the report, not an error. version is that of the running program.
 func (m *Machine) Status(ctx context.Context, version string) (*status.Report, error) {
 	now := m.present()
@@ -94,7 +94,7 @@ func (m *Machine) unitStatus(ctx context.Context, now target, r *status.Report) 
 		case units.Firewall:
 			u.Wanted = closed != nil
 		case units.Apply:
-			// An apply by hand mends what the one at boot could not do.
+			// An apply by hand fixes what the one at boot could not do.
 			u.Wanted = s.Active == "failed" && s.Since.After(r.Configuration.Applied)
 		}
 		r.Units = append(r.Units, u)

@@ -30,7 +30,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/storage/storagecheck"
 )
 
-// register makes our parts known to distribution, which finds them by name.
+// register registers our parts with distribution, which finds them by name.
 func register() {
 	users.Register()
 	blob.Register()
@@ -82,7 +82,7 @@ func storageFailed(w http.ResponseWriter, err error) {
 	page.Unavailable(w, because("the registry's storage has failed", storagecheck.Reason(err)))
 }
 
-// newApp calls upstream's constructor, which panics where others return.
+// newApp calls upstream's constructor, which panics instead of returning an error.
 func newApp(ctx context.Context, c *configuration.Configuration) (app *handlers.App, err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
@@ -114,7 +114,7 @@ func (g *generation) takeTable(s *server, old *generation) {
 	options[users.TableOption] = g.table
 }
 
-// takeCache replaces upstream's caches by ours.
+// takeCache replaces upstream's caches with ours.
 func (g *generation) takeCache(s *server, old *generation) error {
 	section, kept := g.config.Redis, g.config.Storage["cache"]
 	g.config.Redis = configuration.Redis{} // upstream would keep connections open
@@ -168,8 +168,8 @@ func (g *generation) takeRedis(s *server, old *generation, section configuration
 	return nil
 }
 
-// serveBlobs makes blobs go out straight from their files, or from the bucket
-// where clients are not sent there, if nothing else needs to see them on the way.
+// serveBlobs serves blobs directly from their files, or from the bucket if clients are not
+// redirected there, unless another middleware needs to see them.
 func (g *generation) serveBlobs() error {
 	c := g.config
 	var source blob.Source
@@ -232,7 +232,7 @@ func (g *generation) route(api front.Front, rest http.Handler, headers http.Head
 			rest.ServeHTTP(w, r)
 			return
 		}
-		// Upstream would believe whoever sends these.
+		// Upstream would trust these headers from any client.
 		for _, h := range []string{"Forwarded", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Port", "X-Forwarded-For", "X-Real-Ip"} {
 			r.Header.Del(h)
 		}

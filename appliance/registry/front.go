@@ -41,9 +41,9 @@ func (g *generation) admit(r *http.Request) (*http.Request, http.Handler) {
 	return r, g.handler
 }
 
-// serveRedirect answers on the other sockets: it sends readers to the
-// registry's address, and answers a CA. What a client sends in the clear is not taken, and not
-// sent on in silence either.
+// serveRedirect answers on the other sockets: it redirects reads to the registry's
+// address, and answers a CA. It refuses what a client sends in plain HTTP, and does not
+// redirect that silently either.
 func (s *server) serveRedirect(w http.ResponseWriter, r *http.Request) {
 	g := s.acquire()
 	defer g.release()
@@ -96,7 +96,7 @@ func (s *server) observe(g *generation, w http.ResponseWriter, r *http.Request, 
 	h.ServeHTTP(rec, r)
 }
 
-// recorder notes what is answered.
+// recorder notes the status and the size of an answer.
 type recorder struct {
 	http.ResponseWriter
 	status int
@@ -119,7 +119,7 @@ func (r *recorder) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Status is what the client was sent: 200 where the handler said nothing.
+// Status is the status that the client got: 200 if the handler set none.
 func (r *recorder) Status() int {
 	if r.status == 0 {
 		return http.StatusOK
@@ -127,7 +127,7 @@ func (r *recorder) Status() int {
 	return r.status
 }
 
-// Hijack is used by maintenance alone, which answers 503.
+// Hijack is used only by maintenance, which answers 503.
 func (r *recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, buffer, err := http.NewResponseController(r.ResponseWriter).Hijack()
 	if err == nil {

@@ -59,9 +59,8 @@ type generation struct {
 	inFlight sync.WaitGroup
 }
 
-// build makes a generation from the files. What the old one has and what may
-// go on is handed over: the table of users with the logins it knows, the
-// cache, the certificate.
+// build makes a generation from the files. It takes over from the old one what may stay:
+// the table of users with the logins it knows, the cache, the certificate.
 func (s *server) build(old *generation) (*generation, error) {
 	g := &generation{maintenance: page.ReadMaintenance(s.opts.Maintenance), cancel: func() {}}
 	config, err := s.readConfig(g.maintenance != nil)
@@ -128,8 +127,8 @@ func (s *server) readConfig(maintenance bool) (*configuration.Configuration, err
 	return config, nil
 }
 
-// checkConfig refuses what would serve an open registry, break uploads in a
-// reload, or be left out in silence.
+// checkConfig refuses settings that would serve an open registry, break uploads at a
+// reload, or be ignored silently.
 func checkConfig(c *configuration.Configuration) error {
 	switch {
 	case c.HTTP.Secret == "":
@@ -196,9 +195,9 @@ func (g *generation) setCiphers(names []string) error {
 	return nil
 }
 
-// openPair takes the old pair, read again, or a new one. A server that starts
-// without a usable pair still starts, on one that no client trusts, so that it
-// can be found and mended; so does one in maintenance.
+// openPair returns the old pair, read again, or a new one. A server without a usable pair
+// starts with one that no client trusts, so that an operator can reach and fix it; so does
+// a server in maintenance.
 func (g *generation) openPair(s *server, old *generation) error {
 	files := [2]string{g.config.HTTP.TLS.Certificate, g.config.HTTP.TLS.Key}
 	var err error
@@ -262,12 +261,12 @@ func (g *generation) refuse(old *generation) {
 	g.discard(old)
 }
 
-// discard closes g but for a cache that it shares with other, which goes on.
+// discard closes g, except for a cache that other shares and keeps using.
 func (g *generation) discard(other *generation) { g.closeBut(other.sharesCache(g)) }
 
 func (g *generation) sharesCache(other *generation) bool { return g != nil && g.cache == other.cache }
 
-// close frees what is this generation's own.
+// close releases what only this generation uses.
 func (g *generation) close() { g.closeBut(false) }
 
 func (g *generation) closeBut(keepCache bool) {
@@ -276,6 +275,6 @@ func (g *generation) closeBut(keepCache bool) {
 		_ = g.app.Shutdown() // only a pull-through cache can fail here
 	}
 	if g.cache != nil && !keepCache {
-		_ = g.cache.Close() // nothing is left to lose
+		_ = g.cache.Close() // nobody uses it any more
 	}
 }

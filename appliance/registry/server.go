@@ -35,7 +35,7 @@ type server struct {
 	sockets         []net.Listener
 	debug           debugServer
 	challenges      sharedstate.Store  // nil: none are answered
-	watchdogAgent   string             // known to this process only: it is left out of the access log
+	watchdogAgent   string             // random: requests with it are left out of the access log
 	uploads         *directory.Uploads // to a store that is a directory
 	grade           *storageGrade      // what the storage is good for
 	self            *tls.Certificate   // what the watchdog shows where client certificates are required
@@ -139,7 +139,7 @@ func (s *server) put(g *generation) {
 	s.current = g
 }
 
-// agrees says whether g can serve on the sockets that are open.
+// agrees returns an error if g cannot serve on the open sockets.
 func (s *server) agrees(g, old *generation) error {
 	if (g.pair == nil) != (old.pair == nil) {
 		return errors.New("cannot turn TLS on or off in a reload (http.tls): restart the service")
@@ -192,7 +192,7 @@ func (s *server) servesTLS() bool {
 	return g.pair != nil
 }
 
-// tlsConfig asks the generation in force at each handshake.
+// tlsConfig uses the generation in force at each handshake.
 func (s *server) tlsConfig() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12,
@@ -210,7 +210,7 @@ func (s *server) tlsConfig() *tls.Config {
 	}
 }
 
-// errorLog keeps what scanners cause out of the log but in debug.
+// errorLog logs errors that scanners cause only at level debug.
 func (s *server) errorLog() *log.Logger {
 	return log.New(writerFunc(func(p []byte) (int, error) {
 		text := strings.TrimSpace(string(p))

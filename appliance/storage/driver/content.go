@@ -72,9 +72,9 @@ func (d *driver) put(ctx context.Context, p string, content []byte) error {
 	return fail(ctx, p, err)
 }
 
-// putState writes the state of an upload's hash, with which another node or a
-// later request goes on. The state of nothing and that of what is complete are
-// of no use. The writer's Close waits for it.
+// putState writes the state of an upload's hash, from which another node or a later
+// request continues. The states of an empty and of a complete upload are not needed. The
+// writer's Close waits for it.
 func (d *driver) putState(ctx context.Context, dir, p string, content []byte) error {
 	if offset(p) == 0 {
 		return nil
@@ -100,8 +100,8 @@ func (d *driver) putState(ctx context.Context, dir, p string, content []byte) er
 	return nil
 }
 
-// Reader implements storagedriver.StorageDriver. It goes on by itself where a
-// connection is cut.
+// Reader implements storagedriver.StorageDriver. It resumes by itself if a connection is
+// cut.
 func (d *driver) Reader(ctx context.Context, p string, offset int64) (io.ReadCloser, error) {
 	r, _, err := d.bucket.Get(ctx, p, offset, -1)
 	if err != nil {

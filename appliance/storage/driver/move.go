@@ -116,8 +116,8 @@ func (d *driver) deleteFile(ctx context.Context, p string) (found bool, err erro
 	return true, d.bucket.Delete(ctx, p)
 }
 
-// deleteUpload deletes all there is of an upload. What this process alone has
-// made it knows without asking.
+// deleteUpload deletes everything of an upload. If only this process wrote it, it knows
+// the objects without a listing.
 func (d *driver) deleteUpload(ctx context.Context, dir string) error {
 	s := d.sessions.end(dir)
 	if s == nil {
@@ -126,11 +126,11 @@ func (d *driver) deleteUpload(ctx context.Context, dir string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.writing != nil {
-		<-s.writing // or it would come afterwards
+		<-s.writing // or the state would be written after the deletion
 		s.writing = nil
 	}
 	if s.ready != nil {
-		_ = s.ready.upload.Abort(ctx) // it costs room, no more
+		_ = s.ready.upload.Abort(ctx) // what stays costs only space
 		s.ready = nil
 	}
 	if s.ours {
@@ -141,7 +141,7 @@ func (d *driver) deleteUpload(ctx context.Context, dir string) error {
 		}
 		return fail(ctx, dir, d.bucket.Delete(ctx, s.written...))
 	}
-	if !s.known() { // upstream purges what was given up
+	if !s.known() { // upstream purges abandoned uploads
 		d.sweep(ctx, time.Now().Add(-abandoned))
 	}
 	found, err := d.deleteAll(ctx, dir)
@@ -159,8 +159,8 @@ func (d *driver) deleteUpload(ctx context.Context, dir string) error {
 }
 
 // sweep ends uploads in parts, straight to a blob's path, of a process that was
-// killed. It is done along with upstream's purge of its uploads. What it cannot
-// do it does the next time.
+// killed. It runs along with upstream's purge of its uploads, and retries at the next
+// one.
 func (d *driver) sweep(ctx context.Context, before time.Time) {
 	if !d.sweeping.TryLock() {
 		return

@@ -13,14 +13,13 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/storage/bucket"
 )
 
-// A client's upload is several requests, for each of which upstream asks the
-// storage anew about what the last one wrote. A session is what this process
-// knows of one upload. What it says is used only where the client's own state
-// names the same size: otherwise another node has gone on with the upload, and
-// the store is asked.
+// A client's upload is several requests, and for each one upstream asks the storage again
+// what the last one wrote. A session is what this process knows of one upload. It is used
+// only if the client's own state names the same size: otherwise another node has continued
+// the upload, and the store is asked.
 type session struct {
 	mu        sync.Mutex
-	ours      bool              // begun here, and nowhere else since
+	ours      bool              // started here, and continued nowhere else
 	startedAt []byte            // the file of that name
 	states    map[string][]byte // the hash's states, by path
 	written   []string          // paths of all that is there of it
@@ -30,13 +29,13 @@ type session struct {
 	size      int64
 	torn      bool // the store has parts that do not count
 	complete  bool // the data is an object, not an upload in parts
-	committed bool // nothing more comes
+	committed bool // complete
 	moved     bool // the data is at its final path
 	ready     *ready
 	writing   chan error // a state that is being written
 }
 
-// known tells whether this process has had to do with the upload.
+// known tells whether this process has seen the upload.
 func (s *session) known() bool {
 	return s.ours || len(s.states) > 0 || s.committed || s.multipart.ID != ""
 }
@@ -48,7 +47,7 @@ type ready struct {
 	upload *bucket.Upload
 }
 
-// maxSessions bounds what is kept of uploads that nobody ends.
+// maxSessions bounds the sessions of uploads that nobody ends.
 const maxSessions = 4096
 
 type sessions struct {

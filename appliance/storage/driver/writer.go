@@ -17,7 +17,7 @@ import (
 // writer implements storagedriver.FileWriter.
 type writer struct {
 	driver *driver
-	ctx    context.Context // of the request, without its end: what came is kept
+	ctx    context.Context // of the request, without its cancellation: what came is stored
 	path   string
 	key    string
 	s      *session
@@ -50,11 +50,11 @@ func (d *driver) Writer(ctx context.Context, p string, appending bool) (storaged
 	return w, nil
 }
 
-// open finds where to go on.
+// open finds where to continue.
 func (w *writer) open(ctx context.Context, inUpload, appending bool) error {
 	m := bucket.Multipart{Key: w.key}
 	if !appending {
-		if !inUpload { // upstream's driver finds what has begun by asking the store
+		if !inUpload { // upstream's driver finds an upload in progress by asking the store
 			var err error
 			if m, err = w.driver.bucket.CreateMultipart(ctx, w.key); err != nil {
 				return err
@@ -82,7 +82,7 @@ func (w *writer) open(ctx context.Context, inUpload, appending bool) error {
 	}
 	o, err := w.driver.bucket.Head(ctx, w.path)
 	switch {
-	case errors.Is(err, bucket.ErrNotFound) && inUpload: // begun, and nothing sent
+	case errors.Is(err, bucket.ErrNotFound) && inUpload: // started, and nothing sent
 	case err != nil:
 		return err
 	default:
@@ -100,8 +100,8 @@ func (w *writer) begin(m bucket.Multipart, parts []bucket.Part) {
 	w.s.size = w.Size()
 }
 
-// recall goes on from what this process knows, if that has the size that the
-// client was told.
+// recall continues from what this process knows, if that has the size that the client
+// was told.
 func (w *writer) recall(want int64) bool {
 	s := w.s
 	s.mu.Lock()
@@ -117,8 +117,8 @@ func (w *writer) recall(want int64) bool {
 	return true
 }
 
-// find asks the store for the upload in parts that has begun. Of several, which
-// lost answers leave behind, it is the one with the most.
+// find asks the store for the upload in parts in progress. If there are several, which
+// lost answers leave behind, it is the largest one.
 func (w *writer) find(ctx context.Context) (best bucket.Multipart, parts []bucket.Part, torn bool, err error) {
 	uploads, err := w.driver.uploads(ctx, w.path)
 	if err != nil {
@@ -186,10 +186,10 @@ func (w *writer) Write(p []byte) (int, error) {
 	return n, fail(w.ctx, w.path, err)
 }
 
-// rejoin makes what is there something that can be gone on with: parts of one
-// size, which some services want. A last part that is short is sent again, with
-// what follows, where this process has its bytes. Otherwise what counts is completed
-// and becomes the beginning of another upload, as with upstream's driver.
+// rejoin makes what is there fit to be continued: parts of one size, which some services
+// require. A short last part is sent again with what follows, if this process has its
+// bytes. Otherwise the upload is completed and becomes the first part of another one, as
+// with upstream's driver.
 func (w *writer) rejoin() error {
 	if w.object == 0 {
 		sent := w.upload.Begun().ID != "" && !w.upload.Sending()
@@ -231,8 +231,8 @@ func (w *writer) resend() (again bool, err error) {
 	return true, err
 }
 
-// takeOver puts the object before what comes: whole parts of it by copies, and the
-// rest of it again.
+// takeOver puts the object before the new data: whole parts of it by copies in the store,
+// and the rest by sending it again.
 func (w *writer) takeOver() error {
 	b := w.driver.bucket
 	m, parts, whole := bucket.Multipart{Key: w.key}, []bucket.Part(nil), int64(0)
@@ -265,20 +265,20 @@ func (w *writer) takeOver() error {
 	return err
 }
 
-// Close implements io.Closer: what was written is kept, and may be gone on with
-// by another node.
+// Close implements io.Closer: what was written is stored, and another node may continue
+// it.
 func (w *writer) Close() error {
 	if w.closed {
 		return errors.New("already closed")
 	}
 	w.closed = true
 	if err := w.joinState(); err != nil {
-		fault.Note(w.ctx, err) // the hash is computed anew, from the store
+		fault.Note(w.ctx, err) // the hash is computed again, from the store
 	}
 	if w.committed || w.cancelled {
 		return nil
 	}
-	if w.final { // cut in the middle: the client begins again
+	if w.final { // cut in the middle: the client starts again
 		return fail(w.ctx, w.path, w.upload.Abort(w.ctx))
 	}
 	if dir, rest, ok := layout.Upload(w.path); ok && rest == layout.UploadData && w.upload.Sending() {
@@ -287,7 +287,7 @@ func (w *writer) Close() error {
 	err := w.upload.Flush()
 	w.remember(err != nil)
 	if err != nil {
-		fault.Lose(w.ctx, err) // upstream does not look at what Close returns
+		fault.Lose(w.ctx, err) // upstream ignores the error of Close
 	}
 	return fail(w.ctx, w.path, err)
 }
@@ -303,7 +303,7 @@ func (w *writer) joinState() error {
 	return <-done
 }
 
-// remember keeps where the next request goes on.
+// remember notes where the next request continues.
 func (w *writer) remember(failed bool) {
 	w.s.mu.Lock()
 	defer w.s.mu.Unlock()
@@ -370,7 +370,7 @@ func (w *writer) Cancel(ctx context.Context) error {
 	err := w.upload.Abort(context.WithoutCancel(ctx))
 	w.s.mu.Lock()
 	w.s.multipart = bucket.Multipart{}
-	w.s.committed = true // nothing more comes
+	w.s.committed = true // complete
 	w.s.mu.Unlock()
 	return fail(ctx, w.path, err)
 }
