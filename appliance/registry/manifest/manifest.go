@@ -4,8 +4,10 @@ package manifest
 
 import (
 	"context"
+	"errors"
 
 	"github.com/distribution/distribution/v3"
+	"github.com/distribution/distribution/v3/registry/api/errcode"
 	middleware "github.com/distribution/distribution/v3/registry/middleware/repository"
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -57,7 +59,28 @@ func (s service) Put(ctx context.Context, m distribution.Manifest, options ...di
 	if err != nil {
 		return "", err
 	}
-	return all.Put(ctx, m, options...)
+	d, err := all.Put(ctx, m, options...)
+	return d, mistake(err)
+}
+
+// mistake is the error of a put, with a code for what upstream finds wrong in a
+// manifest but has no code for, such as the URL of a layer: it would answer 500. What
+// the storage has failed is told before this, see fault.
+func mistake(err error) error {
+	found, ok := errors.AsType[distribution.ErrManifestVerification](err)
+	if !ok {
+		return err
+	}
+	for _, e := range found {
+		switch e.(type) {
+		case distribution.ErrManifestBlobUnknown, distribution.ErrManifestNameInvalid, distribution.ErrManifestUnverified:
+			continue
+		}
+		if !errors.Is(e, digest.ErrDigestInvalidFormat) {
+			return errcode.ErrorCodeManifestInvalid.WithDetail(e.Error())
+		}
+	}
+	return err
 }
 
 // check names the damaged blobs that a manifest refers to. A size that is wrong in
