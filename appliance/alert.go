@@ -25,8 +25,10 @@ import (
 const (
 	alertsPath = "/run/redoubt/alerts.json"
 	// alertPause is the time between two alerts for the same cause.
-	alertPause   = 24 * time.Hour
-	alertTimeout = 15 * time.Second
+	alertPause = 24 * time.Hour
+	// alertTimeout is for one try, alertPatience for all: less than the unit may take.
+	alertTimeout  = 15 * time.Second
+	alertPatience = 40 * time.Second
 )
 
 // alert is the JSON for the webhook. Text repeats the message under the key that chat
@@ -41,7 +43,8 @@ type alert struct {
 }
 
 // Alert tells people that a unit has failed: on Out, which is the journal and the
-// console, and by the webhook. One cause is told once a day. result is what
+// console, and then by the webhook. One cause is told once a day; one that the webhook
+// did not take is told again. Alerts of several units go out side by side. result is what
 // systemd says of the failure; it may be empty. A renewal that fails is no alert
 // as long as there is time: the renewer says when there is not.
 func (m *Machine) Alert(ctx context.Context, unit, result string) error {
@@ -69,21 +72,11 @@ func (m *Machine) tell(ctx context.Context, now target, unit, cause string, out 
 	a := alert{Hostname: now.cfg.Hostname, Unit: unit, Cause: cause, Time: m.Now().UTC()}
 	a.Message = fmt.Sprintf("Redoubt on %s: %s; see: journalctl -u %s", host, cause, unit)
 	a.Text = a.Message
-	lock := filepath.Join(m.Root, alertsPath+".lock")
-	if err := os.MkdirAll(filepath.Dir(lock), 0o755); err != nil {
-		return fmt.Errorf("cannot lock %s: %w", lock, err)
-	}
-	unlock, err := files.Lock(ctx, lock)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	told := m.told()
 	key := unit + ": " + cause
-	if since := m.Now().Sub(told[key]); since >= 0 && since < alertPause {
+	if since := m.Now().Sub(m.told()[key]); since >= 0 && since < alertPause {
 		return nil
 	}
-	fmt.Fprintln(out, a.Message)
+	fmt.Fprintln(m.Out, a.Message)
 	hook, err := m.resolver().Value(now.cfg.Alerts.Webhook)
 	if err != nil {
 		return fmt.Errorf("cannot use alerts.webhook: %w", err)
@@ -93,8 +86,7 @@ func (m *Machine) tell(ctx context.Context, now target, unit, cause string, out 
 			return fmt.Errorf("cannot post the alert to alerts.webhook: %w", err)
 		}
 	}
-	told[key] = m.Now()
-	return m.keepTold(told)
+	return m.keepTold(ctx, key)
 }
 
 // cause is why there is an alert, without what differs from one time to the next.
@@ -133,7 +125,19 @@ func (m *Machine) told() map[string]time.Time {
 	return told
 }
 
-func (m *Machine) keepTold(told map[string]time.Time) error {
+// keepTold records that a cause was told, beside what other alerts record.
+func (m *Machine) keepTold(ctx context.Context, key string) error {
+	lock := filepath.Join(m.Root, alertsPath+".lock")
+	if err := os.MkdirAll(filepath.Dir(lock), 0o755); err != nil {
+		return fmt.Errorf("cannot lock %s: %w", lock, err)
+	}
+	unlock, err := files.Lock(ctx, lock) // held for one write
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	told := m.told()
+	told[key] = m.Now()
 	data, err := json.MarshalIndent(told, "", "  ")
 	if err != nil {
 		return fmt.Errorf("cannot write %s: %w", alertsPath, err)
@@ -147,6 +151,8 @@ func post(ctx context.Context, hook string, a alert) error {
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(ctx, alertPatience)
+	defer cancel()
 	client := &http.Client{
 		Timeout: alertTimeout,
 		// The operator did not name the target of a redirect.

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/redoubt-registry/redoubt/appliance"
+	"github.com/redoubt-registry/redoubt/appliance/printable"
 )
 
 func alertCommand() *cobra.Command {
@@ -22,7 +23,7 @@ certificate's lifetime is left, or after three days.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return onMachine(cmd, func(m *appliance.Machine) error {
-				m.Out = alarm{cmd.ErrOrStderr()}
+				m.Out = printable.Writer(alarm{cmd.ErrOrStderr()})
 				return m.Alert(cmd.Context(), args[0], os.Getenv("MONITOR_SERVICE_RESULT"))
 			})
 		},

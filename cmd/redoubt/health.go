@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/redoubt-registry/redoubt/appliance/printable"
 	"github.com/redoubt-registry/redoubt/appliance/storage/storagecheck"
 )
 
@@ -35,7 +36,7 @@ The exit status is 0 for ok, else 1.`,
 				return err
 			}
 			if !asJSON {
-				cmd.Print(report)
+				cmd.Print(printable.Text(report.String()))
 				return report.Err()
 			}
 			encoder := json.NewEncoder(cmd.OutOrStdout())

@@ -11,6 +11,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/configuration/history"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/systemd"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/userdata"
+	"github.com/redoubt-registry/redoubt/appliance/printable"
 )
 
 // patience is how long the registry may take to answer after a change: long for
@@ -35,7 +36,7 @@ func onMachine(cmd *cobra.Command, f func(m *appliance.Machine) error) error {
 		Credentials: credentials,
 		Vault:       systemd.Vault{Socket: systemd.VaultSocket, Name: history.SealName},
 		Now:         time.Now,
-		Out:         cmd.OutOrStdout(),
+		Out:         printable.Writer(cmd.OutOrStdout()),
 		Patience:    patience,
 		Settle:      time.Second,
 	})

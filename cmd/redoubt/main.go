@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/redoubt-registry/redoubt/appliance/printable"
 )
 
 // version is set by the build: -X main.version=….
@@ -17,7 +19,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := rootCommand().ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "redoubt:", err)
+		fmt.Fprintln(os.Stderr, "redoubt:", printable.Text(err.Error()))
 		os.Exit(1)
 	}
 }

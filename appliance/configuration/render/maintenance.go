@@ -8,6 +8,7 @@ import (
 
 	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/tree"
+	"github.com/redoubt-registry/redoubt/appliance/printable"
 	"github.com/redoubt-registry/redoubt/units"
 )
 
@@ -22,14 +23,14 @@ type Notice struct {
 func Maintenance(hostname string, report config.Report) (tree.Tree, error) {
 	errs := report.Errors()
 	for i, e := range errs {
-		errs[i].File, errs[i].Path, errs[i].Message = printable(e.File), printable(e.Path), printable(e.Message)
-		errs[i].Excerpt.Text = printable(e.Excerpt.Text)
+		errs[i].File, errs[i].Path, errs[i].Message = printable.Line(e.File), printable.Line(e.Path), printable.Line(e.Message)
+		errs[i].Excerpt.Text = printable.Line(e.Excerpt.Text)
 	}
 	data, err := json.MarshalIndent(Notice{Hostname: hostname, Errors: errs}, "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("cannot render %s: %w", MaintenancePath, err)
 	}
-	text := notice(printable(hostname), errs)
+	text := notice(printable.Line(hostname), errs)
 	return tree.New(
 		tree.File{
 			Path: MaintenancePath, Mode: 0o644, Data: append(data, '\n'),
@@ -55,15 +56,4 @@ func notice(hostname string, errs config.Report) string {
 // indented puts two spaces before each line.
 func indented(text string) string {
 	return "  " + strings.ReplaceAll(strings.TrimSuffix(text, "\n"), "\n", "\n  ") + "\n"
-}
-
-// printable replaces what a terminal would act on: a report may quote a key
-// that somebody else wrote, and a client prints what it is told.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || (r >= 0x80 && r < 0xa0) {
-			return '?'
-		}
-		return r
-	}, s)
 }

@@ -6,6 +6,8 @@ import (
 	"os"
 	"slices"
 	"time"
+
+	"github.com/redoubt-registry/redoubt/appliance/printable"
 )
 
 // Grade says which requests a storage is good for.
@@ -173,7 +175,8 @@ func (s State) Stale(now time.Time) bool {
 // Look is the last check of the state.
 func (s State) Look() Look { return Look{Storage: s.Storage, At: s.Checked, Operations: s.Operations} }
 
-// ReadState reads the state from path. It may be stale.
+// ReadState reads the state from path. It may be stale. The registry's user writes it,
+// and root prints it: what a terminal would act on is taken out of it.
 func ReadState(path string) (State, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -182,6 +185,15 @@ func ReadState(path string) (State, error) {
 	var s State
 	if err := json.Unmarshal(data, &s); err != nil || !slices.Contains(Grades(), s.Grade) {
 		return State{}, fmt.Errorf("cannot read the state of the storage: %s is damaged", path)
+	}
+	for _, text := range []*string{&s.Storage, &s.Error, &s.Key, &s.Reason} {
+		*text = printable.Line(*text)
+	}
+	for i := range s.Operations {
+		o := &s.Operations[i]
+		for _, text := range []*string{&o.Name, &o.Error, &o.Key, &o.Reason} {
+			*text = printable.Line(*text)
+		}
 	}
 	return s, nil
 }

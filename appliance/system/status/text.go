@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/redoubt-registry/redoubt/appliance/certificates/renewal"
+	"github.com/redoubt-registry/redoubt/appliance/printable"
 	"github.com/redoubt-registry/redoubt/appliance/storage/health"
 )
 
@@ -90,7 +91,7 @@ func (r *Report) String() string {
 	row("redis", "%s", r.Versions.Redis)
 	row("image", "%s", r.Versions.Image)
 	w.Flush()
-	return padding.ReplaceAllString(b.String(), "")
+	return printable.Text(padding.ReplaceAllString(b.String(), ""))
 }
 
 // String is the grade for people.

@@ -1,0 +1,45 @@
+// Package printable makes text that others wrote safe to print: a terminal acts on
+// control characters, and reads text backwards after some marks.
+package printable
+
+import (
+	"io"
+	"strings"
+	"unicode"
+)
+
+// Text replaces each character that a terminal would act on by a question mark:
+// control characters but for the end of a line and the tab (ECMA-48, C0 and C1), bytes
+// that are no UTF-8, and the marks that turn the direction of text (Unicode, UAX 9).
+func Text(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\n' || r == '\t' {
+			return r
+		}
+		return line(r)
+	}, s)
+}
+
+// Line is Text without the end of a line and the tab: for a part of a line.
+func Line(s string) string { return strings.Map(line, s) }
+
+func line(r rune) rune {
+	if r == unicode.ReplacementChar || unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) ||
+		r == '\u2028' || r == '\u2029' {
+		return '?'
+	}
+	return r
+}
+
+// Writer passes on to w what is written, as Text has it. What ends in the middle of a
+// character is not joined with what comes next.
+func Writer(w io.Writer) io.Writer { return writer{w} }
+
+type writer struct{ to io.Writer }
+
+func (w writer) Write(p []byte) (int, error) {
+	if _, err := io.WriteString(w.to, Text(string(p))); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
