@@ -21,16 +21,13 @@ import (
 // sends: no answer is 5xx while the storage is well, an error is told in the words of
 // the specification, and nothing names a path of the machine.
 func TestRoutes(t *testing.T) {
-	d := newDoor(t)
-	for _, r := range table() {
-		d.ask(t, r)
-	}
+	newDoor(t, "").askAll(t)
 }
 
 // FuzzRoutes holds what TestRoutes does. It begins with one in ten of its requests, so
 // that it soon comes to others.
 func FuzzRoutes(f *testing.F) {
-	d := newDoor(f)
+	d := newDoor(f, "")
 	for i, r := range table() {
 		if i%10 == 0 {
 			f.Add(r.method, r.path, r.header, r.body)
@@ -41,23 +38,24 @@ func FuzzRoutes(f *testing.F) {
 	})
 }
 
-// request is what a client sends. It may have {blob}, {manifest} and {upload} for what is
-// there. Its header is one line.
+// request is what a client sends. It may have {blob}, {blob512}, {manifest} and {upload}
+// for what is there. Its header is one line.
 type request struct{ method, path, header, body string }
 
 // door is a registry in this process, so that a fuzzer sees which code a request
 // reaches, with an image in it.
 type door struct {
-	m              *machine
-	transport      *http.Transport
-	blob, manifest string // digests of what is there
-	layer, image   []byte
+	m                       *machine
+	transport               *http.Transport
+	blob, blob512, manifest string // digests of what is there
+	layer, image            []byte
 }
 
-func newDoor(t testing.TB) *door {
+// newDoor starts a registry on a bucket, as registry.yml names it, or on a directory.
+func newDoor(t testing.TB, bucket string) *door {
 	t.Helper()
 	d := &door{m: newMachine(t)}
-	d.m.memory = true
+	d.m.memory, d.m.bucket = true, bucket
 	d.m.config(t, "error")
 	logrus.SetOutput(io.Discard) // upstream writes there
 	t.Cleanup(func() { logrus.SetOutput(os.Stderr) })
@@ -71,7 +69,7 @@ func newDoor(t testing.TB) *door {
 	d.transport = d.m.transport()
 	t.Cleanup(d.transport.CloseIdleConnections)
 	d.layer = []byte("{}")
-	d.blob = digest.FromBytes(d.layer).String()
+	d.blob, d.blob512 = digest.FromBytes(d.layer).String(), digest.SHA512.FromString("512").String()
 	d.image = fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":"application/vnd.oci.empty.v1+json","digest":%q,"size":2},"layers":[]}`,
 		v1.MediaTypeImageManifest, d.blob)
 	d.manifest = digest.FromBytes(d.image).String()
@@ -79,11 +77,13 @@ func newDoor(t testing.TB) *door {
 	return d
 }
 
-// fill pushes the image app:1.
+// fill pushes the image app:1, and a blob by its sha512 that other has of app.
 func (d *door) fill(t testing.TB) {
 	t.Helper()
 	for _, r := range []request{
 		{"PUT", d.begin(t) + "&digest=" + d.blob, "", string(d.layer)},
+		{"PUT", d.begin(t) + "&digest=" + d.blob512, "", "512"},
+		{"POST", "/v2/other/blobs/uploads/?from=app&mount=" + d.blob512, "", ""},
 		{"PUT", "/v2/app/manifests/1", "Content-Type: " + v1.MediaTypeImageManifest, string(d.image)},
 	} {
 		if a := d.send(t, r); a.StatusCode != http.StatusCreated {
@@ -119,9 +119,17 @@ func (d *door) send(t testing.TB, r request) answer {
 	return a
 }
 
+// askAll asks for all of the table.
+func (d *door) askAll(t *testing.T) {
+	t.Helper()
+	for _, r := range table() {
+		d.ask(t, r)
+	}
+}
+
 // ask sends a request and judges the answer.
 func (d *door) ask(t *testing.T, r request) {
-	there := strings.NewReplacer("{blob}", d.blob, "{manifest}", d.manifest)
+	there := strings.NewReplacer("{blob}", d.blob, "{blob512}", d.blob512, "{manifest}", d.manifest)
 	r.path, r.header, r.body = there.Replace(r.path), there.Replace(r.header), there.Replace(r.body)
 	if strings.Contains(r.path, "{upload}") {
 		r.path = strings.ReplaceAll(r.path, "{upload}", d.begin(t))
@@ -137,6 +145,9 @@ func (d *door) ask(t *testing.T, r request) {
 		t.Errorf("%q: an error must be told as the specification has it: %s %v %q", r, a.Status, a.Header, a.body)
 	}
 	for _, secret := range []string{d.m.dir, "docker/registry/v2"} {
+		if a.StatusCode == http.StatusTemporaryRedirect {
+			break // to the bucket
+		}
 		if text := fmt.Sprint(a.Header, a.body); strings.Contains(text, secret) && !strings.Contains(fmt.Sprint(r), secret) {
 			t.Errorf("%q: the answer has a path of the machine: %s", r, text)
 		}
@@ -194,7 +205,8 @@ func allMethods() []request {
 	return each([]string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "get", "MKCOL"}, []string{
 		"/", "/v2", "/v2/", "/v2//", "/v2/app", "/v2/_catalog", "/v2/app/tags/list", "/v2/app/manifests/1", "/v2/app/manifests/{manifest}",
 		"/v2/app/manifests/{blob}", "/v2/app/blobs/{blob}", "/v2/app/blobs/{manifest}", "/v2/app/blobs/uploads", "/v2/app/blobs/uploads/",
-		"{upload}", "{upload}&digest={blob}", "/v2/app/referrers/{manifest}", "/metrics", "/.well-known/acme-challenge/x",
+		"{upload}", "{upload}&digest={blob}", "/v2/app/blobs/{blob512}", "/v2/app/manifests/{blob512}", "{upload}&digest={blob512}",
+		"/v2/other/blobs/uploads/?mount={blob512}&from=app", "/v2/other/blobs/{blob512}", "/v2/app/referrers/{manifest}", "/metrics", "/.well-known/acme-challenge/x",
 	}, "", "{}")
 }
 

@@ -100,7 +100,11 @@ const cacheAge = 365 * 24 * time.Hour
 // ServeBlob implements distribution.BlobServer with upstream's headers.
 func (s *store) ServeBlob(ctx context.Context, w http.ResponseWriter, r *http.Request, dgst digest.Digest) error {
 	if s.redirect && driver.Redirects(r) {
-		return s.BlobStore.ServeBlob(ctx, w, r, dgst)
+		err := s.BlobStore.ServeBlob(ctx, w, r, dgst)
+		if errors.Is(err, distribution.ErrBlobUnknown) { // the descriptor outlived its object: upstream answers 500
+			return errcode.ErrorCodeBlobUnknown.WithDetail(dgst)
+		}
+		return err
 	}
 	desc := s.last
 	if s.asked == "" || desc.Digest != dgst {
