@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -83,10 +84,13 @@ func (b *Buffers) get(ctx context.Context, size int64, more bool) (*buffer, erro
 func (b *Buffers) take(size, limit int64) *buffer {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for len(b.free) > 0 && (int64(cap(b.free[0].data)) != size) { // the size of parts has changed
-		b.drop(b.free[0])
-		b.free = b.free[1:]
-	}
+	b.free = slices.DeleteFunc(b.free, func(buf *buffer) bool { // uploads may have parts of another size
+		other := int64(cap(buf.data)) != size
+		if other {
+			b.drop(buf)
+		}
+		return other
+	})
 	if n := len(b.free); n > 0 && b.used-int64(n-1)*size <= limit {
 		buf := b.free[n-1]
 		b.free = b.free[:n-1]

@@ -103,3 +103,29 @@ func TestBuffersOnAFullDisk(t *testing.T) {
 		t.Errorf("%d buffers, %d on the disk", len(all), b.onDisk)
 	}
 }
+
+// Uploads with parts of several sizes share the buffers: each gets what it asks for.
+func TestBuffersOfSeveralSizes(t *testing.T) {
+	b := NewBuffers(64*mib, "")
+	var all []*buffer
+	for _, size := range []int64{7 * mib, 8 * mib, 7 * mib} {
+		buf, err := b.get(t.Context(), size, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, buf)
+	}
+	for _, buf := range all {
+		b.put(buf)
+	}
+	for _, size := range []int64{7 * mib, 8 * mib, 7 * mib} {
+		buf, err := b.get(t.Context(), size, false)
+		if err != nil || int64(len(buf.data)) != size {
+			t.Fatalf("%d bytes instead of %d, %v", len(buf.data), size, err)
+		}
+		b.put(buf)
+	}
+	if b.used > 8*mib {
+		t.Errorf("%d bytes are used", b.used)
+	}
+}

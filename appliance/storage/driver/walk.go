@@ -18,10 +18,12 @@ func (d *driver) Walk(ctx context.Context, from string, f storagedriver.WalkFn, 
 		option(&o)
 	}
 	w := walk{visit: f, last: from}
+	empty := true
 	for object, err := range d.bucket.List(ctx, strings.TrimSuffix(from, "/")+"/", o.StartAfterHint, "") {
 		if err != nil {
 			return fail(ctx, from, err)
 		}
+		empty = false
 		err := w.file("/"+object.Key, file("/"+object.Key, object))
 		if errors.Is(err, storagedriver.ErrFilledBuffer) {
 			return nil
@@ -29,6 +31,9 @@ func (d *driver) Walk(ctx context.Context, from string, f storagedriver.WalkFn, 
 		if err != nil {
 			return err
 		}
+	}
+	if empty && o.StartAfterHint == "" && from != "/" { // as in a directory: there is no such repository
+		return storagedriver.PathNotFoundError{Path: from}
 	}
 	return nil
 }
