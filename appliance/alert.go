@@ -76,7 +76,7 @@ func (m *Machine) tell(ctx context.Context, now target, unit, cause string, out 
 	if since := m.Now().Sub(m.told()[key]); since >= 0 && since < alertPause {
 		return nil
 	}
-	fmt.Fprintln(m.Out, a.Message)
+	fmt.Fprintln(out, a.Message)
 	hook, err := m.resolver().Value(now.cfg.Alerts.Webhook)
 	if err != nil {
 		return fmt.Errorf("cannot use alerts.webhook: %w", err)
