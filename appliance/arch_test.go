@@ -170,7 +170,8 @@ func room(path string) int {
 // and no other program.
 func TestPurePackages(t *testing.T) {
 	for _, p := range packages(t, "./appliance/configuration/tree", "./appliance/configuration/config", "./appliance/configuration/render",
-		"./appliance/configuration/plan", "./appliance/certificates/cert", "./appliance/certificates/renewal", "./appliance/storage/health") {
+		"./appliance/configuration/plan", "./appliance/certificates/cert", "./appliance/certificates/renewal", "./appliance/storage/health",
+		"./appliance/access/limit") {
 		for _, i := range p.Imports {
 			impure := i == "net" || strings.HasPrefix(i, "net/http") || i == "os/exec" ||
 				strings.Contains(i, "dbus") || strings.Contains(i, "go-systemd")
@@ -184,7 +185,7 @@ func TestPurePackages(t *testing.T) {
 // The renderers have no clock, no environment and no disk either.
 func TestRenderersAndPlansTouchNothing(t *testing.T) {
 	for _, p := range packages(t, "./appliance/configuration/tree", "./appliance/configuration/render", "./appliance/configuration/plan",
-		"./appliance/certificates/renewal") {
+		"./appliance/certificates/renewal", "./appliance/access/limit") {
 		for _, i := range []string{"os", "math/rand", "math/rand/v2", "crypto/rand", "syscall"} {
 			if slices.Contains(p.Imports, i) {
 				t.Errorf("%s imports %s", p.ImportPath, i)

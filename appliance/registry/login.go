@@ -3,10 +3,15 @@ package registry
 import (
 	"errors"
 	"net/http"
+	"time"
 
 	"github.com/redoubt-registry/redoubt/appliance/access/limit"
 	"github.com/redoubt-registry/redoubt/appliance/registry/page"
 )
+
+// refusalPause is held back from a client that is refused: one that tries on as
+// fast as it can has all its streams waiting, and the processor is for others.
+const refusalPause = time.Second
 
 // login finds out who a request is from. It returns nil where it has answered
 // itself: upstream could only say 401 to a client who may not try a password now.
@@ -18,6 +23,10 @@ func (g *generation) login(w http.ResponseWriter, r *http.Request) *http.Request
 	r, err := g.table.Login(r)
 	var limited *limit.Refused
 	if errors.As(err, &limited) {
+		select {
+		case <-time.After(refusalPause):
+		case <-r.Context().Done():
+		}
 		page.TooMany(w, limited.RetryAfter, limited.Error())
 		return nil
 	}

@@ -86,3 +86,33 @@ func TestPanicKeepsNoPlace(t *testing.T) {
 		t.Errorf("Do = %v, %v", ok, err)
 	}
 }
+
+// TestGateLosesNoPlace holds that whatever ends a wait, and whenever, no place
+// stays taken and no more checks run than may.
+func TestGateLosesNoPlace(t *testing.T) {
+	limits := Default(3)
+	limits.Waiting, limits.MaxWait = 20, 2*time.Millisecond
+	g := NewGate(limits, time.Now)
+	var now, checked, refused atomic.Int64
+	var wg sync.WaitGroup
+	for i := range 500 {
+		wg.Go(func() {
+			_, err := g.Do(ClientOf(fmt.Sprintf("192.0.2.%d:%d", i%5, i), fmt.Sprint(i%7)), func() bool {
+				if now.Add(1) > 3 {
+					t.Error("more checks at a time than may be")
+				}
+				time.Sleep(time.Duration(i%3) * 500 * time.Microsecond)
+				now.Add(-1)
+				checked.Add(1)
+				return i%2 == 0
+			})
+			if err != nil {
+				refused.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	if len(g.queue.waiting)+len(g.queue.working) != 0 || checked.Load()+refused.Load() != 500 || checked.Load() == 0 {
+		t.Errorf("%d wait, %d work; %d were checked, %d refused", len(g.queue.waiting), len(g.queue.working), checked.Load(), refused.Load())
+	}
+}

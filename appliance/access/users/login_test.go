@@ -58,11 +58,15 @@ func TestLogin(t *testing.T) {
 	}
 }
 
+// TestStats holds what is counted, and that only the connection says whose failure
+// it is.
 func TestStats(t *testing.T) {
 	table, _, _ := newTable(t, "alice:"+hash(t, "right", 4))
 	refused := limit.Default(1).User.Burst
 	for i := range refused + 3 {
-		_, _ = table.Login(request("alice", fmt.Sprint("wrong", i)))
+		r := request("alice", fmt.Sprint("wrong", i))
+		r.Header.Set("X-Forwarded-For", fmt.Sprint("198.51.100.", i)) // which everybody can send
+		_, _ = table.Login(r)
 	}
 	_, _ = table.Login(request("alice", "wrong0")) // once more
 	_, _ = table.Login(request("", ""))
