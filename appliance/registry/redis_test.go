@@ -118,13 +118,15 @@ func TestReloadsUnderLoad(t *testing.T) {
 	stop := m.load(t, 4)
 	data := bytes.Repeat([]byte("layer"), 100_000)
 	u := m.begin(t, "slow", data[:len(data)/2])
+	half := len(data) / 2
 	for i := range 50 {
+		half = u.more(t, data, half) // one that stands still is ended
 		m.config(t, []string{"warn", "info", "error"}[i%3])
 		if status := m.reload(t); !strings.Contains(status, "STATUS=serving") {
 			t.Fatalf("reload %d: %s", i, status)
 		}
 	}
-	u.finish(t, data[len(data)/2:], digest.FromBytes(data).String())
+	u.finish(t, data[half:], digest.FromBytes(data).String())
 	if failed, all := stop(); failed > 0 || all < 10 {
 		t.Errorf("%d of %d operations failed", failed, all)
 	}
@@ -226,4 +228,13 @@ func TestBadReload(t *testing.T) {
 		check(t, err)
 		return m.metric(t, "redoubt_cache_hits_total") > before
 	})
+}
+
+// more sends the next bytes of data, and returns where they end.
+func (u *upload) more(t testing.TB, data []byte, from int) (to int) {
+	t.Helper()
+	to = from + 100
+	_, err := u.pipe.Write(data[from:to])
+	check(t, err)
+	return to
 }

@@ -141,14 +141,16 @@ func TestFiftyRenewalsUnderLoad(t *testing.T) {
 	data := bytes.Repeat([]byte("layer"), 100_000)
 	u := m.begin(t, "slow", data[:len(data)/2])
 	seen := map[string]bool{}
+	half := len(data) / 2
 	for range 50 {
+		half = u.more(t, data, half) // one that stands still is ended
 		leaf := m.renew(t, r)
 		if !m.shows(t).Equal(leaf) {
 			t.Fatal("the registry does not show the new certificate")
 		}
 		seen[leaf.SerialNumber.String()] = true
 	}
-	u.finish(t, data[len(data)/2:], digest.FromBytes(data).String())
+	u.finish(t, data[half:], digest.FromBytes(data).String())
 	failed, all := stop()
 	if failed > 0 || all < 10 {
 		t.Errorf("%d of %d operations failed", failed, all)
