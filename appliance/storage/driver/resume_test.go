@@ -41,8 +41,10 @@ func TestAClientThatGoesAway(t *testing.T) {
 		if answer, err := http.DefaultTransport.RoundTrip(req); err == nil {
 			t.Fatalf("the chunk was taken: %s", answer.Status)
 		}
-		var have int
-		for have < 16*mib { // the node may still be sending
+		have, before := 0, -1
+		for have < 16*mib || have != before { // the node may still be sending
+			time.Sleep(500 * time.Millisecond)
+			before = have
 			answer = do(t, http.MethodGet, location(t, answer, two), nil, http.StatusNoContent)
 			var end int
 			if _, err := fmt.Sscanf(answer.Header.Get("Range"), "0-%d", &end); err != nil {
