@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/disk"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/plan"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/tree"
@@ -48,7 +49,7 @@ type alert struct {
 // systemd says of the failure; it may be empty. A renewal that fails is no alert
 // as long as there is time: the renewer says when there is not.
 func (m *Machine) Alert(ctx context.Context, unit, result string) error {
-	now := m.present()
+	now := m.present().target
 	cause := m.cause(unit, result)
 	if cause == "" {
 		return nil
@@ -57,8 +58,8 @@ func (m *Machine) Alert(ctx context.Context, unit, result string) error {
 }
 
 // tellOfTrust tells people whose clients need another CA from now on.
-func (m *Machine) tellOfTrust(ctx context.Context, now target) {
-	for _, t := range now.certificates.Trust {
+func (m *Machine) tellOfTrust(ctx context.Context, now target, ended []cert.Trust) {
+	for _, t := range ended {
 		// The plan has said it on Out.
 		if err := m.tell(ctx, now, units.Apply, t.String(), io.Discard); err != nil {
 			fmt.Fprintf(m.Out, "warning: %v\n", err)

@@ -49,7 +49,7 @@ func (m *Machine) Apply(ctx context.Context, o Options) error {
 	if failure != nil {
 		return errors.Join(problem, m.fallBack(ctx, want, change, failure))
 	}
-	m.tellOfTrust(ctx, want)
+	m.tellOfTrust(ctx, want, change.certificates.Trust)
 	if problem != nil {
 		return errors.Join(problem, change.problem)
 	}

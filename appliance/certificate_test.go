@@ -334,3 +334,23 @@ func TestADamagedCA(t *testing.T) {
 		})
 	}
 }
+
+// A certificate that cannot be written, as on a full disk, stops nothing: the old one
+// serves, after a boot too.
+func TestACertificateThatCannotBeWritten(t *testing.T) {
+	b := newBox(t)
+	b.userData(named)
+	b.mustApply()
+	old, serial := b.trusting(b.trust()), b.published()
+	b.userData(named + "  tls: {internalCA: {leafValidity: 100h}}\n")
+	for _, when := range []string{"apply", "boot"} {
+		if when == "boot" {
+			b.reboot()
+		}
+		b.put("var/lib/redoubt/certificates/2", "in the way")
+		b.wantError(b.apply(), "the old certificate stays: ")
+		if err := b.reaches(old, "registry.example.com"); err != nil || b.published() != serial || b.exists("run/redoubt/maintenance.json") {
+			t.Errorf("%s: %v", when, err)
+		}
+	}
+}

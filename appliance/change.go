@@ -50,6 +50,11 @@ type change struct {
 // empty says whether there is nothing to do.
 func (c change) empty() bool { return c.plan.Empty() && !c.certificates.Publish() && !c.clientCA }
 
+// failed notes that the certificates stay as they are.
+func (c *change) failed(err error) {
+	c.certificates = cert.Decision{Problem: errors.Join(c.certificates.Problem, err)}
+}
+
 // String is the change as a person reads it before it is carried out.
 func (c change) String() string {
 	lines := c.certificates.Lines()
@@ -158,11 +163,15 @@ func (m *Machine) carryOut(ctx context.Context, want target, c *change) error {
 	if err := m.keepSecrets(want); err != nil {
 		return err
 	}
+	changes := !c.empty()
 	if err := m.certify(want); err != nil {
-		return err
+		if m.publishedCertificate() == "" {
+			return err
+		}
+		c.failed(err) // the old one serves
 	}
-	c.done = !c.empty()
-	c.problem = errors.Join(oldStays(want.certificates.Problem), m.ensureClientCA(want))
+	c.done = changes
+	c.problem = errors.Join(oldStays(c.certificates.Problem), m.ensureClientCA(want))
 	if !c.plan.Empty() {
 		if len(c.plan.Write) > 0 {
 			c.applied.Files = plan.Intend(c.applied.Files, c.plan)
@@ -244,14 +253,14 @@ func (m *Machine) warnOfCache(err error) {
 
 // keepSecrets writes the new secrets before a file that contains them.
 func (m *Machine) keepSecrets(want target) error {
-	if want.kept == nil {
+	if want.secrets == nil {
 		return nil
 	}
 	have, err := disk.Read(m.Root, append(secrets.Paths(), secrets.Dir))
 	if err != nil {
 		return err
 	}
-	return disk.Commit(m.Root, plan.New(have, want.kept, nil))
+	return disk.Commit(m.Root, plan.New(have, want.secrets, nil))
 }
 
 // loadApplied reads appliedPath. One that is missing or damaged is empty: then

@@ -27,7 +27,7 @@ type ClientOptions struct {
 
 // serving is the present target of a machine that has a configuration.
 func (m *Machine) serving() (target, error) {
-	now := m.present()
+	now := m.present().target
 	if now.cfg.Hostname == "" {
 		return now, errors.New("this machine has no configuration in force yet: redoubt apply")
 	}

@@ -1,7 +1,6 @@
 package appliance
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -21,16 +20,16 @@ import (
 
 // target is what the machine is to be.
 type target struct {
-	cfg         config.Config
-	document    []byte // cfg as it is stored; nil in maintenance
-	sealed      []byte // the file that cfg was read from; nil where it is not the present one
-	sources     []string
-	files       tree.Tree
-	kept        tree.Tree // secrets; nil in maintenance
-	maintenance bool
-	called      string // in messages
-
+	cfg          config.Config
+	files        tree.Tree
+	maintenance  bool          // it only says what is wrong
 	certificates cert.Decision // what the server shows, and what is to be done for it
+	called       string        // in messages
+
+	// What is kept of a configuration; empty in maintenance.
+	document []byte // cfg
+	sources  []string
+	secrets  tree.Tree
 }
 
 // names are the names of the server's certificate.
@@ -191,7 +190,7 @@ func (m *Machine) build(cfg config.Config, layers []config.Layer, known bool) (t
 	if err != nil {
 		return t, err
 	}
-	if t.kept, err = kept.Files(); err != nil {
+	if t.secrets, err = kept.Files(); err != nil {
 		return t, err
 	}
 	if t.document, err = cfg.Document(); err != nil {
@@ -298,27 +297,4 @@ func parentOfOther(path string, origins config.Origins) bool {
 		}
 	}
 	return false
-}
-
-// present is the target that the machine was last brought to.
-func (m *Machine) present() target {
-	sealed := m.sealed()
-	document, _ := history.LastGood(m.Root, m.Vault) // none is maintenance
-	cfg, _, report := config.Parse([]config.Layer{{Name: history.LastGoodPath, Data: document}})
-	t := target{cfg: cfg, sealed: sealed}
-	if data, err := os.ReadFile(filepath.Join(m.Root, render.RegistryPath)); err == nil {
-		t.files = append(t.files, render.Registry(data))
-	}
-	_, err := os.Stat(filepath.Join(m.Root, render.MaintenancePath))
-	t.maintenance = err == nil || report.Err() != nil
-	return t
-}
-
-// still tells whether now is still the present configuration. It compares the sealed
-// file: opening it takes another process.
-func (m *Machine) still(now target) bool { return bytes.Equal(m.sealed(), now.sealed) }
-
-func (m *Machine) sealed() []byte {
-	data, _ := os.ReadFile(filepath.Join(m.Root, history.LastGoodPath)) // none is nil
-	return data
 }

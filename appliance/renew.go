@@ -42,17 +42,17 @@ func (m *Machine) Renew(ctx context.Context, o RenewOptions) error {
 	}
 }
 
-func (m *Machine) renewAs(ctx context.Context, now target, o RenewOptions) error {
+func (m *Machine) renewAs(ctx context.Context, now inForce, o RenewOptions) error {
 	if now.maintenance || now.names() == nil {
 		return nil
 	}
 	var problem error
 	if now.cfg.TLS.Mode == "acme" {
-		problem = m.obtain(ctx, now, o)
+		problem = m.obtain(ctx, now.target, o)
 	}
-	return m.atRest(ctx, now, func() error {
+	return m.atRest(ctx, now.target, func() error {
 		err := errors.Join(problem, m.publish(ctx, now))
-		return errors.Join(err, m.summarize(ctx, now, err))
+		return errors.Join(err, m.summarize(ctx, now.target, err))
 	})
 }
 
@@ -142,7 +142,7 @@ func (m *Machine) wanted(now target) (acme.Want, error) {
 }
 
 // publish puts the right certificate in force and makes the registry read it.
-func (m *Machine) publish(ctx context.Context, now target) error {
+func (m *Machine) publish(ctx context.Context, now inForce) error {
 	unlock, err := m.lockInTime(ctx)
 	if err != nil {
 		return err
@@ -151,18 +151,20 @@ func (m *Machine) publish(ctx context.Context, now target) error {
 	if !m.still(now) {
 		return nil // Renew starts again
 	}
-	if now.certificates, err = m.certificates(now, true); err != nil {
-		return oldStays(err)
+	want := now.target
+	if want.certificates, err = m.certificates(want, true); err != nil {
+		return errors.Join(oldStays(err), m.ensureClientCA(want), m.refreshClientTrust(want))
 	}
-	c := change{applied: m.loadApplied(), certificates: now.certificates, clientCA: m.lacksClientCA(now)}
+	c := change{applied: m.loadApplied(), certificates: want.certificates, clientCA: m.lacksClientCA(want)}
 	c.plan.Actions = m.takeUp(c, nil)
 	if !c.empty() {
 		fmt.Fprint(m.Out, c)
 	}
-	if err := m.certify(now); err != nil {
-		return err
+	if err := m.certify(want); err != nil {
+		c.failed(err)
+		c.plan.Actions = nil // there is nothing new to read
 	}
-	problem := errors.Join(oldStays(now.certificates.Problem), m.ensureClientCA(now), m.refreshClientTrust(now))
+	problem := errors.Join(oldStays(c.certificates.Problem), m.ensureClientCA(want), m.refreshClientTrust(want))
 	if len(c.plan.Actions) > 0 {
 		if err := m.act(ctx, c.plan); err != nil {
 			return errors.Join(problem, err)
@@ -170,7 +172,7 @@ func (m *Machine) publish(ctx context.Context, now target) error {
 		c.applied.Certificate = m.publishedCertificate()
 		problem = errors.Join(problem, m.saveApplied(c.applied))
 	}
-	m.tellOfTrust(ctx, now)
+	m.tellOfTrust(ctx, want, c.certificates.Trust)
 	return problem
 }
 

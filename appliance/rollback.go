@@ -32,7 +32,7 @@ func (m *Machine) keep(ctx context.Context, t target, c change) error {
 		fmt.Fprintln(m.Out, "its CA has the SHA-256", line) // for an operator who has only the console
 	}
 	but := ""
-	if t.certificates.Problem != nil {
+	if c.certificates.Problem != nil {
 		but = ", with the certificate that it had"
 	}
 	fmt.Fprintf(m.Out, "%s %s, generation %d%s\n", address(t.cfg), verb, g.Number, but)

@@ -25,7 +25,7 @@ import (
 // Status reports the state of the machine. A part that cannot be read is a problem in
 // the report, not an error. version is that of the running program.
 func (m *Machine) Status(ctx context.Context, version string) (*status.Report, error) {
-	now := m.present()
+	now := m.present().target
 	r := &status.Report{Versions: status.Versions{Redoubt: version, Distribution: distributionVersion(), Image: m.imageVersion()}}
 	m.configurationStatus(r)
 	if err := m.unitStatus(ctx, now, r); err != nil {
