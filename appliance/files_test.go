@@ -147,10 +147,10 @@ func TestFilesAreSwapped(t *testing.T) {
 	}
 }
 
-// TestFiles27 is test 27 of the list: each bad pair is refused by name, by a tick
+// TestBadFilesAreRefused: each bad pair is refused by name, by a tick
 // and by an apply, and the old one stays; but what is only written otherwise is
 // taken.
-func TestFiles27(t *testing.T) {
+func TestBadFilesAreRefused(t *testing.T) {
 	b := newBox(t)
 	root := authority(t, "Root", nil)
 	old := server(t, &root, time.Time{}, "registry.example.com")

@@ -146,7 +146,7 @@ func TestClientCertificates(t *testing.T) {
 
 // A revoked client is cut off wherever it already is: in TLS sessions that it
 // resumes and on connections that it has kept open.
-func TestRevoked28(t *testing.T) {
+func TestRevokedClientIsCutOff(t *testing.T) {
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		for _, h2 := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, HTTP/2 %t", tls.VersionName(version), h2), func(t *testing.T) {
