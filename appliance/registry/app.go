@@ -13,7 +13,7 @@ import (
 	"github.com/distribution/distribution/v3/registry/storage/cache/memory"
 	_ "github.com/distribution/distribution/v3/registry/storage/driver/filesystem" // registers itself
 	_ "github.com/distribution/distribution/v3/registry/storage/driver/inmemory"   // registers itself
-	"gopkg.in/yaml.v2"
+	"go.yaml.in/yaml/v2"
 
 	"github.com/redoubt-registry/redoubt/appliance/access/users"
 	"github.com/redoubt-registry/redoubt/appliance/registry/blob"

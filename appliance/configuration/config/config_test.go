@@ -11,8 +11,8 @@ import (
 
 	"github.com/distribution/distribution/v3/configuration"
 	"github.com/rogpeppe/go-internal/txtar"
+	yamlv2 "go.yaml.in/yaml/v2"
 	"go.yaml.in/yaml/v3"
-	yamlv2 "gopkg.in/yaml.v2"
 )
 
 // everyCase calls f for each case of testdata.
