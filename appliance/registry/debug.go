@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"net"
 	"net/http"
 	"sync"
 
@@ -13,6 +14,7 @@ type debugServer struct {
 	mu     sync.Mutex
 	addr   string
 	server *http.Server
+	socket net.Listener
 }
 
 // move makes addr the address, before the old one is given up. Empty is none.
@@ -23,8 +25,10 @@ func (d *debugServer) move(addr string, h http.Handler) error {
 		return nil
 	}
 	var next *http.Server
+	var l net.Listener
 	if addr != "" {
-		l, err := metrics.Listen(addr)
+		var err error
+		l, err = metrics.Listen(addr)
 		if err != nil {
 			return err
 		}
@@ -33,8 +37,9 @@ func (d *debugServer) move(addr string, h http.Handler) error {
 	}
 	if d.server != nil {
 		_ = d.server.Close() // nothing of a client's is lost
+		_ = d.socket.Close() // which a server that has not begun to serve does not
 	}
-	d.addr, d.server = addr, next
+	d.addr, d.server, d.socket = addr, next, l
 	return nil
 }
 
