@@ -3,6 +3,7 @@
 package appliance_test
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"net"
@@ -42,14 +43,14 @@ func (b *box) trusting(data string) *http.Client {
 		b.Fatalf("no certificate in %q", data)
 	}
 	// Where a name would lead: all addresses here are those of the loopback network.
-	dial := func(_ string, address string) (net.Conn, error) {
+	dial := func(ctx context.Context, _, address string) (net.Conn, error) {
 		host, port, err := net.SplitHostPort(address)
 		if err != nil || !strings.HasPrefix(host, "127.") {
 			host = "127.0.0.1"
 		}
-		return net.Dial("tcp", net.JoinHostPort(host, port))
+		return (&net.Dialer{}).DialContext(ctx, "tcp", net.JoinHostPort(host, port))
 	}
-	return &http.Client{Transport: &http.Transport{Dial: dial, DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: pool}}}
+	return &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: pool}}}
 }
 
 func (b *box) reaches(c *http.Client, host string) error {

@@ -299,7 +299,7 @@ func TestThreeMachines(t *testing.T) {
 	c.run("push to any, pull from any", pushAnywhere)
 	c.run("an upload continues at another", uploadAnywhere)
 	c.run("real clients", realClientsAnywhere)
-	c.run("TestACME20 the bucket is down", func(t *testing.T, c *cluster) {
+	c.run("the bucket is down", func(t *testing.T, c *cluster) {
 		serial, orders := c.agree(""), c.orders()
 		c.store.Kill()
 		var all sync.WaitGroup
@@ -321,7 +321,7 @@ func TestThreeMachines(t *testing.T) {
 			t.Errorf("%d orders more", c.orders()-orders)
 		}
 	})
-	c.run("TestACME21 damaged state in the bucket", func(t *testing.T, c *cluster) {
+	c.run("damaged state in the bucket", func(t *testing.T, c *cluster) {
 		serial, orders := c.agree(""), c.orders()
 		damaged := c.object()[:100]
 		c.putObject(damaged)

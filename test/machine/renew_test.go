@@ -144,7 +144,7 @@ func TestRenewal(t *testing.T) {
 			t.Error("the CA is back, and the certificate is the old one")
 		}
 	})
-	s.run("TestACME21 damaged state", func(t *testing.T, s *site) {
+	s.run("damaged state", func(t *testing.T, s *site) {
 		now := s.shows()
 		s.Run("cp", "/var/lib/redoubt/acme/state.json", "/var/lib/redoubt/acme/whole")
 		s.Run("truncate", "-s", "100", "/var/lib/redoubt/acme/state.json")
@@ -158,7 +158,7 @@ func TestRenewal(t *testing.T) {
 		s.Run("mv", "/var/lib/redoubt/acme/whole", "/var/lib/redoubt/acme/state.json")
 		s.Run("redoubt", "renew")
 	})
-	s.run("TestACME23 the disk is full", func(t *testing.T, s *site) {
+	s.run("the disk is full", func(t *testing.T, s *site) {
 		now := s.shows()
 		s.Run("mount", "-t", "tmpfs", "-o", "size=64k,mode=755", "tmpfs", "/mnt")
 		s.Run("cp", "-a", "/var/lib/redoubt/certificates/.", "/mnt/")

@@ -47,9 +47,9 @@ func object(dir string) (int, error) {
 	return first, nil
 }
 
-// TestACME24PowerCuts cuts the power at random moments of publishing: a whole
+// TestPowerCuts cuts the power at random moments of publishing: a whole
 // pair and a whole state each time, and nothing lost that was acknowledged.
-func TestACME24PowerCuts(t *testing.T) {
+func TestPowerCuts(t *testing.T) {
 	g := start(t, "")
 	g.await(3)
 	newest := 0

@@ -10,7 +10,7 @@ import (
 	"github.com/redoubt-registry/redoubt/test/pebble"
 )
 
-func TestACME01NoStateCertificate(t *testing.T) {
+func TestNoStateCertificate(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, pebble.Options{}, "registry.example.com")
 	began := time.Now()
@@ -29,7 +29,7 @@ func TestACME01NoStateCertificate(t *testing.T) {
 	w.idle() // without a request
 }
 
-func TestACME02AddressAloneShortlived(t *testing.T) {
+func TestAddressAloneShortlived(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, pebble.Options{}, "127.0.0.1")
 	m := w.issued()
@@ -41,7 +41,7 @@ func TestACME02AddressAloneShortlived(t *testing.T) {
 	}
 }
 
-func TestACME03NameAndAddressOneCertificate(t *testing.T) {
+func TestNameAndAddressOneCertificate(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, pebble.Options{}, "registry.example.com", "127.0.0.1", "alias.example.com")
 	p := w.front()
@@ -54,7 +54,7 @@ func TestACME03NameAndAddressOneCertificate(t *testing.T) {
 	}
 }
 
-func TestACME12ClearErrorsAndNoLoop(t *testing.T) {
+func TestClearErrorsAndNoLoop(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		spoil func(w *world)
@@ -86,7 +86,7 @@ func TestACME12ClearErrorsAndNoLoop(t *testing.T) {
 	}
 }
 
-func TestACME13BadNonces(t *testing.T) {
+func TestBadNonces(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, pebble.Options{BadNonces: 30}, "registry.example.com")
 	for range 6 {
@@ -95,7 +95,7 @@ func TestACME13BadNonces(t *testing.T) {
 	}
 }
 
-func TestACME14ExternalAccountBinding(t *testing.T) {
+func TestExternalAccountBinding(t *testing.T) {
 	t.Parallel()
 	const key = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"
 	w := newWorld(t, pebble.Options{EAB: map[string]string{"kid-1": key}}, "registry.example.com")

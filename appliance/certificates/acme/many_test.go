@@ -131,7 +131,7 @@ func (w *world) machines() [8]string {
 	return dirs
 }
 
-func TestACME15EightRenewersOneOrder(t *testing.T) {
+func TestEightRenewersOneOrder(t *testing.T) {
 	t.Parallel()
 	eachStore(t, func(t *testing.T, w *world) {
 		p := w.front()
@@ -181,7 +181,7 @@ func (s shifted) Time(ctx context.Context) (time.Time, error) {
 // lateStore gives the store the machine's clock too.
 func (w *world) lateStore() { w.Store = shifted{w.Store, &w.late} }
 
-func TestACME16FrozenHolderIsFenced(t *testing.T) {
+func TestFrozenHolderIsFenced(t *testing.T) {
 	t.Parallel()
 	eachStore(t, func(t *testing.T, w *world) {
 		p := w.front()
@@ -225,7 +225,7 @@ func TestACME16FrozenHolderIsFenced(t *testing.T) {
 	})
 }
 
-func TestACME17KilledHolderIsReplaced(t *testing.T) {
+func TestKilledHolderIsReplaced(t *testing.T) {
 	t.Parallel()
 	eachStore(t, func(t *testing.T, w *world) {
 		p := w.front()

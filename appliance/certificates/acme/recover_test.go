@@ -12,7 +12,7 @@ import (
 	"github.com/redoubt-registry/redoubt/test/pebble"
 )
 
-func TestACME07ReplacedOrForeign(t *testing.T) {
+func TestReplacedOrForeign(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, pebble.Options{}, "registry.example.com")
 	p := w.front()
@@ -35,7 +35,7 @@ func TestACME07ReplacedOrForeign(t *testing.T) {
 	}
 }
 
-func TestACME08DatabaseLost(t *testing.T) {
+func TestDatabaseLost(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, pebble.Options{}, "registry.example.com")
 	p := w.front()
@@ -51,7 +51,7 @@ func TestACME08DatabaseLost(t *testing.T) {
 	}
 }
 
-func TestACME09RetryAfterIsHonoured(t *testing.T) {
+func TestRetryAfterIsHonoured(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, pebble.Options{}, "registry.example.com")
 	p := w.front()
@@ -87,7 +87,7 @@ func TestACME09RetryAfterIsHonoured(t *testing.T) {
 	w.issued()
 }
 
-func TestACME10ChallengeUnreachable(t *testing.T) {
+func TestChallengeUnreachable(t *testing.T) {
 	t.Parallel()
 	w := newMachine(t, "registry.example.com")
 	w.ca = pebble.Start(t, pebble.Options{}) // asks where nobody is
@@ -115,7 +115,7 @@ func TestACME10ChallengeUnreachable(t *testing.T) {
 	}
 }
 
-func TestACME11DownThroughTheWindow(t *testing.T) {
+func TestDownThroughTheWindow(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, pebble.Options{}, "registry.example.com")
 	before := w.issued()
@@ -139,7 +139,7 @@ func TestACME11DownThroughTheWindow(t *testing.T) {
 	}
 }
 
-func TestACME22KeyOfAnother(t *testing.T) {
+func TestKeyOfAnother(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, pebble.Options{}, "registry.example.com")
 	w.issued()
@@ -154,7 +154,7 @@ func TestACME22KeyOfAnother(t *testing.T) {
 	}
 }
 
-func TestACME25ClockIsWrong(t *testing.T) {
+func TestClockIsWrong(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, pebble.Options{}, "registry.example.com")
 	p := pebble.Front(t, w.ca) // whose clock stays right
@@ -179,7 +179,7 @@ func TestACME25ClockIsWrong(t *testing.T) {
 	w.issued() // without a pause
 }
 
-func TestACME26Expired(t *testing.T) {
+func TestExpired(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, pebble.Options{Profiles: map[string]pebble.Profile{"default": {Description: "short", ValidityPeriod: 2}}}, "registry.example.com")
 	m := w.issued()

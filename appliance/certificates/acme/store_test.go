@@ -27,7 +27,7 @@ func (s twice) Put(ctx context.Context, key string, data []byte, ifVersion strin
 	return s.Store.Put(ctx, key, data, ifVersion)
 }
 
-func TestACME19LostAnswer(t *testing.T) {
+func TestLostAnswer(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, pebble.Options{}, "registry.example.com")
 	w.Store = twice{w.Store}
@@ -41,7 +41,7 @@ var errDown = errors.New("the store is down")
 
 func (down) Get(context.Context, string) ([]byte, string, error) { return nil, "", errDown }
 
-func TestACME20StoreDown(t *testing.T) {
+func TestStoreDown(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, pebble.Options{}, "registry.example.com")
 	p := w.front()
@@ -61,7 +61,7 @@ func TestACME20StoreDown(t *testing.T) {
 	w.issued()
 }
 
-func TestACME21DamagedState(t *testing.T) {
+func TestDamagedState(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, pebble.Options{}, "registry.example.com")
 	p := w.front()
@@ -125,7 +125,7 @@ func (w *world) full() (fill, free func()) {
 	}
 }
 
-func TestACME23DiskFull(t *testing.T) {
+func TestDiskFull(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, pebble.Options{}, "registry.example.com")
 	fill, free := w.full()

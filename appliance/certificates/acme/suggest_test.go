@@ -16,7 +16,7 @@ func window(start, end time.Time) string {
 	return fmt.Sprintf(`{"suggestedWindow":{"start":%q,"end":%q}}`, start.UTC().Format(time.RFC3339), end.UTC().Format(time.RFC3339))
 }
 
-func TestACME04PastWindowRenewsNextTick(t *testing.T) {
+func TestPastWindowRenewsNextTick(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, pebble.Options{}, "registry.example.com")
 	p := w.front()
@@ -37,7 +37,7 @@ func TestACME04PastWindowRenewsNextTick(t *testing.T) {
 	}
 }
 
-func TestACME05UnusableWindows(t *testing.T) {
+func TestUnusableWindows(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	for name, document := range map[string]string{
@@ -74,7 +74,7 @@ func TestACME05UnusableWindows(t *testing.T) {
 	})
 }
 
-func TestACME06SuggestionsFailOrdersWork(t *testing.T) {
+func TestSuggestionsFailOrdersWork(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, pebble.Options{}, "registry.example.com")
 	p := w.front()
