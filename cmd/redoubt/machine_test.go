@@ -21,9 +21,9 @@ func TestRender(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, stderr)
 	}
-	for _, name := range []string{"htpasswd", "redis.conf", "registry.yml"} {
+	for name, mode := range map[string]os.FileMode{"htpasswd": 0o640, "redis.conf": 0o644, "registry.yml": 0o640} {
 		path := filepath.Join(out, "run/redoubt", name)
-		if info, err := os.Stat(path); err != nil || info.Mode() != 0o640 {
+		if info, err := os.Stat(path); err != nil || info.Mode() != mode {
 			t.Errorf("%v, %v", info, err)
 		}
 		if !strings.Contains(stdout, "wrote    "+path+"\n") {
