@@ -86,7 +86,28 @@ func Start(t Owner, o Options) *CA {
 		"-dnsserver", "127.0.0.1:"+strconv.Itoa(c.dns), "-management", "127.0.0.1:"+strconv.Itoa(c.names),
 		"-http01", "", "-https01", "", "-tlsalpn01", "", "-doh", ""))
 	c.Restart()
+	c.awaitNames()
 	return c
+}
+
+// awaitNames waits for the server that is told of names.
+func (c *CA) awaitNames() {
+	c.t.Helper()
+	client := c.namesClient()
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		response, err := client.Get("http://127.0.0.1:" + strconv.Itoa(c.names))
+		if err == nil {
+			response.Body.Close()
+			return
+		}
+		if time.Now().After(deadline) {
+			c.t.Fatalf("the DNS server does not answer: %v", err)
+		}
+	}
+}
+
+func (c *CA) namesClient() *http.Client {
+	return &http.Client{Transport: &http.Transport{DialContext: c.options.Dial, DisableKeepAlives: true}}
 }
 
 // Stop ends the CA; Restart starts it again. It forgets all.
@@ -231,7 +252,7 @@ func (c *CA) Suggest(chain []byte, document string) {
 // Resolve makes the CA find a name at addresses. It asks the first of them.
 func (c *CA) Resolve(name string, addresses ...string) {
 	c.t.Helper()
-	client := &http.Client{Transport: &http.Transport{DialContext: c.options.Dial, DisableKeepAlives: true}}
+	client := c.namesClient()
 	for _, call := range []struct {
 		path string
 		body map[string]any
