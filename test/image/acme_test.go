@@ -24,6 +24,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/random"
 
+	"github.com/redoubt-registry/redoubt/test/program"
 	"github.com/redoubt-registry/redoubt/test/vm"
 )
 
@@ -47,7 +48,7 @@ func TestACME(t *testing.T) {
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
 	}
-	g := &guest{https: freePort(t), http: freePort(t)}
+	g := &guest{https: program.FreePort(t, "127.0.0.1"), http: program.FreePort(t, "127.0.0.1")}
 	userData, _ := keeps(t, root, "pebble", dir, "PEBBLE_DIR="+dir, fmt.Sprintf("HTTP_PORT=%d", g.http))
 	data, err := os.ReadFile(userData)
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/v1/random"
 
+	"github.com/redoubt-registry/redoubt/test/program"
 	"github.com/redoubt-registry/redoubt/test/vm"
 )
 
@@ -49,7 +50,7 @@ func TestBucket(t *testing.T) {
 	if data == nil || secret == nil {
 		t.Fatalf("make bucket does not say where its data is, or the user-data has no key:\n%s", said)
 	}
-	g := &guest{https: freePort(t), http: freePort(t)}
+	g := &guest{https: program.FreePort(t, "127.0.0.1"), http: program.FreePort(t, "127.0.0.1")}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*bootLimit)
 	defer cancel()
 	up := exec.CommandContext(ctx, "make", "-C", root, "up")

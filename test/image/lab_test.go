@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redoubt-registry/redoubt/test/program"
 	"github.com/redoubt-registry/redoubt/test/vm"
 )
 
@@ -88,7 +89,7 @@ func boot(t *testing.T, firmware vm.Firmware, data []byte) *guest {
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
 	}
-	g := &guest{https: freePort(t), http: freePort(t)}
+	g := &guest{https: program.FreePort(t, "127.0.0.1"), http: program.FreePort(t, "127.0.0.1")}
 	m := vm.Machine{
 		Dir: dir, Image: path, Firmware: firmware, Accel: a, Shell: true, Volatile: true,
 		Forwards: []vm.Forward{{Host: g.https, Guest: 443}, {Host: g.http, Guest: 80}},
@@ -226,15 +227,4 @@ func (g *guest) transport(ca []byte) *http.Transport {
 			return new(net.Dialer).DialContext(ctx, network, fmt.Sprintf("127.0.0.1:%d", port))
 		},
 	}
-}
-
-// freePort is a port of the loopback that nobody uses now.
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }

@@ -280,6 +280,7 @@ func TestFiftyRenewalsOfAMachine(t *testing.T) {
 	write.Write(half) //nolint:errcheck // the upload says so
 	const renewals = 50
 	for i := range renewals {
+		write.Write([]byte("moves")) //nolint:errcheck // the upload says so; one that stands still is ended
 		before := s.shows()
 		if out, err := s.TryRun("redoubt", "renew", "--force"); err != nil {
 			t.Fatalf("renewal %d: %v\n%s", i, err, out)

@@ -14,7 +14,6 @@ import (
 	"crypto/x509/pkix"
 	"encoding/json"
 	"encoding/pem"
-	"fmt"
 	"io"
 	"math/big"
 	"net"
@@ -76,9 +75,10 @@ type CA struct {
 // Start starts a CA that ends with its owner.
 func Start(t Owner, o Options) *CA {
 	t.Helper()
-	c := &CA{t: t, options: o, dir: t.TempDir(), port: FreePort(t), manage: FreePort(t), dns: FreePort(t), names: FreePort(t)}
+	port := func() int { return program.FreePort(t, "127.0.0.1") }
+	c := &CA{t: t, options: o, dir: t.TempDir(), port: port(), manage: port(), dns: port(), names: port()}
 	if o.HTTPPort == 0 {
-		c.options.HTTPPort = FreePort(t)
+		c.options.HTTPPort = port()
 	}
 	c.Directory = "https://" + net.JoinHostPort(cmp.Or(o.Seen, "127.0.0.1"), strconv.Itoa(c.port)) + "/dir"
 	c.certify()
@@ -326,19 +326,4 @@ func (c *CA) certify() {
 			c.t.Fatal(err)
 		}
 	}
-}
-
-// FreePort is a port on which nobody listens.
-func FreePort(t Owner) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	address, ok := l.Addr().(*net.TCPAddr)
-	if !ok {
-		t.Fatal(fmt.Errorf("no TCP address: %v", l.Addr()))
-	}
-	return address.Port
 }

@@ -6,13 +6,14 @@ package stores
 import (
 	"cmp"
 	"crypto/rand"
-	"fmt"
 	"net"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
+
+	"github.com/redoubt-registry/redoubt/test/program"
 )
 
 // Options are how a store runs. The zero value is a store on 127.0.0.1 without TLS.
@@ -74,7 +75,7 @@ func start(t Owner, name string, command func(*Store) (args, env []string), opti
 	s.Region = cmp.Or(s.options.Region, "us-east-1")
 	s.AccessKey, s.SecretKey = "access-"+strings.ToLower(rand.Text()[:8]), rand.Text()
 	host := cmp.Or(s.options.Listen, "127.0.0.1")
-	s.address = net.JoinHostPort(host, strconv.Itoa(FreePort(t, host)))
+	s.address = net.JoinHostPort(host, strconv.Itoa(program.FreePort(t, host)))
 	s.Endpoint = "http://" + s.address
 	if s.options.TLS {
 		s.Endpoint = "https://" + s.address
@@ -113,19 +114,4 @@ func versity(s *Store) (args, env []string) {
 	return append(args, "posix", s.Data), []string{
 		"ROOT_ACCESS_KEY=" + s.AccessKey, "ROOT_SECRET_KEY=" + s.SecretKey,
 	}
-}
-
-// FreePort is a port of an address on which nobody listens.
-func FreePort(t Owner, host string) int {
-	t.Helper()
-	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	address, ok := l.Addr().(*net.TCPAddr)
-	if !ok {
-		t.Fatal(fmt.Errorf("no TCP address: %v", l.Addr()))
-	}
-	return address.Port
 }
