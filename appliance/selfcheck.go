@@ -35,15 +35,15 @@ const (
 func (m *Machine) serves(ctx context.Context, want target) error {
 	ctx, cancel := context.WithTimeout(ctx, m.Patience)
 	defer cancel()
-	check := health.Check{Name: "registry", Probe: func(ctx context.Context) error { return m.probe(ctx, want) }}
+	check := func(ctx context.Context) error { return m.probe(ctx, want) }
 	var last error
 	for {
-		report := health.Run(ctx, probeTimeout, check)
-		if report[0].Err == nil {
+		result := health.Run(ctx, probeTimeout, check)[0]
+		if result.Err == nil {
 			return nil
 		}
 		if last == nil || ctx.Err() == nil {
-			last = report[0].Err // the end of our patience is no news of the registry
+			last = result.Err // the end of our patience is no news of the registry
 		}
 		select {
 		case <-ctx.Done():

@@ -34,13 +34,13 @@ func (m *Machine) Status(ctx context.Context, version string) (*status.Report, e
 	if now.names() != nil {
 		r.Certificate = m.certificateStatus(now)
 	}
-	checks := []health.Check{{Name: "registry", Probe: func(ctx context.Context) error { return m.probe(ctx, now) }}}
+	checks := []health.Check{func(ctx context.Context) error { return m.probe(ctx, now) }}
 	if !now.maintenance {
 		r.Address = address(now.cfg)
 		r.Storage = m.storageStatus(now.cfg)
 		r.Cache = &status.Cache{Type: now.cfg.Cache.Type, Address: now.cfg.Cache.Redis.Address, Reachable: true}
 		if r.Cache.Type == "redis" {
-			checks = append(checks, health.Check{Name: "cache", Probe: func(ctx context.Context) error { return m.cacheStatus(ctx, now, r) }})
+			checks = append(checks, func(ctx context.Context) error { return m.cacheStatus(ctx, now, r) })
 		}
 	}
 	results := health.Run(ctx, probeTimeout, checks...)
