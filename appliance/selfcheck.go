@@ -18,7 +18,6 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/render"
-	"github.com/redoubt-registry/redoubt/appliance/storage/health"
 )
 
 // errUnwell is a registry that answers, and not as it should. It may recover by
@@ -38,12 +37,12 @@ func (m *Machine) serves(ctx context.Context, want target) error {
 	check := func(ctx context.Context) error { return m.probe(ctx, want) }
 	var last error
 	for {
-		result := health.Run(ctx, probeTimeout, check)[0]
-		if result.Err == nil {
+		found := runChecks(ctx, probeTimeout, check)[0]
+		if found.err == nil {
 			return nil
 		}
 		if last == nil || ctx.Err() == nil {
-			last = result.Err // the end of our patience is no news of the registry
+			last = found.err // the end of our patience is no news of the registry
 		}
 		select {
 		case <-ctx.Done():
@@ -163,4 +162,59 @@ func address(cfg config.Config) string {
 		return "https://" + cfg.Hostname
 	}
 	return "https://" + net.JoinHostPort(cfg.Hostname, port)
+}
+
+// check returns nil for good health. It should end when ctx does; if it does not, it is
+// abandoned and counts as failed.
+type check func(ctx context.Context) error
+
+// result is the result of one check.
+type result struct {
+	err     error // nil for good health
+	latency time.Duration
+}
+
+// runChecks makes all checks in parallel, each for timeout at most. The results are in the
+// order of the checks.
+func runChecks(ctx context.Context, timeout time.Duration, checks ...check) []result {
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer within %v", timeout))
+	defer cancel()
+	results := make([]chan result, len(checks))
+	start := time.Now()
+	for i, c := range checks {
+		results[i] = make(chan result, 1)
+		go func() { results[i] <- c.run(ctx) }()
+	}
+	all := make([]result, len(checks))
+	for i := range checks {
+		select {
+		case all[i] = <-results[i]:
+		case <-ctx.Done():
+			all[i] = late(ctx, results[i], time.Since(start))
+		}
+	}
+	return all
+}
+
+// late prefers a result that came at the moment of the timeout.
+func late(ctx context.Context, one <-chan result, took time.Duration) result {
+	select {
+	case r := <-one:
+		return r
+	default:
+		return result{err: context.Cause(ctx), latency: took}
+	}
+}
+
+// run makes one check. A panic in it is a failure.
+func (c check) run(ctx context.Context) (r result) {
+	start := time.Now()
+	defer func() {
+		if p := recover(); p != nil {
+			r.err = fmt.Errorf("the check itself failed: %v", p)
+		}
+		r.latency = time.Since(start)
+	}()
+	r.err = c(ctx)
+	return r
 }

@@ -17,7 +17,6 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/history"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/render"
-	"github.com/redoubt-registry/redoubt/appliance/storage/health"
 	"github.com/redoubt-registry/redoubt/appliance/system/status"
 	"github.com/redoubt-registry/redoubt/units"
 )
@@ -34,7 +33,7 @@ func (m *Machine) Status(ctx context.Context, version string) (*status.Report, e
 	if now.names() != nil {
 		r.Certificate = m.certificateStatus(now)
 	}
-	checks := []health.Check{func(ctx context.Context) error { return m.probe(ctx, now) }}
+	checks := []check{func(ctx context.Context) error { return m.probe(ctx, now) }}
 	if !now.maintenance {
 		r.Address = address(now.cfg)
 		r.Storage = m.storageStatus(now.cfg)
@@ -43,13 +42,13 @@ func (m *Machine) Status(ctx context.Context, version string) (*status.Report, e
 			checks = append(checks, func(ctx context.Context) error { return m.cacheStatus(ctx, now, r) })
 		}
 	}
-	results := health.Run(ctx, probeTimeout, checks...)
-	r.Registry = status.Answer{Healthy: results[0].Err == nil, Latency: results[0].Latency}
-	if err := results[0].Err; err != nil {
+	results := runChecks(ctx, probeTimeout, checks...)
+	r.Registry = status.Answer{Healthy: results[0].err == nil, Latency: results[0].latency}
+	if err := results[0].err; err != nil {
 		r.Registry.Error = err.Error()
 	}
-	if len(results) > 1 && results[1].Err != nil {
-		r.Cache = &status.Cache{Type: "redis", Address: r.Cache.Address, Error: results[1].Err.Error()}
+	if len(results) > 1 && results[1].err != nil {
+		r.Cache = &status.Cache{Type: "redis", Address: r.Cache.Address, Error: results[1].err.Error()}
 	}
 	r.Judge()
 	return r, nil

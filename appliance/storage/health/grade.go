@@ -1,3 +1,5 @@
+// Package health turns the results of checks of a storage into its grade: which requests
+// it is good for.
 package health
 
 import (
