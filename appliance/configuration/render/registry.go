@@ -14,6 +14,7 @@ import (
 	"go.yaml.in/yaml/v2"
 
 	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
+	"github.com/redoubt-registry/redoubt/appliance/registryyml"
 )
 
 // A dead or hung cache may cost a request 50 ms at most, once: these are the
@@ -246,19 +247,12 @@ func plain(document map[any]any) map[string]any {
 }
 
 // parse reads a document as the registry itself will, and stricter: a key that
-// distribution does not know is an error. It does not look at the environment,
-// which distribution's own Parse would.
-func parse(document []byte) (_ *configuration.Configuration, err error) {
-	defer func() {
-		if r := recover(); r != nil { // distribution panics on some mistakes
-			err = fmt.Errorf("the registry cannot read it: %v", r)
-		}
-	}()
-	c := new(configuration.Configuration)
-	if err := yaml.UnmarshalStrict(document, c); err != nil {
-		return nil, errors.New("the registry cannot read it: " + quoted.ReplaceAllString(err.Error(), "a value"))
-	}
+// distribution does not know is an error.
+func parse(document []byte) (*configuration.Configuration, error) {
+	c, err := registryyml.ReadStrict(document)
 	switch {
+	case err != nil:
+		return nil, fmt.Errorf("the registry cannot read it: %w", err)
 	case c.Version != configuration.CurrentVersion:
 		return nil, fmt.Errorf("version must be %s", configuration.CurrentVersion)
 	case c.Storage.Type() == "":
@@ -268,6 +262,3 @@ func parse(document []byte) (_ *configuration.Configuration, err error) {
 	}
 	return c, nil
 }
-
-// quoted is how package yaml shows a value in an error. It may be a secret.
-var quoted = regexp.MustCompile("`[^`]*`")
