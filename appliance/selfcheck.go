@@ -13,11 +13,10 @@ import (
 	"strconv"
 	"time"
 
-	"go.yaml.in/yaml/v3"
-
 	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/render"
+	"github.com/redoubt-registry/redoubt/appliance/registryyml"
 )
 
 // errUnwell is a registry that answers, and not as it should. It may recover by
@@ -140,16 +139,12 @@ func (m *Machine) isPublished(state tls.ConnectionState, name string) error {
 
 // prefix is http.prefix of the rendered registry.yml, which an overlay may set.
 func prefix(want target) string {
-	var document struct {
-		HTTP struct {
-			Prefix string `yaml:"prefix"`
-		} `yaml:"http"`
-	}
 	f, _ := want.files.Lookup(render.RegistryPath)
-	if err := yaml.Unmarshal(f.Data, &document); err != nil {
+	c, err := registryyml.Read(f.Data)
+	if err != nil {
 		return "" // it was rendered from a parsed document
 	}
-	return document.HTTP.Prefix
+	return c.HTTP.Prefix
 }
 
 // address is what clients call the registry.

@@ -7,11 +7,9 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/distribution/distribution/v3/configuration"
-	"go.yaml.in/yaml/v2"
-
 	"github.com/redoubt-registry/redoubt/appliance/configuration/render"
 	"github.com/redoubt-registry/redoubt/appliance/registry/redis"
+	"github.com/redoubt-registry/redoubt/appliance/registryyml"
 	"github.com/redoubt-registry/redoubt/appliance/system/status"
 )
 
@@ -48,10 +46,8 @@ func (m *Machine) redis(now target) (*redis.Server, error) {
 	if !ok {
 		return nil, fmt.Errorf("cannot read %s: redoubt apply makes it", render.RegistryPath)
 	}
-	var c struct {
-		Redis configuration.Redis `yaml:"redis"`
-	}
-	if err := yaml.Unmarshal(file.Data, &c); err != nil {
+	c, err := registryyml.Read(file.Data)
+	if err != nil {
 		return nil, fmt.Errorf("cannot read the redis section of %s: run redoubt apply to write it again", render.RegistryPath)
 	}
 	for i, path := range c.Redis.TLS.RootCAs {

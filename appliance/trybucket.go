@@ -12,13 +12,12 @@ import (
 	"reflect"
 	"time"
 
-	"go.yaml.in/yaml/v3"
-
 	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/disk"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/history"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/render"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/secrets"
+	"github.com/redoubt-registry/redoubt/appliance/registryyml"
 	"github.com/redoubt-registry/redoubt/appliance/storage/bucket"
 	"github.com/redoubt-registry/redoubt/appliance/storage/sharedstate"
 	"github.com/redoubt-registry/redoubt/units"
@@ -163,15 +162,11 @@ func (m *Machine) replacesBucket(t target) bool {
 
 // bucketParameters are storage.s3 of registry.yml; nil if it has none.
 func bucketParameters(registry []byte) map[string]any {
-	var document struct {
-		Storage struct {
-			S3 map[string]any `yaml:"s3"`
-		} `yaml:"storage"`
-	}
-	if err := yaml.Unmarshal(registry, &document); err != nil {
+	c, err := registryyml.Read(registry)
+	if err != nil {
 		return nil // a damaged file counts as another bucket
 	}
-	return document.Storage.S3
+	return c.Storage["s3"]
 }
 
 // openBucket opens the bucket of want, whose files are not written yet.
