@@ -19,11 +19,12 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/configuration/secrets"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/systemd"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/tree"
+	"github.com/redoubt-registry/redoubt/appliance/paths"
 	"github.com/redoubt-registry/redoubt/units"
 )
 
 const (
-	appliedPath     = render.Dir + "/applied.json"
+	appliedPath     = paths.Run + "/applied.json"
 	caDir           = "/var/lib/redoubt/ca"
 	certificatesDir = "/var/lib/redoubt/certificates"
 	group           = "redoubt-registry"
@@ -70,9 +71,9 @@ func (c change) String() string {
 // compare computes the change from the files on the disk to want.
 func (m *Machine) compare(ctx context.Context, want target) (change, error) {
 	c := change{applied: m.loadApplied(), certificates: want.certificates, clientCA: m.lacksClientCA(want)}
-	paths := slices.Concat(want.files.Paths(), c.applied.Files.Paths(), render.Paths())
-	slices.Sort(paths)
-	have, err := disk.Read(m.Root, slices.Compact(paths))
+	names := slices.Concat(want.files.Paths(), c.applied.Files.Paths(), render.Paths())
+	slices.Sort(names)
+	have, err := disk.Read(m.Root, slices.Compact(names))
 	if err != nil {
 		return c, err
 	}
@@ -102,13 +103,13 @@ func (m *Machine) takeUp(c change, actions []tree.Reader) []tree.Reader {
 // is just starting cannot reload yet: it restarts.
 func (m *Machine) settle(ctx context.Context, actions []tree.Reader, want target) ([]tree.Reader, error) {
 	required := []string{units.Registry}
-	if _, ok := want.files.Lookup(render.RedisPath); ok {
+	if _, ok := want.files.Lookup(paths.RedisConf); ok {
 		required = []string{units.Redis, units.Registry}
 	}
 	if _, ok := want.files.Lookup(render.WatchPath()); ok {
 		required = append(required, units.CertificateFiles)
 	}
-	if _, open := want.files.Lookup(render.FirewallOpenPath); !open {
+	if _, open := want.files.Lookup(paths.FirewallOpen); !open {
 		required = slices.Insert(required, 0, units.Firewall)
 	}
 	names := slices.Clone(required)

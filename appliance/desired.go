@@ -16,6 +16,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/configuration/secrets"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/tree"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/userdata"
+	"github.com/redoubt-registry/redoubt/appliance/paths"
 )
 
 // target is what the machine is to be.
@@ -148,8 +149,8 @@ const dataMount = "var-lib-redoubt.mount"
 
 // rendered tells whether there is a configuration in force.
 func (m *Machine) rendered() bool {
-	_, err := os.Stat(filepath.Join(m.Root, render.RegistryPath))
-	_, notice := os.Stat(filepath.Join(m.Root, render.MaintenancePath))
+	_, err := os.Stat(filepath.Join(m.Root, paths.RegistryYML))
+	_, notice := os.Stat(filepath.Join(m.Root, paths.Maintenance))
 	return err == nil && notice != nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/history"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/render"
+	"github.com/redoubt-registry/redoubt/appliance/paths"
 )
 
 // inForce is what the machine was last brought to: its cfg, its registry.yml and
@@ -23,10 +24,10 @@ func (m *Machine) present() inForce {
 	document, _ := history.LastGood(m.Root, m.Vault) // none is maintenance
 	cfg, _, report := config.Parse([]config.Layer{{Name: history.LastGoodPath, Data: document}})
 	t := inForce{target: target{cfg: cfg}, sealed: sealed}
-	if data, err := os.ReadFile(filepath.Join(m.Root, render.RegistryPath)); err == nil {
+	if data, err := os.ReadFile(filepath.Join(m.Root, paths.RegistryYML)); err == nil {
 		t.files = append(t.files, render.Registry(data))
 	}
-	_, err := os.Stat(filepath.Join(m.Root, render.MaintenancePath))
+	_, err := os.Stat(filepath.Join(m.Root, paths.Maintenance))
 	t.maintenance = err == nil || report.Err() != nil
 	return t
 }

@@ -9,7 +9,7 @@ import (
 
 	"github.com/redoubt-registry/redoubt/appliance/certificates/acme"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
-	"github.com/redoubt-registry/redoubt/appliance/configuration/render"
+	"github.com/redoubt-registry/redoubt/appliance/paths"
 	"github.com/redoubt-registry/redoubt/appliance/storage/bucket"
 	"github.com/redoubt-registry/redoubt/appliance/storage/sharedstate"
 	"github.com/redoubt-registry/redoubt/units"
@@ -103,11 +103,11 @@ func (m *Machine) share(now target, r *acme.Renewer) error {
 
 // bucket is the bucket in the rendered registry.yml, which includes overlays.
 func (m *Machine) bucket(now target) (*bucket.Bucket, error) {
-	f, ok := now.files.Lookup(render.RegistryPath)
+	f, ok := now.files.Lookup(paths.RegistryYML)
 	params := bucketParameters(f.Data)
 	switch {
 	case !ok:
-		return nil, fmt.Errorf("there is no %s: run redoubt apply", render.RegistryPath)
+		return nil, fmt.Errorf("there is no %s: run redoubt apply", paths.RegistryYML)
 	case params == nil:
 		return nil, errors.New("nodes is above 1, and storage.s3 is not set")
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/render"
+	"github.com/redoubt-registry/redoubt/appliance/paths"
 	"github.com/redoubt-registry/redoubt/appliance/registryyml"
 )
 
@@ -139,7 +140,7 @@ func (m *Machine) isPublished(state tls.ConnectionState, name string) error {
 
 // prefix is http.prefix of the rendered registry.yml, which an overlay may set.
 func prefix(want target) string {
-	f, _ := want.files.Lookup(render.RegistryPath)
+	f, _ := want.files.Lookup(paths.RegistryYML)
 	c, err := registryyml.Read(f.Data)
 	if err != nil {
 		return "" // it was rendered from a parsed document

@@ -17,6 +17,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/history"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/render"
+	"github.com/redoubt-registry/redoubt/appliance/paths"
 	"github.com/redoubt-registry/redoubt/appliance/system/status"
 	"github.com/redoubt-registry/redoubt/units"
 )
@@ -62,13 +63,13 @@ func (m *Machine) configurationStatus(r *status.Report) {
 	if info, err := os.Stat(filepath.Join(m.Root, appliedPath)); err == nil {
 		r.Configuration.Applied = info.ModTime()
 	}
-	data, err := os.ReadFile(filepath.Join(m.Root, render.MaintenancePath))
+	data, err := os.ReadFile(filepath.Join(m.Root, paths.Maintenance))
 	if err != nil {
 		return
 	}
 	var notice render.Notice
 	if err := json.Unmarshal(data, &notice); err != nil {
-		r.Configuration.Errors = []string{fmt.Sprintf("cannot read %s: %v", render.MaintenancePath, err)}
+		r.Configuration.Errors = []string{fmt.Sprintf("cannot read %s: %v", paths.Maintenance, err)}
 	}
 	for _, e := range notice.Errors {
 		r.Configuration.Errors = append(r.Configuration.Errors, e.String())
@@ -80,7 +81,7 @@ func (m *Machine) unitStatus(ctx context.Context, now target, r *status.Report) 
 	if s3 := now.cfg.Storage.S3; s3 != nil && s3.IAMRole {
 		shown = append(shown, units.CredentialsSocket)
 	}
-	_, closed := os.Stat(filepath.Join(m.Root, render.FirewallOpenPath))
+	_, closed := os.Stat(filepath.Join(m.Root, paths.FirewallOpen))
 	states, err := m.Units.States(ctx, shown...)
 	if err != nil {
 		return err

@@ -15,8 +15,8 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/disk"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/history"
-	"github.com/redoubt-registry/redoubt/appliance/configuration/render"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/secrets"
+	"github.com/redoubt-registry/redoubt/appliance/paths"
 	"github.com/redoubt-registry/redoubt/appliance/registryyml"
 	"github.com/redoubt-registry/redoubt/appliance/storage/bucket"
 	"github.com/redoubt-registry/redoubt/appliance/storage/sharedstate"
@@ -133,20 +133,20 @@ func (m *Machine) hasBucket(want target, before config.Config, serves bool) (boo
 	if !serves {
 		return before.Storage.S3 != nil && reflect.DeepEqual(before.Storage, want.cfg.Storage), nil
 	}
-	paths := []string{render.RegistryPath, render.S3CAPath, render.CredentialsDir + "/" + render.S3Credential}
-	have, err := disk.Read(m.Root, paths)
+	names := []string{paths.RegistryYML, paths.S3CA, paths.Credentials + "/" + paths.S3Credential}
+	have, err := disk.Read(m.Root, names)
 	if err != nil {
 		return false, err
 	}
-	for _, path := range paths[1:] {
+	for _, path := range names[1:] {
 		was, is := have.Lookup(path)
 		will, is2 := want.files.Lookup(path)
 		if is != is2 || !bytes.Equal(was.Data, will.Data) {
 			return false, nil
 		}
 	}
-	was, _ := have.Lookup(render.RegistryPath)
-	will, _ := want.files.Lookup(render.RegistryPath)
+	was, _ := have.Lookup(paths.RegistryYML)
+	will, _ := want.files.Lookup(paths.RegistryYML)
 	return reflect.DeepEqual(bucketParameters(was.Data), bucketParameters(will.Data)), nil
 }
 
@@ -176,15 +176,15 @@ func (m *Machine) openBucket(ctx context.Context, want target) (*bucket.Bucket, 
 		return nil, fmt.Errorf("cannot try the bucket: %w", err)
 	}
 	defer os.RemoveAll(dir)
-	registry, _ := want.files.Lookup(render.RegistryPath)
+	registry, _ := want.files.Lookup(paths.RegistryYML)
 	params := bucketParameters(registry.Data)
-	if cas, ok := want.files.Lookup(render.S3CAPath); ok {
+	if cas, ok := want.files.Lookup(paths.S3CA); ok {
 		path := filepath.Join(dir, "ca.pem")
 		params["cabundle"] = path
 		err = os.WriteFile(path, cas.Data, 0o600)
 	}
-	credential, _ := want.files.Lookup(render.CredentialsDir + "/" + render.S3Credential)
-	path := filepath.Join(dir, render.S3Credential)
+	credential, _ := want.files.Lookup(paths.Credentials + "/" + paths.S3Credential)
+	path := filepath.Join(dir, paths.S3Credential)
 	if err = errors.Join(err, os.WriteFile(path, credential.Data, 0o600)); err != nil {
 		return nil, fmt.Errorf("cannot try the bucket: %w", err)
 	}

@@ -14,6 +14,7 @@ import (
 	"go.yaml.in/yaml/v2"
 
 	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
+	"github.com/redoubt-registry/redoubt/appliance/paths"
 	"github.com/redoubt-registry/redoubt/appliance/registryyml"
 )
 
@@ -29,15 +30,15 @@ const (
 func registryYAML(cfg config.Config, facts Facts) ([]byte, error) {
 	base, err := yaml.Marshal(registryConfig(cfg, facts))
 	if err != nil {
-		return nil, fmt.Errorf("cannot render %s: %w", RegistryPath, err)
+		return nil, fmt.Errorf("cannot render %s: %w", paths.RegistryYML, err)
 	}
 	var document map[any]any
 	if err := yaml.Unmarshal(base, &document); err != nil {
-		return nil, fmt.Errorf("cannot render %s: %w", RegistryPath, err)
+		return nil, fmt.Errorf("cannot render %s: %w", paths.RegistryYML, err)
 	}
 	merged, err := yaml.Marshal(config.MergePatch(plain(document), cfg.Overlay()))
 	if err != nil {
-		return nil, fmt.Errorf("cannot render %s: %w", RegistryPath, err)
+		return nil, fmt.Errorf("cannot render %s: %w", paths.RegistryYML, err)
 	}
 	final, err := parse(merged)
 	if err != nil {
@@ -45,7 +46,7 @@ func registryYAML(cfg config.Config, facts Facts) ([]byte, error) {
 	}
 	out, err := yaml.Marshal(final)
 	if err != nil {
-		return nil, fmt.Errorf("cannot render %s: %w", RegistryPath, err)
+		return nil, fmt.Errorf("cannot render %s: %w", paths.RegistryYML, err)
 	}
 	return append([]byte(header), out...), nil
 }
@@ -80,7 +81,7 @@ func registryConfig(cfg config.Config, facts Facts) configuration.Configuration 
 // is a credential and not here.
 func redis(r config.Redis) configuration.Redis {
 	out := configuration.Redis{Options: configuration.RedisOptions{
-		Addrs:        []string{RedisSocket},
+		Addrs:        []string{paths.RedisSocket},
 		MaxRetries:   -1, // none
 		DialTimeout:  redisDial,
 		ReadTimeout:  redisWait,
@@ -92,7 +93,7 @@ func redis(r config.Redis) configuration.Redis {
 	out.Options.Addrs = []string{r.Address}
 	switch {
 	case r.TLS && r.CABundle != "":
-		out.TLS.RootCAs = []string{RedisCAPath}
+		out.TLS.RootCAs = []string{paths.RedisCA}
 	case r.TLS: // which distribution turns on by naming a file
 		out.TLS.RootCAs = []string{systemCAs}
 	}
@@ -140,7 +141,7 @@ func bucket(s3 *config.S3) configuration.Parameters {
 		p["keyid"] = s3.KMSKeyID
 	}
 	if s3.CABundle != "" {
-		p["cabundle"] = S3CAPath
+		p["cabundle"] = paths.S3CA
 	}
 	return p
 }
@@ -173,16 +174,16 @@ func http(cfg config.Config, facts Facts) configuration.HTTP {
 		return h
 	}
 	h.Host = "https://" + authority(cfg.Hostname, cfg.Listen.HTTPSPort)
-	h.TLS.Certificate, h.TLS.Key = CertificatePath, KeyPath
+	h.TLS.Certificate, h.TLS.Key = paths.Certificate, paths.Key
 	h.TLS.MinimumTLS = "tls" + cfg.TLS.MinVersion
 	if cfg.TLS.ClientAuth.Mode != "none" {
 		h.TLS.ClientAuth = configuration.ClientAuthVerifyClientCertIfGiven
 		if cfg.TLS.ClientAuth.Mode == "required" {
 			h.TLS.ClientAuth = configuration.ClientAuthRequireAndVerifyClientCert
 		}
-		h.TLS.ClientCAs = []string{ClientCAPath}
+		h.TLS.ClientCAs = []string{paths.ClientCACertificate}
 		if len(cfg.TLS.ClientAuth.CAs) > 0 {
-			h.TLS.ClientCAs = append(h.TLS.ClientCAs, ClientCAsPath)
+			h.TLS.ClientCAs = append(h.TLS.ClientCAs, paths.ClientCAs)
 		}
 	}
 	return h
@@ -191,16 +192,16 @@ func http(cfg config.Config, facts Facts) configuration.HTTP {
 // auth is the options of our access controller. What distribution's own words
 // cannot say of client certificates and of several machines is here.
 func auth(cfg config.Config) configuration.Parameters {
-	options := configuration.Parameters{"realm": cfg.Auth.Realm, "path": HtpasswdPath}
+	options := configuration.Parameters{"realm": cfg.Auth.Realm, "path": paths.Htpasswd}
 	if cfg.Nodes > 1 && cfg.TLS.Mode == "acme" {
 		options["challenges"] = "bucket" // whichever machine the CA asks
 	}
 	if cfg.TLS.ClientAuth.Mode == "none" {
 		return options
 	}
-	crls := []string{ClientCRLPath}
+	crls := []string{paths.ClientCACRL}
 	if len(cfg.TLS.ClientAuth.CRLs) > 0 {
-		crls = append(crls, ClientCRLsPath)
+		crls = append(crls, paths.ClientCRLs)
 	}
 	options["crls"] = crls
 	var users []map[string]string
