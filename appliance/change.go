@@ -23,14 +23,7 @@ import (
 	"github.com/redoubt-registry/redoubt/units"
 )
 
-const (
-	appliedPath     = paths.Run + "/applied.json"
-	caDir           = "/var/lib/redoubt/ca"
-	certificatesDir = "/var/lib/redoubt/certificates"
-	group           = "redoubt-registry"
-)
-
-// applied is what the units are known to have read, as it is stored in appliedPath.
+// applied is what the units are known to have read, as it is stored in paths.Applied.
 type applied struct {
 	Files plan.Applied `json:"files"`
 	// Certificate is the generation of the server's certificate.
@@ -257,23 +250,23 @@ func (m *Machine) keepSecrets(want target) error {
 	if want.secrets == nil {
 		return nil
 	}
-	have, err := disk.Read(m.Root, append(secrets.Paths(), secrets.Dir))
+	have, err := disk.Read(m.Root, append(secrets.Paths(), paths.Secrets))
 	if err != nil {
 		return err
 	}
 	return disk.Commit(m.Root, plan.New(have, want.secrets, nil))
 }
 
-// loadApplied reads appliedPath. One that is missing or damaged is empty: then
+// loadApplied reads paths.Applied. One that is missing or damaged is empty: then
 // every unit acts once too often, which is harmless.
 func (m *Machine) loadApplied() applied {
 	var a applied
-	data, err := os.ReadFile(filepath.Join(m.Root, appliedPath))
+	data, err := os.ReadFile(filepath.Join(m.Root, paths.Applied))
 	if err == nil {
 		err = json.Unmarshal(data, &a)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		fmt.Fprintf(m.Out, "warning: cannot read %s, so every unit acts: %v\n", appliedPath, err)
+		fmt.Fprintf(m.Out, "warning: cannot read %s, so every unit acts: %v\n", paths.Applied, err)
 		return applied{}
 	}
 	return a
@@ -282,10 +275,10 @@ func (m *Machine) loadApplied() applied {
 func (m *Machine) saveApplied(a applied) error {
 	data, err := json.MarshalIndent(a, "", "  ")
 	if err != nil {
-		return fmt.Errorf("cannot write %s: %w", appliedPath, err)
+		return fmt.Errorf("cannot write %s: %w", paths.Applied, err)
 	}
-	if have, err := os.ReadFile(filepath.Join(m.Root, appliedPath)); err == nil && bytes.Equal(have, data) {
+	if have, err := os.ReadFile(filepath.Join(m.Root, paths.Applied)); err == nil && bytes.Equal(have, data) {
 		return nil
 	}
-	return disk.Commit(m.Root, plan.Plan{Write: []tree.File{{Path: appliedPath, Mode: 0o600, Data: data}}})
+	return disk.Commit(m.Root, plan.Plan{Write: []tree.File{{Path: paths.Applied, Mode: 0o600, Data: data}}})
 }

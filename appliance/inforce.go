@@ -22,7 +22,7 @@ type inForce struct {
 func (m *Machine) present() inForce {
 	sealed := m.sealed()
 	document, _ := history.LastGood(m.Root, m.Vault) // none is maintenance
-	cfg, _, report := config.Parse([]config.Layer{{Name: history.LastGoodPath, Data: document}})
+	cfg, _, report := config.Parse([]config.Layer{{Name: paths.LastGood, Data: document}})
 	t := inForce{target: target{cfg: cfg}, sealed: sealed}
 	if data, err := os.ReadFile(filepath.Join(m.Root, paths.RegistryYML)); err == nil {
 		t.files = append(t.files, render.Registry(data))
@@ -37,6 +37,6 @@ func (m *Machine) present() inForce {
 func (m *Machine) still(now inForce) bool { return bytes.Equal(m.sealed(), now.sealed) }
 
 func (m *Machine) sealed() []byte {
-	data, _ := os.ReadFile(filepath.Join(m.Root, history.LastGoodPath)) // none is nil
+	data, _ := os.ReadFile(filepath.Join(m.Root, paths.LastGood)) // none is nil
 	return data
 }

@@ -15,11 +15,6 @@ import (
 	"github.com/redoubt-registry/redoubt/units"
 )
 
-const (
-	stateDir      = "/var/lib/redoubt/acme"
-	challengesDir = "/var/lib/redoubt/challenges"
-)
-
 // RenewOptions are what the caller of Renew chooses.
 type RenewOptions struct {
 	Force   bool   // renew what is not due, and do not wait after a failure
@@ -77,7 +72,7 @@ func (m *Machine) renewer(now target, o RenewOptions) (*acme.Renewer, error) {
 	}
 	r := &acme.Renewer{
 		Store:      m.certificateState(),
-		Challenges: sharedstate.Dir{Path: filepath.Join(m.Root, challengesDir), Mode: 0o640, GID: gid, Now: m.Now},
+		Challenges: sharedstate.Dir{Path: filepath.Join(m.Root, paths.Challenges), Mode: 0o640, GID: gid, Now: m.Now},
 		Want:       want,
 		Owner:      fmt.Sprintf("%s, process %d", m.ownName(), os.Getpid()),
 		UserAgent:  "redoubt/" + o.Version,

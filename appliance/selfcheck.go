@@ -128,7 +128,7 @@ func (m *Machine) client(want target) (*http.Client, string, error) {
 
 // isPublished says whether a server shows the published certificate.
 func (m *Machine) isPublished(state tls.ConnectionState, name string) error {
-	pair, err := cert.Current(filepath.Join(m.Root, certificatesDir))
+	pair, err := cert.Current(filepath.Join(m.Root, paths.Certificates))
 	if err != nil {
 		return fmt.Errorf("cannot read the certificate: %w", err)
 	}

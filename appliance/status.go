@@ -60,7 +60,7 @@ func (m *Machine) configurationStatus(r *status.Report) {
 	if err == nil {
 		r.Configuration = status.Configuration{Sources: g.Sources, Generation: g.Number}
 	}
-	if info, err := os.Stat(filepath.Join(m.Root, appliedPath)); err == nil {
+	if info, err := os.Stat(filepath.Join(m.Root, paths.Applied)); err == nil {
 		r.Configuration.Applied = info.ModTime()
 	}
 	data, err := os.ReadFile(filepath.Join(m.Root, paths.Maintenance))
@@ -104,7 +104,7 @@ func (m *Machine) unitStatus(ctx context.Context, now target, r *status.Report) 
 
 func (m *Machine) certificateStatus(now target) *status.Certificate {
 	c := &status.Certificate{Generation: m.publishedCertificate()}
-	pair, err := cert.Current(filepath.Join(m.Root, certificatesDir))
+	pair, err := cert.Current(filepath.Join(m.Root, paths.Certificates))
 	if err != nil {
 		c.Error = fmt.Sprintf("cannot read the certificate: %v", err)
 		return c

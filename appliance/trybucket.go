@@ -14,7 +14,6 @@ import (
 
 	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/disk"
-	"github.com/redoubt-registry/redoubt/appliance/configuration/history"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/secrets"
 	"github.com/redoubt-registry/redoubt/appliance/paths"
 	"github.com/redoubt-registry/redoubt/appliance/registryyml"
@@ -41,7 +40,7 @@ func (m *Machine) tryBucket(ctx context.Context, want target, origins config.Ori
 	if want.cfg.Storage.S3 == nil {
 		return nil
 	}
-	before, _, _ := config.Parse([]config.Layer{{Name: history.LastGoodPath, Data: lastGood}})
+	before, _, _ := config.Parse([]config.Layer{{Name: paths.LastGood, Data: lastGood}})
 	serves := m.rendered()
 	known, err := m.hasBucket(want, before, serves)
 	if err != nil {
@@ -133,7 +132,7 @@ func (m *Machine) hasBucket(want target, before config.Config, serves bool) (boo
 	if !serves {
 		return before.Storage.S3 != nil && reflect.DeepEqual(before.Storage, want.cfg.Storage), nil
 	}
-	names := []string{paths.RegistryYML, paths.S3CA, paths.Credentials + "/" + paths.S3Credential}
+	names := []string{paths.RegistryYML, paths.S3CA, paths.S3Keys}
 	have, err := disk.Read(m.Root, names)
 	if err != nil {
 		return false, err
@@ -183,7 +182,7 @@ func (m *Machine) openBucket(ctx context.Context, want target) (*bucket.Bucket, 
 		params["cabundle"] = path
 		err = os.WriteFile(path, cas.Data, 0o600)
 	}
-	credential, _ := want.files.Lookup(paths.Credentials + "/" + paths.S3Credential)
+	credential, _ := want.files.Lookup(paths.S3Keys)
 	path := filepath.Join(dir, paths.S3Credential)
 	if err = errors.Join(err, os.WriteFile(path, credential.Data, 0o600)); err != nil {
 		return nil, fmt.Errorf("cannot try the bucket: %w", err)
@@ -197,7 +196,7 @@ func (m *Machine) openBucket(ctx context.Context, want target) (*bucket.Bucket, 
 	if err != nil {
 		return nil, secrets.Problem{Path: "storage.s3", Err: err}
 	}
-	keys, err := bucket.Credentials(params, path, filepath.Join(m.Root, bucket.RoleSocket))
+	keys, err := bucket.Credentials(params, path, filepath.Join(m.Root, paths.RoleSocket))
 	if err != nil {
 		return nil, secrets.Problem{Path: "storage.s3", Err: err}
 	}

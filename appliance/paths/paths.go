@@ -22,10 +22,12 @@ const (
 	// FirewallOpen is there when any process may reach the metadata service.
 	FirewallOpen = Run + "/firewall-open"
 	// Credentials has what systemd hands to the units that use a bucket or a Redis
-	// elsewhere, under the names of the credentials; root alone reads it.
+	// elsewhere, under the names of the credentials; root alone reads it. Each is a JSON
+	// document with the login; none means no login.
 	Credentials     = Run + "/credentials"
 	S3Credential    = "redoubt.s3"
 	RedisCredential = "redoubt.redis"
+	S3Keys          = Credentials + "/" + S3Credential
 	// What a terminal shows before and after a login.
 	Issue = "/run/issue.d/50-redoubt.issue"
 	MOTD  = "/run/motd.d/50-redoubt"

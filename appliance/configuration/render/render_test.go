@@ -151,7 +151,7 @@ func checkElsewhere(t *testing.T, c *configuration.Configuration, files tree.Tre
 		if _, err := bucket.FromParameters(c.Storage.Parameters()); err != nil {
 			t.Errorf("the bucket cannot be used: %v", err)
 		}
-		f, ok := files.Lookup(paths.Credentials + "/" + bucket.CredentialName)
+		f, ok := files.Lookup(paths.Credentials + "/" + paths.S3Credential)
 		file := filepath.Join(t.TempDir(), "credential")
 		if err := os.WriteFile(file, f.Data, 0o600); err != nil || !ok {
 			t.Fatalf("no credentials: %v", err)

@@ -15,6 +15,7 @@ import (
 	"github.com/distribution/distribution/v3/configuration"
 
 	"github.com/redoubt-registry/redoubt/appliance/files"
+	"github.com/redoubt-registry/redoubt/appliance/paths"
 	"github.com/redoubt-registry/redoubt/appliance/registryyml"
 	"github.com/redoubt-registry/redoubt/appliance/storage/bucket"
 	"github.com/redoubt-registry/redoubt/appliance/storage/health"
@@ -34,12 +35,12 @@ type Watch struct {
 // NewWatch is the watch of this machine.
 func NewWatch(out io.Writer) Watch {
 	return Watch{
-		Registry:    "/run/redoubt/registry.yml",
-		Maintenance: "/run/redoubt/maintenance.json",
-		State:       health.StatePath,
-		Record:      RecordPath,
+		Registry:    paths.RegistryYML,
+		Maintenance: paths.Maintenance,
+		State:       paths.StorageState,
+		Record:      paths.StorageRecord,
 		Root:        "/",
-		User:        "redoubt-registry",
+		User:        paths.RegistryUser,
 		Out:         out,
 	}
 }
@@ -179,7 +180,7 @@ func (w Watch) place(storage configuration.Storage) Place {
 
 // id is this machine's own, from which machine-id(5) cannot be derived.
 func (w Watch) id() string {
-	name, err := os.ReadFile(filepath.Join(w.Root, "etc/machine-id"))
+	name, err := os.ReadFile(filepath.Join(w.Root, paths.MachineID))
 	if err != nil {
 		host, _ := os.Hostname() // better than nothing
 		name = []byte(host)

@@ -43,7 +43,7 @@ func (f Finder) file(ctx context.Context, path string) (*Place, error) {
 		return nil, err
 	}
 	k := &keys{cas: facts.S3CAs}
-	if credential, ok := files.Lookup(paths.Credentials + "/" + paths.S3Credential); ok {
+	if credential, ok := files.Lookup(paths.S3Keys); ok {
 		if err := json.Unmarshal(credential.Data, k); err != nil {
 			return nil, errors.New("its keys cannot be used")
 		}
