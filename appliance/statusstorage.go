@@ -31,7 +31,7 @@ func (m *Machine) storageStatus(cfg config.Config) *status.Storage {
 		s.Error = fmt.Sprintf("cannot read the storage: %v", err)
 		return s
 	}
-	block := uint64(fs.Bsize) //nolint:gosec // never negative
+	block := uint64(fs.Bsize) // never negative
 	s.Used, s.Free = (fs.Blocks-fs.Bfree)*block, fs.Bavail*block
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	gid, err := m.gid()
