@@ -14,6 +14,7 @@ import (
 	"go.yaml.in/yaml/v2"
 
 	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
+	"github.com/redoubt-registry/redoubt/appliance/hostname"
 	"github.com/redoubt-registry/redoubt/appliance/paths"
 	"github.com/redoubt-registry/redoubt/appliance/registryyml"
 )
@@ -129,7 +130,7 @@ func bucket(s3 *config.S3) configuration.Parameters {
 	p := configuration.Parameters{"bucket": s3.Bucket, "region": cmp.Or(s3.Region, anyRegion)}
 	if s3.Endpoint != "" {
 		p["regionendpoint"] = strings.TrimRight(s3.Endpoint, "/")
-		p["forcepathstyle"] = !amazon.MatchString(s3.Endpoint)
+		p["forcepathstyle"] = !hostname.OfAWS(s3.Endpoint) // at AWS a bucket's name belongs to the host
 	}
 	if s3.Root != "" {
 		p["rootdirectory"] = s3.Root
@@ -148,9 +149,6 @@ func bucket(s3 *config.S3) configuration.Parameters {
 
 // anyRegion is what a service without regions expects in a signature.
 const anyRegion = "us-east-1"
-
-// amazon is an endpoint of AWS, where a bucket's name belongs to the host.
-var amazon = regexp.MustCompile(`^https?://([^/]+\.)?amazonaws\.com(\.cn)?(:[0-9]+)?/?$`)
 
 func http(cfg config.Config, facts Facts) configuration.HTTP {
 	h := configuration.HTTP{
