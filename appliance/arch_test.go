@@ -76,7 +76,7 @@ var below = map[string][]string{
 	"configuration/userdata": {"configuration/config"},
 	"certificates":           {},
 	"certificates/acme":      {"certificates/cert", "certificates/renewal", "storage/sharedstate"},
-	"certificates/cert":      {},
+	"certificates/cert":      {"certificates/renewal"},
 	"certificates/clientca":  {"certificates/cert"},
 	"certificates/renewal":   {},
 	"storage":                {},

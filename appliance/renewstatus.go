@@ -77,5 +77,5 @@ func (m *Machine) ownDue(now target, c *renewal.Certificate) (time.Time, string)
 	if now.cfg.TLS.Mode != "internal-ca" {
 		return time.Time{}, ""
 	}
-	return c.NotAfter.Add(-c.NotAfter.Sub(c.NotBefore) / 3), "two thirds of the lifetime are over"
+	return c.LastThird()
 }
