@@ -9,7 +9,7 @@ var systemDirs = regexp.MustCompile(`^/(bin|boot|dev|efi|etc|home|lib|lib32|lib6
 	`|^/(var|mnt|media|opt|srv)$|^/var/(lib|tmp|log|cache|run|lock|spool|backups|mail)$` +
 	`|^/var/(log|cache|run|lock|spool|backups|mail|tmp)/` +
 	`|^/var/lib/(cloud|dpkg|systemd|dbus|apt|private)(/|$)` +
-	`|^/var/lib/redoubt($|/(acme|ca|certificates|challenges|config|generations|secrets)(/|$))`)
+	`|^/var/lib/redoubt($|/(acme|ca|certificates|challenges|client-ca|config|generations|health|secrets)(/|$))`)
 
 func (st Storage) validate(s spot) {
 	switch {
