@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/disk"
@@ -22,6 +23,9 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/paths"
 	"github.com/redoubt-registry/redoubt/units"
 )
+
+// jobsTimeout bounds the waiting for units.
+const jobsTimeout = 3 * time.Minute
 
 // applied is what the units are known to have read, as it is stored in paths.Applied.
 type applied struct {
@@ -281,4 +285,12 @@ func (m *Machine) saveApplied(a applied) error {
 		return nil
 	}
 	return disk.Commit(m.Root, plan.Plan{Write: []tree.File{{Path: paths.Applied, Mode: 0o600, Data: data}}})
+}
+
+// oldStays says why the certificate is not the one that is asked for; nil if it is.
+func oldStays(why error) error {
+	if why == nil {
+		return nil
+	}
+	return fmt.Errorf("the old certificate stays: %w", why)
 }

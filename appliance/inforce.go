@@ -2,9 +2,12 @@ package appliance
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 
+	"github.com/redoubt-registry/redoubt/appliance/certificates/acme"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/history"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/render"
@@ -39,4 +42,23 @@ func (m *Machine) still(now inForce) bool { return bytes.Equal(m.sealed(), now.s
 func (m *Machine) sealed() []byte {
 	data, _ := os.ReadFile(filepath.Join(m.Root, paths.LastGood)) // none is nil
 	return data
+}
+
+// wanted is the certificate that the configuration asks for.
+func (m *Machine) wanted(now target) (acme.Want, error) {
+	c := now.cfg.TLS.ACME
+	want := acme.Want{Names: now.names(), Directory: c.Directory, Email: c.Email, Profile: c.Profile, EABKeyID: c.EAB.KeyID}
+	if want.Directory == "" {
+		want.Directory = acme.LetsEncrypt
+	}
+	key, keyErr := m.resolver().Value(c.EAB.HMACKey)
+	roots, rootsErr := m.resolver().PEM(config.Secret(c.CABundle))
+	if keyErr != nil {
+		keyErr = fmt.Errorf("tls.acme.eab.hmacKey: %w", keyErr)
+	}
+	if rootsErr != nil {
+		rootsErr = fmt.Errorf("tls.acme.caBundle: %w", rootsErr)
+	}
+	want.EABKey, want.Roots = key, string(roots)
+	return want, errors.Join(keyErr, rootsErr)
 }

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 
 	"github.com/redoubt-registry/redoubt/appliance/certificates/acme"
-	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
 	"github.com/redoubt-registry/redoubt/appliance/paths"
 	"github.com/redoubt-registry/redoubt/appliance/storage/bucket"
 	"github.com/redoubt-registry/redoubt/appliance/storage/sharedstate"
@@ -115,25 +114,6 @@ func (m *Machine) ownName() string {
 		return name
 	}
 	return "a machine without a name"
-}
-
-// wanted is the certificate that the configuration asks for.
-func (m *Machine) wanted(now target) (acme.Want, error) {
-	c := now.cfg.TLS.ACME
-	want := acme.Want{Names: now.names(), Directory: c.Directory, Email: c.Email, Profile: c.Profile, EABKeyID: c.EAB.KeyID}
-	if want.Directory == "" {
-		want.Directory = acme.LetsEncrypt
-	}
-	key, keyErr := m.resolver().Value(c.EAB.HMACKey)
-	roots, rootsErr := m.resolver().PEM(config.Secret(c.CABundle))
-	if keyErr != nil {
-		keyErr = fmt.Errorf("tls.acme.eab.hmacKey: %w", keyErr)
-	}
-	if rootsErr != nil {
-		rootsErr = fmt.Errorf("tls.acme.caBundle: %w", rootsErr)
-	}
-	want.EABKey, want.Roots = key, string(roots)
-	return want, errors.Join(keyErr, rootsErr)
 }
 
 // publish puts the right certificate in force and makes the registry read it.
