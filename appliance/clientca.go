@@ -11,7 +11,6 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/configuration/plan"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/render"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/tree"
-	"github.com/redoubt-registry/redoubt/appliance/paths"
 )
 
 // lacksClientCA says whether ensureClientCA has an authority to make.
@@ -19,7 +18,7 @@ func (m *Machine) lacksClientCA(want target) bool {
 	if want.maintenance || want.names() == nil || want.cfg.TLS.ClientAuth.Mode == "none" {
 		return false
 	}
-	return !clientca.Exists(filepath.Join(m.Root, paths.ClientCA))
+	return !clientca.Exists(filepath.Join(m.Root, clientCADir))
 }
 
 // ensureClientCA makes the client CA if client certificates are asked for, and
@@ -32,7 +31,7 @@ func (m *Machine) ensureClientCA(want target) error {
 	if damaged, ok := errors.AsType[*clientca.Damaged](err); ok { // what does not need it goes on
 		gid, err := m.gid()
 		if err == nil {
-			err = clientca.Refuse(filepath.Join(m.Root, paths.ClientCA), gid)
+			err = clientca.Refuse(filepath.Join(m.Root, clientCADir), gid)
 		}
 		return errors.Join(damaged, err)
 	}
@@ -46,7 +45,7 @@ func (m *Machine) ensureClientCA(want target) error {
 // refusesClients says whether the registry lets nobody in: client certificates are
 // required, and those of its own CA do not count.
 func (m *Machine) refusesClients(want target) bool {
-	return want.cfg.TLS.ClientAuth.Mode == "required" && clientca.Refused(filepath.Join(m.Root, paths.ClientCA))
+	return want.cfg.TLS.ClientAuth.Mode == "required" && clientca.Refused(filepath.Join(m.Root, clientCADir))
 }
 
 // refreshClientTrust takes up CAs and revocation lists whose files have changed
@@ -70,7 +69,7 @@ func (m *Machine) clientCA(want target) (*clientca.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return clientca.Open(filepath.Join(m.Root, paths.ClientCA), want.cfg.Hostname, m.Now(), gid)
+	return clientca.Open(filepath.Join(m.Root, clientCADir), want.cfg.Hostname, m.Now(), gid)
 }
 
 // probeCertificate is what this machine shows to its own registry where that

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
-	"github.com/redoubt-registry/redoubt/appliance/paths"
 )
 
 // ReplaceCA makes new authorities in place of the machine's own that are damaged,
@@ -33,7 +32,7 @@ func (m *Machine) putAside(all bool) (count int, err error) {
 		return 0, err
 	}
 	defer unlock()
-	dir := filepath.Join(m.Root, paths.CA)
+	dir := filepath.Join(m.Root, caDir)
 	authorities, err := cert.Authorities(dir)
 	if err != nil {
 		return 0, err

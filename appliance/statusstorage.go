@@ -9,7 +9,6 @@ import (
 	"syscall"
 
 	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
-	"github.com/redoubt-registry/redoubt/appliance/paths"
 	"github.com/redoubt-registry/redoubt/appliance/storage/health"
 	"github.com/redoubt-registry/redoubt/appliance/system/status"
 )
@@ -31,7 +30,7 @@ func (m *Machine) storageStatus(cfg config.Config) *status.Storage {
 		s.Error = fmt.Sprintf("cannot read the storage: %v", err)
 		return s
 	}
-	block := uint64(fs.Bsize) // never negative
+	block := uint64(fs.Bsize) //nolint:gosec // never negative
 	s.Used, s.Free = (fs.Blocks-fs.Bfree)*block, fs.Bavail*block
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	gid, err := m.gid()
@@ -43,7 +42,7 @@ func (m *Machine) storageStatus(cfg config.Config) *status.Storage {
 
 // storageState is the state that redoubt health stored; nil before its first check.
 func (m *Machine) storageState() *health.State {
-	s, err := health.ReadState(filepath.Join(m.Root, paths.StorageState))
+	s, err := health.ReadState(filepath.Join(m.Root, health.StatePath))
 	if err != nil {
 		return nil
 	}

@@ -7,8 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/singleflight"
-
 	"github.com/redoubt-registry/redoubt/appliance/storage/sharedstate"
 )
 
@@ -39,9 +37,9 @@ type answers struct {
 
 	mu      sync.Mutex
 	known   map[string]sharedAnswer
-	began   time.Time // the last reading that has ended
-	failure error     // of that
-	reading singleflight.Group
+	began   time.Time     // the last reading that has ended
+	failure error         // of that
+	reading chan struct{} // closed when the reading that is under way ends; nil: none is
 }
 
 type sharedAnswer struct {
@@ -59,14 +57,11 @@ func (a *answers) get(ctx context.Context, token string) ([]byte, error) {
 		a.mu.Lock()
 		have, ok := a.known[token]
 		done, failure := a.began.After(asked), a.failure
-		var reading <-chan singleflight.Result
-		if !ok && !done {
-			notBefore := a.began.Add(answersPause)
-			reading = a.reading.DoChan("", func() (any, error) {
-				a.read(notBefore)
-				return nil, nil
-			})
+		if !ok && !done && a.reading == nil {
+			a.reading = make(chan struct{})
+			go a.read(a.began.Add(answersPause))
 		}
+		reading := a.reading
 		a.mu.Unlock()
 		switch {
 		case ok:
@@ -103,6 +98,8 @@ func (a *answers) read(notBefore time.Time) {
 	}
 	a.mu.Lock()
 	a.known, a.began, a.failure = next, began, err
+	close(a.reading)
+	a.reading = nil
 	a.mu.Unlock()
 }
 

@@ -15,8 +15,6 @@ import (
 	"io"
 	"math/big"
 	"time"
-
-	"github.com/redoubt-registry/redoubt/appliance/certificates/renewal"
 )
 
 const (
@@ -158,8 +156,7 @@ func (ca *CA) leafEnd(now time.Time, validity time.Duration) time.Time {
 // NeedsRenewal says whether less than a third of c's lifetime is left. A clock
 // that is earlier than c's start is no reason to renew.
 func NeedsRenewal(c *x509.Certificate, now time.Time) bool {
-	begin, _ := renewal.Certificate{NotBefore: c.NotBefore, NotAfter: c.NotAfter}.LastThird()
-	return now.After(begin)
+	return c.NotAfter.Sub(now) < c.NotAfter.Sub(c.NotBefore)/3
 }
 
 // SelfSigned makes a pair that no client trusts, valid for a day: a server without a

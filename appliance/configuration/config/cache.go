@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
-	"github.com/redoubt-registry/redoubt/appliance/hostname"
 )
 
 func (c Cache) validate(s spot) {
@@ -79,7 +78,7 @@ func redisHost(address string) (host, problem string) {
 		return "", "must have a port: " + "host:port" + form
 	}
 	host, number := address[:i], address[i+1:]
-	if n, err := strconv.ParseUint(number, 10, 16); err != nil || n < 1 {
+	if n, err := strconv.Atoi(number); err != nil || n < 1 || n > 65535 || !digits.MatchString(number) {
 		return "", "the port must be from 1 to 65535"
 	}
 	if inner, ok := strings.CutPrefix(host, "["); ok {
@@ -91,7 +90,7 @@ func redisHost(address string) (host, problem string) {
 	} else if strings.Contains(host, ":") {
 		return "", "an IPv6 address needs brackets" + form
 	}
-	if host == "" || hostname.Problem(host) != "" || unreachable(host) {
+	if host == "" || hostProblem(host) != "" || unreachable(host) {
 		return "", "the host must be a DNS name or an IP address" + form
 	}
 	return host, ""

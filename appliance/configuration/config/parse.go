@@ -30,7 +30,7 @@ func Parse(layers []Layer) (Config, Origins, Report) {
 		whole = whole && ok
 		if v != nil {
 			found = found || layer.Key == "" || layer.Key == "hostname"
-			merged = mergeLayer(merged, v)
+			merged = merge(merged, v, false)
 		}
 	}
 	merged = liftS3(merged)
@@ -216,7 +216,7 @@ func withDefaults(base, v *value) *value {
 	}
 	out := merge(nil, base, false) // a copy
 	out.set("storage", chosen)
-	return mergeLayer(out, v)
+	return merge(out, v, false)
 }
 
 // public tells whether clients can be sent to an endpoint: to AWS, or by https to a

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
-	"github.com/redoubt-registry/redoubt/appliance/hostname"
 )
 
 // A configuration is checked without a clock: whether a certificate is in force
@@ -54,7 +53,7 @@ func validatePair(certificate string, key Secret, s spot, check func(certPEM, ke
 
 func (t TLS) validatePairs(s spot, names []string) {
 	for _, name := range names {
-		if hostname.Problem(name) != "" {
+		if hostProblem(name) != "" {
 			names = nil // reported already
 			break
 		}

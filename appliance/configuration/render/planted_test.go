@@ -13,7 +13,6 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/render"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/userdata"
-	"github.com/redoubt-registry/redoubt/appliance/paths"
 	"github.com/redoubt-registry/redoubt/appliance/registry/page"
 )
 
@@ -143,7 +142,7 @@ func outputs(t *testing.T, document string) map[string]string {
 	for _, f := range files {
 		out[f.Path] = string(f.Data)
 	}
-	notice, _ := files.Lookup(paths.Maintenance)
+	notice, _ := files.Lookup(render.MaintenancePath)
 	if err := os.WriteFile(file, notice.Data, 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -14,7 +14,6 @@ import (
 
 	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/render"
-	"github.com/redoubt-registry/redoubt/appliance/paths"
 )
 
 // TestRedisTakesItsConfiguration starts the real server on the rendered file, in
@@ -28,9 +27,9 @@ func TestRedisTakesItsConfiguration(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	file, _ := files.Lookup(paths.RedisConf)
+	file, _ := files.Lookup(render.RedisPath)
 	dir := t.TempDir()
-	text := strings.ReplaceAll(string(file.Data), filepath.Dir(paths.RedisSocket), dir)
+	text := strings.ReplaceAll(string(file.Data), filepath.Dir(render.RedisSocket), dir)
 	path := filepath.Join(dir, "redis.conf")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)

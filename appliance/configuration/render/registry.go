@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -13,9 +14,6 @@ import (
 	"go.yaml.in/yaml/v2"
 
 	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
-	"github.com/redoubt-registry/redoubt/appliance/hostname"
-	"github.com/redoubt-registry/redoubt/appliance/paths"
-	"github.com/redoubt-registry/redoubt/appliance/registryyml"
 )
 
 // A dead or hung cache may cost a request 50 ms at most, once: these are the
@@ -30,15 +28,15 @@ const (
 func registryYAML(cfg config.Config, facts Facts) ([]byte, error) {
 	base, err := yaml.Marshal(registryConfig(cfg, facts))
 	if err != nil {
-		return nil, fmt.Errorf("cannot render %s: %w", paths.RegistryYML, err)
+		return nil, fmt.Errorf("cannot render %s: %w", RegistryPath, err)
 	}
 	var document map[any]any
 	if err := yaml.Unmarshal(base, &document); err != nil {
-		return nil, fmt.Errorf("cannot render %s: %w", paths.RegistryYML, err)
+		return nil, fmt.Errorf("cannot render %s: %w", RegistryPath, err)
 	}
 	merged, err := yaml.Marshal(config.MergePatch(plain(document), cfg.Overlay()))
 	if err != nil {
-		return nil, fmt.Errorf("cannot render %s: %w", paths.RegistryYML, err)
+		return nil, fmt.Errorf("cannot render %s: %w", RegistryPath, err)
 	}
 	final, err := parse(merged)
 	if err != nil {
@@ -46,7 +44,7 @@ func registryYAML(cfg config.Config, facts Facts) ([]byte, error) {
 	}
 	out, err := yaml.Marshal(final)
 	if err != nil {
-		return nil, fmt.Errorf("cannot render %s: %w", paths.RegistryYML, err)
+		return nil, fmt.Errorf("cannot render %s: %w", RegistryPath, err)
 	}
 	return append([]byte(header), out...), nil
 }
@@ -81,7 +79,7 @@ func registryConfig(cfg config.Config, facts Facts) configuration.Configuration 
 // is a credential and not here.
 func redis(r config.Redis) configuration.Redis {
 	out := configuration.Redis{Options: configuration.RedisOptions{
-		Addrs:        []string{paths.RedisSocket},
+		Addrs:        []string{RedisSocket},
 		MaxRetries:   -1, // none
 		DialTimeout:  redisDial,
 		ReadTimeout:  redisWait,
@@ -93,7 +91,7 @@ func redis(r config.Redis) configuration.Redis {
 	out.Options.Addrs = []string{r.Address}
 	switch {
 	case r.TLS && r.CABundle != "":
-		out.TLS.RootCAs = []string{paths.RedisCA}
+		out.TLS.RootCAs = []string{RedisCAPath}
 	case r.TLS: // which distribution turns on by naming a file
 		out.TLS.RootCAs = []string{systemCAs}
 	}
@@ -129,7 +127,7 @@ func bucket(s3 *config.S3) configuration.Parameters {
 	p := configuration.Parameters{"bucket": s3.Bucket, "region": cmp.Or(s3.Region, anyRegion)}
 	if s3.Endpoint != "" {
 		p["regionendpoint"] = strings.TrimRight(s3.Endpoint, "/")
-		p["forcepathstyle"] = !hostname.OfAWS(s3.Endpoint) // at AWS a bucket's name belongs to the host
+		p["forcepathstyle"] = !amazon.MatchString(s3.Endpoint)
 	}
 	if s3.Root != "" {
 		p["rootdirectory"] = s3.Root
@@ -141,13 +139,16 @@ func bucket(s3 *config.S3) configuration.Parameters {
 		p["keyid"] = s3.KMSKeyID
 	}
 	if s3.CABundle != "" {
-		p["cabundle"] = paths.S3CA
+		p["cabundle"] = S3CAPath
 	}
 	return p
 }
 
 // anyRegion is what a service without regions expects in a signature.
 const anyRegion = "us-east-1"
+
+// amazon is an endpoint of AWS, where a bucket's name belongs to the host.
+var amazon = regexp.MustCompile(`^https?://([^/]+\.)?amazonaws\.com(\.cn)?(:[0-9]+)?/?$`)
 
 func http(cfg config.Config, facts Facts) configuration.HTTP {
 	h := configuration.HTTP{
@@ -171,16 +172,16 @@ func http(cfg config.Config, facts Facts) configuration.HTTP {
 		return h
 	}
 	h.Host = "https://" + authority(cfg.Hostname, cfg.Listen.HTTPSPort)
-	h.TLS.Certificate, h.TLS.Key = paths.Certificate, paths.Key
+	h.TLS.Certificate, h.TLS.Key = CertificatePath, KeyPath
 	h.TLS.MinimumTLS = "tls" + cfg.TLS.MinVersion
 	if cfg.TLS.ClientAuth.Mode != "none" {
 		h.TLS.ClientAuth = configuration.ClientAuthVerifyClientCertIfGiven
 		if cfg.TLS.ClientAuth.Mode == "required" {
 			h.TLS.ClientAuth = configuration.ClientAuthRequireAndVerifyClientCert
 		}
-		h.TLS.ClientCAs = []string{paths.ClientCACertificate}
+		h.TLS.ClientCAs = []string{ClientCAPath}
 		if len(cfg.TLS.ClientAuth.CAs) > 0 {
-			h.TLS.ClientCAs = append(h.TLS.ClientCAs, paths.ClientCAs)
+			h.TLS.ClientCAs = append(h.TLS.ClientCAs, ClientCAsPath)
 		}
 	}
 	return h
@@ -189,16 +190,16 @@ func http(cfg config.Config, facts Facts) configuration.HTTP {
 // auth is the options of our access controller. What distribution's own words
 // cannot say of client certificates and of several machines is here.
 func auth(cfg config.Config) configuration.Parameters {
-	options := configuration.Parameters{"realm": cfg.Auth.Realm, "path": paths.Htpasswd}
+	options := configuration.Parameters{"realm": cfg.Auth.Realm, "path": HtpasswdPath}
 	if cfg.Nodes > 1 && cfg.TLS.Mode == "acme" {
 		options["challenges"] = "bucket" // whichever machine the CA asks
 	}
 	if cfg.TLS.ClientAuth.Mode == "none" {
 		return options
 	}
-	crls := []string{paths.ClientCACRL}
+	crls := []string{ClientCRLPath}
 	if len(cfg.TLS.ClientAuth.CRLs) > 0 {
-		crls = append(crls, paths.ClientCRLs)
+		crls = append(crls, ClientCRLsPath)
 	}
 	options["crls"] = crls
 	var users []map[string]string
@@ -245,12 +246,19 @@ func plain(document map[any]any) map[string]any {
 }
 
 // parse reads a document as the registry itself will, and stricter: a key that
-// distribution does not know is an error.
-func parse(document []byte) (*configuration.Configuration, error) {
-	c, err := registryyml.ReadStrict(document)
+// distribution does not know is an error. It does not look at the environment,
+// which distribution's own Parse would.
+func parse(document []byte) (_ *configuration.Configuration, err error) {
+	defer func() {
+		if r := recover(); r != nil { // distribution panics on some mistakes
+			err = fmt.Errorf("the registry cannot read it: %v", r)
+		}
+	}()
+	c := new(configuration.Configuration)
+	if err := yaml.UnmarshalStrict(document, c); err != nil {
+		return nil, errors.New("the registry cannot read it: " + quoted.ReplaceAllString(err.Error(), "a value"))
+	}
 	switch {
-	case err != nil:
-		return nil, fmt.Errorf("the registry cannot read it: %w", err)
 	case c.Version != configuration.CurrentVersion:
 		return nil, fmt.Errorf("version must be %s", configuration.CurrentVersion)
 	case c.Storage.Type() == "":
@@ -260,3 +268,6 @@ func parse(document []byte) (*configuration.Configuration, error) {
 	}
 	return c, nil
 }
+
+// quoted is how package yaml shows a value in an error. It may be a secret.
+var quoted = regexp.MustCompile("`[^`]*`")

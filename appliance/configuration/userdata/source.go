@@ -12,15 +12,17 @@ import (
 
 	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
 	"github.com/redoubt-registry/redoubt/appliance/files"
-	"github.com/redoubt-registry/redoubt/appliance/paths"
 )
 
 // Where the configuration is looked for, below the root.
 const (
-	instance   = "/var/lib/cloud/instance"
-	cloudID    = "/run/cloud-init/cloud-id"
-	combined   = "/run/cloud-init/combined-cloud-config.json"
-	credential = "redoubt.config"
+	imageDir     = "/usr/lib/redoubt/config.d"
+	instance     = "/var/lib/cloud/instance"
+	cloudID      = "/run/cloud-init/cloud-id"
+	combined     = "/run/cloud-init/combined-cloud-config.json"
+	operatorFile = "/etc/redoubt/config.yaml"
+	operatorDir  = "/etc/redoubt/config.d"
+	credential   = "redoubt.config"
 )
 
 // Source is a machine's configuration. Its zero value reads the machine
@@ -59,13 +61,13 @@ func (f Found) Parse(above ...config.Layer) (config.Config, config.Origins, conf
 // that does not exist, or has no redoubt: key, adds no layer.
 func (s Source) Read() Found {
 	var f Found
-	s.directory(&f, paths.ImageDir)
+	s.directory(&f, imageDir)
 	s.cloud(&f)
 	if s.Credentials != "" {
 		s.own(&f, "credential "+credential, filepath.Join(s.Credentials, credential))
 	}
-	s.file(&f, paths.OperatorFile)
-	s.directory(&f, paths.OperatorDir)
+	s.file(&f, operatorFile)
+	s.directory(&f, operatorDir)
 	return f
 }
 

@@ -7,14 +7,16 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-
-	"github.com/redoubt-registry/redoubt/appliance/paths"
 )
+
+// Credential is the name of the systemd credential with the login of a shared
+// Redis: a JSON document with username and password. None means no login.
+const Credential = "redoubt.redis"
 
 // Directories are where a process finds its credentials: a unit in its own
 // directory, root by hand where apply leaves them for the units.
 func Directories() []string {
-	return []string{os.Getenv("CREDENTIALS_DIRECTORY"), paths.Credentials}
+	return []string{os.Getenv("CREDENTIALS_DIRECTORY"), "/run/redoubt/credentials"}
 }
 
 type login struct {
@@ -32,7 +34,7 @@ func (s *Server) login() (login, error) {
 		if dir == "" {
 			continue
 		}
-		path := filepath.Join(dir, paths.RedisCredential)
+		path := filepath.Join(dir, Credential)
 		data, err := os.ReadFile(path)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue

@@ -10,8 +10,15 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+)
 
-	"github.com/redoubt-registry/redoubt/appliance/paths"
+const (
+	// CredentialName is what systemd calls the credentials of the bucket.
+	CredentialName = "redoubt.s3"
+	// RunFile is where they are for root, before systemd hands them out.
+	RunFile = "/run/redoubt/credentials/" + CredentialName
+	// RoleSocket answers with the credentials of the instance's role.
+	RoleSocket = "/run/redoubt-credentials/socket"
 )
 
 // secret is the file with the credentials.
@@ -55,10 +62,10 @@ func Credentials(params map[string]any, file, socket string) (aws.CredentialsPro
 // else root's own.
 func CredentialFile() string {
 	if dir := os.Getenv("CREDENTIALS_DIRECTORY"); dir != "" {
-		path := filepath.Join(dir, paths.S3Credential)
+		path := filepath.Join(dir, CredentialName)
 		if _, err := os.Stat(path); err == nil {
 			return path
 		}
 	}
-	return paths.S3Keys
+	return RunFile
 }

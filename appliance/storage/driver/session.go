@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"container/list"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -8,8 +9,6 @@ import (
 	"path"
 	"strconv"
 	"sync"
-
-	lru "github.com/hashicorp/golang-lru/v2/simplelru"
 
 	"github.com/redoubt-registry/redoubt/appliance/storage/bucket"
 )
@@ -54,37 +53,46 @@ const maxSessions = 4096
 type sessions struct {
 	tails  tails
 	mu     sync.Mutex
-	byPath *lru.LRU[string, *session]
+	byPath map[string]*list.Element
+	order  *list.List // the latest first
+}
+
+type named struct {
+	path string
+	*session
 }
 
 func newSessions() *sessions {
-	byPath, err := lru.NewLRU[string, *session](maxSessions, nil)
-	if err != nil {
-		panic(err) // of a size below 1, which is a constant
-	}
-	return &sessions{byPath: byPath}
+	return &sessions{byPath: map[string]*list.Element{}, order: list.New()}
 }
-
-func newSession() *session { return &session{states: map[string][]byte{}} }
 
 // get gives what is known of the upload in a directory, nil for nothing.
 func (s *sessions) get(dir string) *session {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	have, _ := s.byPath.Get(dir)
-	return have
+	e, ok := s.byPath[dir]
+	if !ok {
+		return nil
+	}
+	s.order.MoveToFront(e)
+	return e.Value.(named).session
 }
 
 // add gives what is known, or a new session.
 func (s *sessions) add(dir string) *session {
+	if have := s.get(dir); have != nil {
+		return have
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	have, ok := s.byPath.Get(dir)
-	if !ok {
-		have = newSession()
-		s.byPath.Add(dir, have)
+	added := &session{states: map[string][]byte{}}
+	s.byPath[dir] = s.order.PushFront(named{dir, added})
+	for s.order.Len() > maxSessions {
+		last := s.order.Back()
+		delete(s.byPath, last.Value.(named).path)
+		s.order.Remove(last)
 	}
-	return have
+	return added
 }
 
 // end gives what is known, and keeps only that the upload has ended.
@@ -92,13 +100,12 @@ func (s *sessions) end(dir string) *session {
 	s.tails.keep(dir, nil)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	was, ok := s.byPath.Get(dir)
+	e, ok := s.byPath[dir]
 	if !ok {
 		return nil
 	}
-	ended := newSession()
-	ended.committed, ended.moved = true, true
-	s.byPath.Add(dir, ended)
+	was := e.Value.(named).session
+	e.Value = named{dir, &session{states: map[string][]byte{}, committed: true, moved: true}}
 	return was
 }
 

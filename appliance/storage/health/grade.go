@@ -1,5 +1,3 @@
-// Package health turns the results of checks of a storage into its grade: which requests
-// it is good for.
 package health
 
 import (
@@ -92,6 +90,8 @@ type State struct {
 }
 
 const (
+	// StatePath is where the state of the machine's storage is.
+	StatePath = "/run/redoubt-health/storage.json"
 	// better is how many good checks in a row are enough, at most: clients are
 	// refused until then.
 	better = 2

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/redoubt-registry/redoubt/appliance/paths"
 	"github.com/redoubt-registry/redoubt/appliance/storage/bucket"
 	"github.com/redoubt-registry/redoubt/appliance/storage/driver"
 )
@@ -69,7 +68,7 @@ func openWith(params map[string]any, k *keys) (*bucket.Bucket, error) {
 	if err != nil {
 		return nil, err
 	}
-	provider, err := bucket.Credentials(params, credentials, paths.RoleSocket)
+	provider, err := bucket.Credentials(params, credentials, bucket.RoleSocket)
 	if err != nil {
 		return nil, err
 	}
