@@ -20,11 +20,11 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/configuration/plan"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/tree"
 	"github.com/redoubt-registry/redoubt/appliance/files"
+	"github.com/redoubt-registry/redoubt/appliance/paths"
 	"github.com/redoubt-registry/redoubt/units"
 )
 
 const (
-	alertsPath = "/run/redoubt/alerts.json"
 	// alertPause is the time between two alerts for the same cause.
 	alertPause = 24 * time.Hour
 	// alertTimeout is for one try, alertPatience for all: less than the unit may take.
@@ -114,7 +114,7 @@ func (m *Machine) cause(unit, result string) string {
 // told is when the last alert for each cause was sent, if less than alertPause ago.
 func (m *Machine) told() map[string]time.Time {
 	told := map[string]time.Time{}
-	data, err := os.ReadFile(filepath.Join(m.Root, alertsPath))
+	data, err := os.ReadFile(filepath.Join(m.Root, paths.Alerts))
 	if err != nil || json.Unmarshal(data, &told) != nil {
 		return map[string]time.Time{} // one alert too many does no harm
 	}
@@ -128,7 +128,7 @@ func (m *Machine) told() map[string]time.Time {
 
 // keepTold records that a cause was told, beside what other alerts record.
 func (m *Machine) keepTold(ctx context.Context, key string) error {
-	lock := filepath.Join(m.Root, alertsPath+".lock")
+	lock := filepath.Join(m.Root, paths.Alerts+".lock")
 	if err := os.MkdirAll(filepath.Dir(lock), 0o755); err != nil {
 		return fmt.Errorf("cannot lock %s: %w", lock, err)
 	}
@@ -141,9 +141,9 @@ func (m *Machine) keepTold(ctx context.Context, key string) error {
 	told[key] = m.Now()
 	data, err := json.MarshalIndent(told, "", "  ")
 	if err != nil {
-		return fmt.Errorf("cannot write %s: %w", alertsPath, err)
+		return fmt.Errorf("cannot write %s: %w", paths.Alerts, err)
 	}
-	return disk.Commit(m.Root, plan.Plan{Write: []tree.File{{Path: alertsPath, Mode: 0o600, Data: data}}})
+	return disk.Commit(m.Root, plan.Plan{Write: []tree.File{{Path: paths.Alerts, Mode: 0o600, Data: data}}})
 }
 
 // post sends the alert. Its errors never name the URL, which is a secret.

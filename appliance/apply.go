@@ -4,16 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 )
 
 // Options are what the caller of Apply chooses.
 type Options struct {
 	DryRun bool // print what would be done, and do nothing
 }
-
-// jobsTimeout bounds the waiting for units.
-const jobsTimeout = 3 * time.Minute
 
 // Apply makes the machine what its configuration says. It prints the plan that
 // it carries out. A second Apply without a change in between writes nothing and
@@ -56,12 +52,4 @@ func (m *Machine) Apply(ctx context.Context, o Options) error {
 	err = m.keep(ctx, want, change)
 	m.renewSoon(ctx, want) // now: it goes by what was kept
 	return errors.Join(err, change.problem)
-}
-
-// oldStays says why the certificate is not the one that is asked for; nil if it is.
-func oldStays(why error) error {
-	if why == nil {
-		return nil
-	}
-	return fmt.Errorf("the old certificate stays: %w", why)
 }

@@ -59,7 +59,7 @@ var rooms = []string{"storage", "certificates", "configuration", "access", "regi
 
 // ground are small packages that stand below all rooms: every package may import them,
 // and they import none of the others.
-var ground = []string{"files", "printable"}
+var ground = []string{"files", "hostname", "paths", "printable", "registryyml"}
 
 // below gives each package of the agent what it may import of the others. What is
 // not named here may import nothing of the agent at all.
@@ -76,7 +76,7 @@ var below = map[string][]string{
 	"configuration/userdata": {"configuration/config"},
 	"certificates":           {},
 	"certificates/acme":      {"certificates/cert", "certificates/renewal", "storage/sharedstate"},
-	"certificates/cert":      {},
+	"certificates/cert":      {"certificates/renewal"},
 	"certificates/clientca":  {"certificates/cert"},
 	"certificates/renewal":   {},
 	"storage":                {},
@@ -115,7 +115,10 @@ var below = map[string][]string{
 	"system/imagestore":      {"configuration/", "storage/"},
 	"system/status":          {"certificates/renewal", "storage/health", "storage/progress"},
 	"files":                  {},
+	"paths":                  {},
+	"hostname":               {},
 	"printable":              {},
+	"registryyml":            {},
 	"":                       {"certificates/", "configuration/", "registry/redis", "storage/", "system/", "units"},
 }
 

@@ -17,13 +17,12 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/disk"
 	"github.com/redoubt-registry/redoubt/appliance/files"
+	"github.com/redoubt-registry/redoubt/appliance/paths"
 	"github.com/redoubt-registry/redoubt/appliance/storage/sharedstate"
 )
 
-const (
-	clientCADir = "/var/lib/redoubt/client-ca"
-	broughtCA   = caDir + "/brought.crt"
-)
+// broughtCA is the certificate of a CA that the configuration brings.
+const broughtCA = paths.CA + "/brought.crt"
 
 // certificates decides what the server is to show for a target. known says that
 // the machine has served with the same tls before: then what is in force goes on
@@ -96,12 +95,12 @@ func (m *Machine) wantObtained(want cert.Want) (cert.Want, error) {
 
 // haveCertificates is what there is.
 func (m *Machine) haveCertificates() (cert.Have, error) {
-	authorities, err := cert.Authorities(filepath.Join(m.Root, caDir))
+	authorities, err := cert.Authorities(filepath.Join(m.Root, paths.CA))
 	if err != nil {
 		return cert.Have{}, err
 	}
 	have := cert.Have{Authorities: authorities}
-	have.Pairs, err = cert.CurrentPairs(filepath.Join(m.Root, certificatesDir))
+	have.Pairs, err = cert.CurrentPairs(filepath.Join(m.Root, paths.Certificates))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		have.Problem = err.Error()
 	}
@@ -125,7 +124,7 @@ func (m *Machine) certify(want target) error {
 	if err := m.keepBrought(want.certificates); err != nil {
 		return err
 	}
-	dirs := cert.Dirs{Authorities: filepath.Join(m.Root, caDir), Certificates: filepath.Join(m.Root, certificatesDir), GID: gid}
+	dirs := cert.Dirs{Authorities: filepath.Join(m.Root, paths.CA), Certificates: filepath.Join(m.Root, paths.Certificates), GID: gid}
 	return want.certificates.CarryOut(dirs, m.Now(), want.cfg.TLS.InternalCA.LeafValidity, rand.Reader)
 }
 
@@ -212,14 +211,14 @@ func fingerprint(data []byte) string {
 // certificateState is what this machine knows of the certificate: all there is, or
 // a copy of what several machines share.
 func (m *Machine) certificateState() sharedstate.Dir {
-	return sharedstate.Dir{Path: filepath.Join(m.Root, stateDir), Mode: 0o600, GID: -1, Now: m.Now}
+	return sharedstate.Dir{Path: filepath.Join(m.Root, paths.ACME), Mode: 0o600, GID: -1, Now: m.Now}
 }
 
 // publishedCertificate is the generation that is in force.
 func (m *Machine) publishedCertificate() string {
-	generation, _ := os.Readlink(filepath.Join(m.Root, certificatesDir, "current")) // none is ""
+	generation, _ := os.Readlink(filepath.Join(m.Root, paths.Certificates, "current")) // none is ""
 	return generation
 }
 
 // gid is the number of the registry's group.
-func (m *Machine) gid() (int, error) { return disk.Group(m.Root, group) }
+func (m *Machine) gid() (int, error) { return disk.Group(m.Root, paths.RegistryUser) }

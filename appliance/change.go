@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/disk"
@@ -19,17 +20,14 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/configuration/secrets"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/systemd"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/tree"
+	"github.com/redoubt-registry/redoubt/appliance/paths"
 	"github.com/redoubt-registry/redoubt/units"
 )
 
-const (
-	appliedPath     = render.Dir + "/applied.json"
-	caDir           = "/var/lib/redoubt/ca"
-	certificatesDir = "/var/lib/redoubt/certificates"
-	group           = "redoubt-registry"
-)
+// jobsTimeout bounds the waiting for units.
+const jobsTimeout = 3 * time.Minute
 
-// applied is what the units are known to have read, as it is stored in appliedPath.
+// applied is what the units are known to have read, as it is stored in paths.Applied.
 type applied struct {
 	Files plan.Applied `json:"files"`
 	// Certificate is the generation of the server's certificate.
@@ -70,9 +68,9 @@ func (c change) String() string {
 // compare computes the change from the files on the disk to want.
 func (m *Machine) compare(ctx context.Context, want target) (change, error) {
 	c := change{applied: m.loadApplied(), certificates: want.certificates, clientCA: m.lacksClientCA(want)}
-	paths := slices.Concat(want.files.Paths(), c.applied.Files.Paths(), render.Paths())
-	slices.Sort(paths)
-	have, err := disk.Read(m.Root, slices.Compact(paths))
+	names := slices.Concat(want.files.Paths(), c.applied.Files.Paths(), render.Paths())
+	slices.Sort(names)
+	have, err := disk.Read(m.Root, slices.Compact(names))
 	if err != nil {
 		return c, err
 	}
@@ -102,13 +100,13 @@ func (m *Machine) takeUp(c change, actions []tree.Reader) []tree.Reader {
 // is just starting cannot reload yet: it restarts.
 func (m *Machine) settle(ctx context.Context, actions []tree.Reader, want target) ([]tree.Reader, error) {
 	required := []string{units.Registry}
-	if _, ok := want.files.Lookup(render.RedisPath); ok {
+	if _, ok := want.files.Lookup(paths.RedisConf); ok {
 		required = []string{units.Redis, units.Registry}
 	}
 	if _, ok := want.files.Lookup(render.WatchPath()); ok {
 		required = append(required, units.CertificateFiles)
 	}
-	if _, open := want.files.Lookup(render.FirewallOpenPath); !open {
+	if _, open := want.files.Lookup(paths.FirewallOpen); !open {
 		required = slices.Insert(required, 0, units.Firewall)
 	}
 	names := slices.Clone(required)
@@ -256,23 +254,23 @@ func (m *Machine) keepSecrets(want target) error {
 	if want.secrets == nil {
 		return nil
 	}
-	have, err := disk.Read(m.Root, append(secrets.Paths(), secrets.Dir))
+	have, err := disk.Read(m.Root, append(secrets.Paths(), paths.Secrets))
 	if err != nil {
 		return err
 	}
 	return disk.Commit(m.Root, plan.New(have, want.secrets, nil))
 }
 
-// loadApplied reads appliedPath. One that is missing or damaged is empty: then
+// loadApplied reads paths.Applied. One that is missing or damaged is empty: then
 // every unit acts once too often, which is harmless.
 func (m *Machine) loadApplied() applied {
 	var a applied
-	data, err := os.ReadFile(filepath.Join(m.Root, appliedPath))
+	data, err := os.ReadFile(filepath.Join(m.Root, paths.Applied))
 	if err == nil {
 		err = json.Unmarshal(data, &a)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		fmt.Fprintf(m.Out, "warning: cannot read %s, so every unit acts: %v\n", appliedPath, err)
+		fmt.Fprintf(m.Out, "warning: cannot read %s, so every unit acts: %v\n", paths.Applied, err)
 		return applied{}
 	}
 	return a
@@ -281,10 +279,18 @@ func (m *Machine) loadApplied() applied {
 func (m *Machine) saveApplied(a applied) error {
 	data, err := json.MarshalIndent(a, "", "  ")
 	if err != nil {
-		return fmt.Errorf("cannot write %s: %w", appliedPath, err)
+		return fmt.Errorf("cannot write %s: %w", paths.Applied, err)
 	}
-	if have, err := os.ReadFile(filepath.Join(m.Root, appliedPath)); err == nil && bytes.Equal(have, data) {
+	if have, err := os.ReadFile(filepath.Join(m.Root, paths.Applied)); err == nil && bytes.Equal(have, data) {
 		return nil
 	}
-	return disk.Commit(m.Root, plan.Plan{Write: []tree.File{{Path: appliedPath, Mode: 0o600, Data: data}}})
+	return disk.Commit(m.Root, plan.Plan{Write: []tree.File{{Path: paths.Applied, Mode: 0o600, Data: data}}})
+}
+
+// oldStays says why the certificate is not the one that is asked for; nil if it is.
+func oldStays(why error) error {
+	if why == nil {
+		return nil
+	}
+	return fmt.Errorf("the old certificate stays: %w", why)
 }

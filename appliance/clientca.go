@@ -11,6 +11,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/configuration/plan"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/render"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/tree"
+	"github.com/redoubt-registry/redoubt/appliance/paths"
 )
 
 // lacksClientCA says whether ensureClientCA has an authority to make.
@@ -18,7 +19,7 @@ func (m *Machine) lacksClientCA(want target) bool {
 	if want.maintenance || want.names() == nil || want.cfg.TLS.ClientAuth.Mode == "none" {
 		return false
 	}
-	return !clientca.Exists(filepath.Join(m.Root, clientCADir))
+	return !clientca.Exists(filepath.Join(m.Root, paths.ClientCA))
 }
 
 // ensureClientCA makes the client CA if client certificates are asked for, and
@@ -31,7 +32,7 @@ func (m *Machine) ensureClientCA(want target) error {
 	if damaged, ok := errors.AsType[*clientca.Damaged](err); ok { // what does not need it goes on
 		gid, err := m.gid()
 		if err == nil {
-			err = clientca.Refuse(filepath.Join(m.Root, clientCADir), gid)
+			err = clientca.Refuse(filepath.Join(m.Root, paths.ClientCA), gid)
 		}
 		return errors.Join(damaged, err)
 	}
@@ -45,7 +46,7 @@ func (m *Machine) ensureClientCA(want target) error {
 // refusesClients says whether the registry lets nobody in: client certificates are
 // required, and those of its own CA do not count.
 func (m *Machine) refusesClients(want target) bool {
-	return want.cfg.TLS.ClientAuth.Mode == "required" && clientca.Refused(filepath.Join(m.Root, clientCADir))
+	return want.cfg.TLS.ClientAuth.Mode == "required" && clientca.Refused(filepath.Join(m.Root, paths.ClientCA))
 }
 
 // refreshClientTrust takes up CAs and revocation lists whose files have changed
@@ -69,7 +70,7 @@ func (m *Machine) clientCA(want target) (*clientca.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return clientca.Open(filepath.Join(m.Root, clientCADir), want.cfg.Hostname, m.Now(), gid)
+	return clientca.Open(filepath.Join(m.Root, paths.ClientCA), want.cfg.Hostname, m.Now(), gid)
 }
 
 // probeCertificate is what this machine shows to its own registry where that

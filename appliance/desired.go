@@ -16,6 +16,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/configuration/secrets"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/tree"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/userdata"
+	"github.com/redoubt-registry/redoubt/appliance/paths"
 )
 
 // target is what the machine is to be.
@@ -62,7 +63,7 @@ func (m *Machine) choose(ctx context.Context) (choice, error) {
 	}
 	c := choice{lastGood: lastGood, problem: m.noNews(found)}
 	if c.problem != nil {
-		found.Layers = append([]config.Layer{{Name: history.LastGoodPath, Data: lastGood}}, found.Layers...)
+		found.Layers = append([]config.Layer{{Name: paths.LastGood, Data: lastGood}}, found.Layers...)
 	}
 	cfg, origins, report := found.Parse()
 	c.origins = origins
@@ -70,7 +71,7 @@ func (m *Machine) choose(ctx context.Context) (choice, error) {
 		fmt.Fprintln(m.Out, w)
 	}
 	if report.Err() == nil {
-		before, _, _ := config.Parse([]config.Layer{{Name: history.LastGoodPath, Data: lastGood}})
+		before, _, _ := config.Parse([]config.Layer{{Name: paths.LastGood, Data: lastGood}})
 		c.target, err = m.build(cfg, found.Layers, lastGood != nil && sameSources(before, cfg))
 		if err == nil {
 			c.asked = true
@@ -105,7 +106,7 @@ func (m *Machine) instead(c choice, cfg config.Config, report config.Report) (ch
 			c.problem = fmt.Errorf("the last good configuration serves, since the present one cannot be used:\n%w", report.Err())
 			return c, nil
 		}
-		fmt.Fprintf(m.Out, "warning: cannot use %s: %v\n", history.LastGoodPath, err)
+		fmt.Fprintf(m.Out, "warning: cannot use %s: %v\n", paths.LastGood, err)
 		if m.rendered() {
 			return c, unchanged()
 		}
@@ -148,8 +149,8 @@ const dataMount = "var-lib-redoubt.mount"
 
 // rendered tells whether there is a configuration in force.
 func (m *Machine) rendered() bool {
-	_, err := os.Stat(filepath.Join(m.Root, render.RegistryPath))
-	_, notice := os.Stat(filepath.Join(m.Root, render.MaintenancePath))
+	_, err := os.Stat(filepath.Join(m.Root, paths.RegistryYML))
+	_, notice := os.Stat(filepath.Join(m.Root, paths.Maintenance))
 	return err == nil && notice != nil
 }
 
@@ -209,7 +210,7 @@ func (m *Machine) resolver() secrets.Resolver {
 
 // rebuild renders a document that Config.Document wrote.
 func (m *Machine) rebuild(document []byte) (target, error) {
-	layers := []config.Layer{{Name: history.LastGoodPath, Data: document}}
+	layers := []config.Layer{{Name: paths.LastGood, Data: document}}
 	cfg, _, report := config.Parse(layers)
 	if err := report.Err(); err != nil {
 		return target{}, err
@@ -284,7 +285,7 @@ func shadowed(layers []config.Layer, origins config.Origins) config.Report {
 	return report.Sort()
 }
 
-func operators(file string) bool { return strings.HasPrefix(file, "/etc/redoubt/") }
+func operators(file string) bool { return strings.HasPrefix(file, paths.Operator+"/") }
 
 // parentOfOther tells whether path is a group or a list with more below it.
 func parentOfOther(path string, origins config.Origins) bool {

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redoubt-registry/redoubt/appliance/storage/health"
+	"github.com/redoubt-registry/redoubt/appliance/paths"
 )
 
 // The registry's user writes the state of the storage. What it writes there never moves
@@ -25,7 +25,7 @@ func TestTheStateOfTheStorageIsPrintedAsText(t *testing.T) {
 	b.mustApply()
 	const escape = `\u001b]0;owned\u0007\u009b2J\r\u202e`
 	now := time.Now().UTC().Format(time.RFC3339)
-	b.put(strings.TrimPrefix(health.StatePath, "/"), fmt.Sprintf(`{"storage": "/s%[1]s", "grade": "down", "since": %[2]q, "checked": %[2]q, "until": %[2]q,
+	b.put(strings.TrimPrefix(paths.StorageState, "/"), fmt.Sprintf(`{"storage": "/s%[1]s", "grade": "down", "since": %[2]q, "checked": %[2]q, "until": %[2]q,
 		"error": "e%[1]s", "key": "k%[1]s", "reason": "r%[1]s", "failures": 3,
 		"operations": [{"name": "put%[1]s", "seconds": 1, "error": "o%[1]s", "key": "k%[1]s", "reason": "r%[1]s", "without": "down"}]}`, escape, now))
 	said, err := b.alert(time.Now(), "redoubt-health.service", "exit-code")

@@ -9,12 +9,10 @@ import (
 	"time"
 
 	"github.com/redoubt-registry/redoubt/appliance/files"
+	"github.com/redoubt-registry/redoubt/appliance/paths"
 )
 
-const (
-	lockPath     = "/run/redoubt/apply.lock"
-	lockPatience = 2 * time.Minute
-)
+const lockPatience = 2 * time.Minute
 
 var errApplying = errors.New("cannot apply: another redoubt apply is running; wait for it and try again")
 
@@ -32,9 +30,9 @@ func (m *Machine) lockInTime(ctx context.Context) (unlock func(), err error) {
 }
 
 func (m *Machine) lockFor(take func(path string) (func(), error)) (unlock func(), err error) {
-	path := filepath.Join(m.Root, lockPath)
+	path := filepath.Join(m.Root, paths.ApplyLock)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, fmt.Errorf("cannot lock %s: %w", lockPath, err)
+		return nil, fmt.Errorf("cannot lock %s: %w", paths.ApplyLock, err)
 	}
 	unlock, err = take(path)
 	if errors.Is(err, files.ErrLocked) {

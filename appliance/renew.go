@@ -8,16 +8,10 @@ import (
 	"path/filepath"
 
 	"github.com/redoubt-registry/redoubt/appliance/certificates/acme"
-	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
-	"github.com/redoubt-registry/redoubt/appliance/configuration/render"
+	"github.com/redoubt-registry/redoubt/appliance/paths"
 	"github.com/redoubt-registry/redoubt/appliance/storage/bucket"
 	"github.com/redoubt-registry/redoubt/appliance/storage/sharedstate"
 	"github.com/redoubt-registry/redoubt/units"
-)
-
-const (
-	stateDir      = "/var/lib/redoubt/acme"
-	challengesDir = "/var/lib/redoubt/challenges"
 )
 
 // RenewOptions are what the caller of Renew chooses.
@@ -77,7 +71,7 @@ func (m *Machine) renewer(now target, o RenewOptions) (*acme.Renewer, error) {
 	}
 	r := &acme.Renewer{
 		Store:      m.certificateState(),
-		Challenges: sharedstate.Dir{Path: filepath.Join(m.Root, challengesDir), Mode: 0o640, GID: gid, Now: m.Now},
+		Challenges: sharedstate.Dir{Path: filepath.Join(m.Root, paths.Challenges), Mode: 0o640, GID: gid, Now: m.Now},
 		Want:       want,
 		Owner:      fmt.Sprintf("%s, process %d", m.ownName(), os.Getpid()),
 		UserAgent:  "redoubt/" + o.Version,
@@ -103,11 +97,11 @@ func (m *Machine) share(now target, r *acme.Renewer) error {
 
 // bucket is the bucket in the rendered registry.yml, which includes overlays.
 func (m *Machine) bucket(now target) (*bucket.Bucket, error) {
-	f, ok := now.files.Lookup(render.RegistryPath)
+	f, ok := now.files.Lookup(paths.RegistryYML)
 	params := bucketParameters(f.Data)
 	switch {
 	case !ok:
-		return nil, fmt.Errorf("there is no %s: run redoubt apply", render.RegistryPath)
+		return nil, fmt.Errorf("there is no %s: run redoubt apply", paths.RegistryYML)
 	case params == nil:
 		return nil, errors.New("nodes is above 1, and storage.s3 is not set")
 	}
@@ -120,25 +114,6 @@ func (m *Machine) ownName() string {
 		return name
 	}
 	return "a machine without a name"
-}
-
-// wanted is the certificate that the configuration asks for.
-func (m *Machine) wanted(now target) (acme.Want, error) {
-	c := now.cfg.TLS.ACME
-	want := acme.Want{Names: now.names(), Directory: c.Directory, Email: c.Email, Profile: c.Profile, EABKeyID: c.EAB.KeyID}
-	if want.Directory == "" {
-		want.Directory = acme.LetsEncrypt
-	}
-	key, keyErr := m.resolver().Value(c.EAB.HMACKey)
-	roots, rootsErr := m.resolver().PEM(config.Secret(c.CABundle))
-	if keyErr != nil {
-		keyErr = fmt.Errorf("tls.acme.eab.hmacKey: %w", keyErr)
-	}
-	if rootsErr != nil {
-		rootsErr = fmt.Errorf("tls.acme.caBundle: %w", rootsErr)
-	}
-	want.EABKey, want.Roots = key, string(roots)
-	return want, errors.Join(keyErr, rootsErr)
 }
 
 // publish puts the right certificate in force and makes the registry read it.

@@ -15,6 +15,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/configuration/disk"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/plan"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/tree"
+	"github.com/redoubt-registry/redoubt/appliance/paths"
 	"github.com/redoubt-registry/redoubt/appliance/storage/sharedstate"
 )
 
@@ -23,7 +24,7 @@ import (
 func (m *Machine) summarize(ctx context.Context, now target, problem error) error {
 	s := renewal.Summary{Mode: now.cfg.TLS.Mode, Looked: m.Now()}
 	var have *renewal.Certificate
-	if pairs, err := cert.CurrentPairs(filepath.Join(m.Root, certificatesDir)); err == nil {
+	if pairs, err := cert.CurrentPairs(filepath.Join(m.Root, paths.Certificates)); err == nil {
 		pair := cert.EndsFirst(pairs)
 		s.NotBefore, s.NotAfter = pair.Leaf.NotBefore, pair.Leaf.NotAfter
 		have = &renewal.Certificate{NotBefore: s.NotBefore, NotAfter: s.NotAfter}
@@ -57,13 +58,13 @@ func (m *Machine) summarize(ctx context.Context, now target, problem error) erro
 	if err != nil {
 		return err
 	}
-	return disk.Commit(m.Root, plan.Plan{Write: []tree.File{{Path: renewal.SummaryPath, Mode: 0o644, Data: data}}})
+	return disk.Commit(m.Root, plan.Plan{Write: []tree.File{{Path: paths.Renewal, Mode: 0o644, Data: data}}})
 }
 
 // renewal reads what the last renewer wrote; nil before the first.
 func (m *Machine) renewal() *renewal.Summary {
 	var s renewal.Summary
-	data, err := os.ReadFile(filepath.Join(m.Root, renewal.SummaryPath))
+	data, err := os.ReadFile(filepath.Join(m.Root, paths.Renewal))
 	if err != nil || json.Unmarshal(data, &s) != nil {
 		return nil
 	}
@@ -76,5 +77,5 @@ func (m *Machine) ownDue(now target, c *renewal.Certificate) (time.Time, string)
 	if now.cfg.TLS.Mode != "internal-ca" {
 		return time.Time{}, ""
 	}
-	return c.NotAfter.Add(-c.NotAfter.Sub(c.NotBefore) / 3), "two thirds of the lifetime are over"
+	return c.LastThird()
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
+	"github.com/redoubt-registry/redoubt/appliance/paths"
 )
 
 // ReplaceCA makes new authorities in place of the machine's own that are damaged,
@@ -32,7 +33,7 @@ func (m *Machine) putAside(all bool) (count int, err error) {
 		return 0, err
 	}
 	defer unlock()
-	dir := filepath.Join(m.Root, caDir)
+	dir := filepath.Join(m.Root, paths.CA)
 	authorities, err := cert.Authorities(dir)
 	if err != nil {
 		return 0, err

@@ -9,8 +9,8 @@ import (
 
 	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/history"
-	"github.com/redoubt-registry/redoubt/appliance/configuration/render"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/tree"
+	"github.com/redoubt-registry/redoubt/appliance/paths"
 	"github.com/redoubt-registry/redoubt/units"
 )
 
@@ -95,8 +95,8 @@ func (m *Machine) earlier(want target, c change, document []byte) []target {
 	if err != nil {
 		return nil
 	}
-	_, rendered := c.have.Lookup(render.RegistryPath)
-	_, maintenance := c.have.Lookup(render.MaintenancePath)
+	_, rendered := c.have.Lookup(paths.RegistryYML)
+	_, maintenance := c.have.Lookup(paths.Maintenance)
 	if rendered && !maintenance {
 		t.files, t.called = c.have, "the previous configuration"
 		return []target{t}

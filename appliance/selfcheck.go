@@ -13,12 +13,11 @@ import (
 	"strconv"
 	"time"
 
-	"go.yaml.in/yaml/v3"
-
 	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/render"
-	"github.com/redoubt-registry/redoubt/appliance/storage/health"
+	"github.com/redoubt-registry/redoubt/appliance/paths"
+	"github.com/redoubt-registry/redoubt/appliance/registryyml"
 )
 
 // errUnwell is a registry that answers, and not as it should. It may recover by
@@ -35,15 +34,15 @@ const (
 func (m *Machine) serves(ctx context.Context, want target) error {
 	ctx, cancel := context.WithTimeout(ctx, m.Patience)
 	defer cancel()
-	check := health.Check{Name: "registry", Probe: func(ctx context.Context) error { return m.probe(ctx, want) }}
+	check := func(ctx context.Context) error { return m.probe(ctx, want) }
 	var last error
 	for {
-		report := health.Run(ctx, probeTimeout, check)
-		if report[0].Err == nil {
+		found := runChecks(ctx, probeTimeout, check)[0]
+		if found.err == nil {
 			return nil
 		}
 		if last == nil || ctx.Err() == nil {
-			last = report[0].Err // the end of our patience is no news of the registry
+			last = found.err // the end of our patience is no news of the registry
 		}
 		select {
 		case <-ctx.Done():
@@ -106,7 +105,7 @@ func (m *Machine) client(want target) (*http.Client, string, error) {
 	trust := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: want.cfg.Hostname}
 	transport.TLSClientConfig = trust
 	if want.maintenance { // perhaps without a name to have a certificate for
-		trust.InsecureSkipVerify = true //nolint:gosec // only the answer 503 is looked for
+		trust.InsecureSkipVerify = true // only the answer 503 is looked for
 		return client, "https://127.0.0.1", nil
 	}
 	var err error
@@ -118,7 +117,7 @@ func (m *Machine) client(want target) (*http.Client, string, error) {
 		return nil, "", err
 	}
 	if len(cas) == 0 || cas[0].file == "" { // of a CA that this machine need not know
-		trust.InsecureSkipVerify = true //nolint:gosec // it must be the very one that is published
+		trust.InsecureSkipVerify = true // it must be the very one that is published
 		trust.VerifyConnection = func(s tls.ConnectionState) error { return m.isPublished(s, want.cfg.Hostname) }
 		return client, "https://" + net.JoinHostPort(want.cfg.Hostname, port), nil
 	}
@@ -129,7 +128,7 @@ func (m *Machine) client(want target) (*http.Client, string, error) {
 
 // isPublished says whether a server shows the published certificate.
 func (m *Machine) isPublished(state tls.ConnectionState, name string) error {
-	pair, err := cert.Current(filepath.Join(m.Root, certificatesDir))
+	pair, err := cert.Current(filepath.Join(m.Root, paths.Certificates))
 	if err != nil {
 		return fmt.Errorf("cannot read the certificate: %w", err)
 	}
@@ -141,16 +140,12 @@ func (m *Machine) isPublished(state tls.ConnectionState, name string) error {
 
 // prefix is http.prefix of the rendered registry.yml, which an overlay may set.
 func prefix(want target) string {
-	var document struct {
-		HTTP struct {
-			Prefix string `yaml:"prefix"`
-		} `yaml:"http"`
-	}
-	f, _ := want.files.Lookup(render.RegistryPath)
-	if err := yaml.Unmarshal(f.Data, &document); err != nil {
+	f, _ := want.files.Lookup(paths.RegistryYML)
+	c, err := registryyml.Read(f.Data)
+	if err != nil {
 		return "" // it was rendered from a parsed document
 	}
-	return document.HTTP.Prefix
+	return c.HTTP.Prefix
 }
 
 // address is what clients call the registry.
@@ -163,4 +158,59 @@ func address(cfg config.Config) string {
 		return "https://" + cfg.Hostname
 	}
 	return "https://" + net.JoinHostPort(cfg.Hostname, port)
+}
+
+// check returns nil for good health. It should end when ctx does; if it does not, it is
+// abandoned and counts as failed.
+type check func(ctx context.Context) error
+
+// result is the result of one check.
+type result struct {
+	err     error // nil for good health
+	latency time.Duration
+}
+
+// runChecks makes all checks in parallel, each for timeout at most. The results are in the
+// order of the checks.
+func runChecks(ctx context.Context, timeout time.Duration, checks ...check) []result {
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer within %v", timeout))
+	defer cancel()
+	results := make([]chan result, len(checks))
+	start := time.Now()
+	for i, c := range checks {
+		results[i] = make(chan result, 1)
+		go func() { results[i] <- c.run(ctx) }()
+	}
+	all := make([]result, len(checks))
+	for i := range checks {
+		select {
+		case all[i] = <-results[i]:
+		case <-ctx.Done():
+			all[i] = late(ctx, results[i], time.Since(start))
+		}
+	}
+	return all
+}
+
+// late prefers a result that came at the moment of the timeout.
+func late(ctx context.Context, one <-chan result, took time.Duration) result {
+	select {
+	case r := <-one:
+		return r
+	default:
+		return result{err: context.Cause(ctx), latency: took}
+	}
+}
+
+// run makes one check. A panic in it is a failure.
+func (c check) run(ctx context.Context) (r result) {
+	start := time.Now()
+	defer func() {
+		if p := recover(); p != nil {
+			r.err = fmt.Errorf("the check itself failed: %v", p)
+		}
+		r.latency = time.Since(start)
+	}()
+	r.err = c(ctx)
+	return r
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/history"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/render"
-	"github.com/redoubt-registry/redoubt/appliance/storage/health"
+	"github.com/redoubt-registry/redoubt/appliance/paths"
 	"github.com/redoubt-registry/redoubt/appliance/system/status"
 	"github.com/redoubt-registry/redoubt/units"
 )
@@ -34,22 +34,22 @@ func (m *Machine) Status(ctx context.Context, version string) (*status.Report, e
 	if now.names() != nil {
 		r.Certificate = m.certificateStatus(now)
 	}
-	checks := []health.Check{{Name: "registry", Probe: func(ctx context.Context) error { return m.probe(ctx, now) }}}
+	checks := []check{func(ctx context.Context) error { return m.probe(ctx, now) }}
 	if !now.maintenance {
 		r.Address = address(now.cfg)
 		r.Storage = m.storageStatus(now.cfg)
 		r.Cache = &status.Cache{Type: now.cfg.Cache.Type, Address: now.cfg.Cache.Redis.Address, Reachable: true}
 		if r.Cache.Type == "redis" {
-			checks = append(checks, health.Check{Name: "cache", Probe: func(ctx context.Context) error { return m.cacheStatus(ctx, now, r) }})
+			checks = append(checks, func(ctx context.Context) error { return m.cacheStatus(ctx, now, r) })
 		}
 	}
-	results := health.Run(ctx, probeTimeout, checks...)
-	r.Registry = status.Answer{Healthy: results[0].Err == nil, Latency: results[0].Latency}
-	if err := results[0].Err; err != nil {
+	results := runChecks(ctx, probeTimeout, checks...)
+	r.Registry = status.Answer{Healthy: results[0].err == nil, Latency: results[0].latency}
+	if err := results[0].err; err != nil {
 		r.Registry.Error = err.Error()
 	}
-	if len(results) > 1 && results[1].Err != nil {
-		r.Cache = &status.Cache{Type: "redis", Address: r.Cache.Address, Error: results[1].Err.Error()}
+	if len(results) > 1 && results[1].err != nil {
+		r.Cache = &status.Cache{Type: "redis", Address: r.Cache.Address, Error: results[1].err.Error()}
 	}
 	r.Judge()
 	return r, nil
@@ -60,16 +60,16 @@ func (m *Machine) configurationStatus(r *status.Report) {
 	if err == nil {
 		r.Configuration = status.Configuration{Sources: g.Sources, Generation: g.Number}
 	}
-	if info, err := os.Stat(filepath.Join(m.Root, appliedPath)); err == nil {
+	if info, err := os.Stat(filepath.Join(m.Root, paths.Applied)); err == nil {
 		r.Configuration.Applied = info.ModTime()
 	}
-	data, err := os.ReadFile(filepath.Join(m.Root, render.MaintenancePath))
+	data, err := os.ReadFile(filepath.Join(m.Root, paths.Maintenance))
 	if err != nil {
 		return
 	}
 	var notice render.Notice
 	if err := json.Unmarshal(data, &notice); err != nil {
-		r.Configuration.Errors = []string{fmt.Sprintf("cannot read %s: %v", render.MaintenancePath, err)}
+		r.Configuration.Errors = []string{fmt.Sprintf("cannot read %s: %v", paths.Maintenance, err)}
 	}
 	for _, e := range notice.Errors {
 		r.Configuration.Errors = append(r.Configuration.Errors, e.String())
@@ -81,7 +81,7 @@ func (m *Machine) unitStatus(ctx context.Context, now target, r *status.Report) 
 	if s3 := now.cfg.Storage.S3; s3 != nil && s3.IAMRole {
 		shown = append(shown, units.CredentialsSocket)
 	}
-	_, closed := os.Stat(filepath.Join(m.Root, render.FirewallOpenPath))
+	_, closed := os.Stat(filepath.Join(m.Root, paths.FirewallOpen))
 	states, err := m.Units.States(ctx, shown...)
 	if err != nil {
 		return err
@@ -104,7 +104,7 @@ func (m *Machine) unitStatus(ctx context.Context, now target, r *status.Report) 
 
 func (m *Machine) certificateStatus(now target) *status.Certificate {
 	c := &status.Certificate{Generation: m.publishedCertificate()}
-	pair, err := cert.Current(filepath.Join(m.Root, certificatesDir))
+	pair, err := cert.Current(filepath.Join(m.Root, paths.Certificates))
 	if err != nil {
 		c.Error = fmt.Sprintf("cannot read the certificate: %v", err)
 		return c

@@ -7,11 +7,9 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/distribution/distribution/v3/configuration"
-	"go.yaml.in/yaml/v2"
-
-	"github.com/redoubt-registry/redoubt/appliance/configuration/render"
+	"github.com/redoubt-registry/redoubt/appliance/paths"
 	"github.com/redoubt-registry/redoubt/appliance/registry/redis"
+	"github.com/redoubt-registry/redoubt/appliance/registryyml"
 	"github.com/redoubt-registry/redoubt/appliance/system/status"
 )
 
@@ -44,15 +42,13 @@ func (m *Machine) cacheStatus(ctx context.Context, now target, r *status.Report)
 
 // redis is the server that registry.yml names, with the files below the root.
 func (m *Machine) redis(now target) (*redis.Server, error) {
-	file, ok := now.files.Lookup(render.RegistryPath)
+	file, ok := now.files.Lookup(paths.RegistryYML)
 	if !ok {
-		return nil, fmt.Errorf("cannot read %s: redoubt apply makes it", render.RegistryPath)
+		return nil, fmt.Errorf("cannot read %s: redoubt apply makes it", paths.RegistryYML)
 	}
-	var c struct {
-		Redis configuration.Redis `yaml:"redis"`
-	}
-	if err := yaml.Unmarshal(file.Data, &c); err != nil {
-		return nil, fmt.Errorf("cannot read the redis section of %s: run redoubt apply to write it again", render.RegistryPath)
+	c, err := registryyml.Read(file.Data)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the redis section of %s: run redoubt apply to write it again", paths.RegistryYML)
 	}
 	for i, path := range c.Redis.TLS.RootCAs {
 		c.Redis.TLS.RootCAs[i] = filepath.Join(m.Root, path)
@@ -62,5 +58,5 @@ func (m *Machine) redis(now target) (*redis.Server, error) {
 			c.Redis.Options.Addrs[i] = filepath.Join(m.Root, address)
 		}
 	}
-	return redis.New(c.Redis, filepath.Join(m.Root, render.CredentialsDir))
+	return redis.New(c.Redis, filepath.Join(m.Root, paths.Credentials))
 }

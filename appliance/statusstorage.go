@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
+	"github.com/redoubt-registry/redoubt/appliance/paths"
 	"github.com/redoubt-registry/redoubt/appliance/storage/health"
 	"github.com/redoubt-registry/redoubt/appliance/system/status"
 )
@@ -30,7 +31,7 @@ func (m *Machine) storageStatus(cfg config.Config) *status.Storage {
 		s.Error = fmt.Sprintf("cannot read the storage: %v", err)
 		return s
 	}
-	block := uint64(fs.Bsize) //nolint:gosec // never negative
+	block := uint64(fs.Bsize) // never negative
 	s.Used, s.Free = (fs.Blocks-fs.Bfree)*block, fs.Bavail*block
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	gid, err := m.gid()
@@ -42,7 +43,7 @@ func (m *Machine) storageStatus(cfg config.Config) *status.Storage {
 
 // storageState is the state that redoubt health stored; nil before its first check.
 func (m *Machine) storageState() *health.State {
-	s, err := health.ReadState(filepath.Join(m.Root, health.StatePath))
+	s, err := health.ReadState(filepath.Join(m.Root, paths.StorageState))
 	if err != nil {
 		return nil
 	}

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redoubt-registry/redoubt/appliance/paths"
 	"github.com/redoubt-registry/redoubt/appliance/storage/health"
 	"github.com/redoubt-registry/redoubt/appliance/system/status"
 )
@@ -23,7 +24,7 @@ func (b *box) found(s health.State) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.put(strings.TrimPrefix(health.StatePath, "/"), string(data))
+	b.put(strings.TrimPrefix(paths.StorageState, "/"), string(data))
 }
 
 func TestStatusOfTheStorage(t *testing.T) {

@@ -12,13 +12,11 @@ import (
 	"reflect"
 	"time"
 
-	"go.yaml.in/yaml/v3"
-
 	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/disk"
-	"github.com/redoubt-registry/redoubt/appliance/configuration/history"
-	"github.com/redoubt-registry/redoubt/appliance/configuration/render"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/secrets"
+	"github.com/redoubt-registry/redoubt/appliance/paths"
+	"github.com/redoubt-registry/redoubt/appliance/registryyml"
 	"github.com/redoubt-registry/redoubt/appliance/storage/bucket"
 	"github.com/redoubt-registry/redoubt/appliance/storage/sharedstate"
 	"github.com/redoubt-registry/redoubt/units"
@@ -42,7 +40,7 @@ func (m *Machine) tryBucket(ctx context.Context, want target, origins config.Ori
 	if want.cfg.Storage.S3 == nil {
 		return nil
 	}
-	before, _, _ := config.Parse([]config.Layer{{Name: history.LastGoodPath, Data: lastGood}})
+	before, _, _ := config.Parse([]config.Layer{{Name: paths.LastGood, Data: lastGood}})
 	serves := m.rendered()
 	known, err := m.hasBucket(want, before, serves)
 	if err != nil {
@@ -134,20 +132,20 @@ func (m *Machine) hasBucket(want target, before config.Config, serves bool) (boo
 	if !serves {
 		return before.Storage.S3 != nil && reflect.DeepEqual(before.Storage, want.cfg.Storage), nil
 	}
-	paths := []string{render.RegistryPath, render.S3CAPath, render.CredentialsDir + "/" + render.S3Credential}
-	have, err := disk.Read(m.Root, paths)
+	names := []string{paths.RegistryYML, paths.S3CA, paths.S3Keys}
+	have, err := disk.Read(m.Root, names)
 	if err != nil {
 		return false, err
 	}
-	for _, path := range paths[1:] {
+	for _, path := range names[1:] {
 		was, is := have.Lookup(path)
 		will, is2 := want.files.Lookup(path)
 		if is != is2 || !bytes.Equal(was.Data, will.Data) {
 			return false, nil
 		}
 	}
-	was, _ := have.Lookup(render.RegistryPath)
-	will, _ := want.files.Lookup(render.RegistryPath)
+	was, _ := have.Lookup(paths.RegistryYML)
+	will, _ := want.files.Lookup(paths.RegistryYML)
 	return reflect.DeepEqual(bucketParameters(was.Data), bucketParameters(will.Data)), nil
 }
 
@@ -163,15 +161,11 @@ func (m *Machine) replacesBucket(t target) bool {
 
 // bucketParameters are storage.s3 of registry.yml; nil if it has none.
 func bucketParameters(registry []byte) map[string]any {
-	var document struct {
-		Storage struct {
-			S3 map[string]any `yaml:"s3"`
-		} `yaml:"storage"`
-	}
-	if err := yaml.Unmarshal(registry, &document); err != nil {
+	c, err := registryyml.Read(registry)
+	if err != nil {
 		return nil // a damaged file counts as another bucket
 	}
-	return document.Storage.S3
+	return c.Storage["s3"]
 }
 
 // openBucket opens the bucket of want, whose files are not written yet.
@@ -181,15 +175,15 @@ func (m *Machine) openBucket(ctx context.Context, want target) (*bucket.Bucket, 
 		return nil, fmt.Errorf("cannot try the bucket: %w", err)
 	}
 	defer os.RemoveAll(dir)
-	registry, _ := want.files.Lookup(render.RegistryPath)
+	registry, _ := want.files.Lookup(paths.RegistryYML)
 	params := bucketParameters(registry.Data)
-	if cas, ok := want.files.Lookup(render.S3CAPath); ok {
+	if cas, ok := want.files.Lookup(paths.S3CA); ok {
 		path := filepath.Join(dir, "ca.pem")
 		params["cabundle"] = path
 		err = os.WriteFile(path, cas.Data, 0o600)
 	}
-	credential, _ := want.files.Lookup(render.CredentialsDir + "/" + render.S3Credential)
-	path := filepath.Join(dir, render.S3Credential)
+	credential, _ := want.files.Lookup(paths.S3Keys)
+	path := filepath.Join(dir, paths.S3Credential)
 	if err = errors.Join(err, os.WriteFile(path, credential.Data, 0o600)); err != nil {
 		return nil, fmt.Errorf("cannot try the bucket: %w", err)
 	}
@@ -202,7 +196,7 @@ func (m *Machine) openBucket(ctx context.Context, want target) (*bucket.Bucket, 
 	if err != nil {
 		return nil, secrets.Problem{Path: "storage.s3", Err: err}
 	}
-	keys, err := bucket.Credentials(params, path, filepath.Join(m.Root, bucket.RoleSocket))
+	keys, err := bucket.Credentials(params, path, filepath.Join(m.Root, paths.RoleSocket))
 	if err != nil {
 		return nil, secrets.Problem{Path: "storage.s3", Err: err}
 	}

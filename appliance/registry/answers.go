@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/singleflight"
+
 	"github.com/redoubt-registry/redoubt/appliance/storage/sharedstate"
 )
 
@@ -37,9 +39,9 @@ type answers struct {
 
 	mu      sync.Mutex
 	known   map[string]sharedAnswer
-	began   time.Time     // the last reading that has ended
-	failure error         // of that
-	reading chan struct{} // closed when the reading that is under way ends; nil: none is
+	began   time.Time // the last reading that has ended
+	failure error     // of that
+	reading singleflight.Group
 }
 
 type sharedAnswer struct {
@@ -57,11 +59,14 @@ func (a *answers) get(ctx context.Context, token string) ([]byte, error) {
 		a.mu.Lock()
 		have, ok := a.known[token]
 		done, failure := a.began.After(asked), a.failure
-		if !ok && !done && a.reading == nil {
-			a.reading = make(chan struct{})
-			go a.read(a.began.Add(answersPause))
+		var reading <-chan singleflight.Result
+		if !ok && !done {
+			notBefore := a.began.Add(answersPause)
+			reading = a.reading.DoChan("", func() (any, error) {
+				a.read(notBefore)
+				return nil, nil
+			})
 		}
-		reading := a.reading
 		a.mu.Unlock()
 		switch {
 		case ok:
@@ -98,8 +103,6 @@ func (a *answers) read(notBefore time.Time) {
 	}
 	a.mu.Lock()
 	a.known, a.began, a.failure = next, began, err
-	close(a.reading)
-	a.reading = nil
 	a.mu.Unlock()
 }
 

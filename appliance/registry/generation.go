@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -25,6 +24,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/registry/logs"
 	"github.com/redoubt-registry/redoubt/appliance/registry/page"
 	"github.com/redoubt-registry/redoubt/appliance/registry/socket"
+	"github.com/redoubt-registry/redoubt/appliance/registryyml"
 )
 
 // defaultDrain is used where http.draintimeout is not set.
@@ -97,13 +97,13 @@ func (s *server) build(old *generation) (*generation, error) {
 	return g, nil
 }
 
-// readConfig reads registry.yml with upstream's own reader. In maintenance the
-// file may be missing or unusable: what is served then needs none of it.
+// readConfig reads registry.yml. In maintenance the file may be missing or unusable: what
+// is served then needs none of it.
 func (s *server) readConfig(maintenance bool) (*configuration.Configuration, error) {
 	data, err := os.ReadFile(s.opts.Config)
 	var config *configuration.Configuration
 	if err == nil {
-		config, err = configuration.Parse(bytes.NewReader(data))
+		config, err = registryyml.ReadServed(data)
 	}
 	switch {
 	case err == nil:

@@ -6,12 +6,13 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/redoubt-registry/redoubt/appliance/paths"
 	"github.com/redoubt-registry/redoubt/appliance/storage/role"
 )
 
 func credentialsCommand() *cobra.Command {
 	var check bool
-	o := role.Options{User: "redoubt-registry"}
+	o := role.Options{User: paths.RegistryUser}
 	cmd := &cobra.Command{
 		Use:   "credentials",
 		Short: "Give the credentials of the instance's role to the registry (for redoubt-credentials.service)",
@@ -32,7 +33,7 @@ Root gets them; the registry gets them while storage.s3.iamRole is set.`,
 	flags := cmd.Flags()
 	flags.BoolVar(&check, "check", false, "ask the metadata service once, as root, print what it gives without the secrets, and exit")
 	flags.StringVar(&o.Metadata, "metadata", "", "URL of the metadata service, in place of its usual addresses")
-	flags.StringVar(&o.Grant, "grant", "/run/redoubt/credentials/redoubt.s3", "the file that says whether the registry uses the role")
+	flags.StringVar(&o.Grant, "grant", paths.S3Keys, "the file that says whether the registry uses the role")
 	flags.DurationVar(&o.Idle, "idle", time.Hour, "exit after this long without a request")
 	return cmd
 }

@@ -3,9 +3,8 @@ package main
 import (
 	"github.com/spf13/cobra"
 
+	"github.com/redoubt-registry/redoubt/appliance/paths"
 	"github.com/redoubt-registry/redoubt/appliance/registry"
-	"github.com/redoubt-registry/redoubt/appliance/storage/health"
-	"github.com/redoubt-registry/redoubt/appliance/storage/storagecheck"
 )
 
 func serveCommand() *cobra.Command {
@@ -19,12 +18,12 @@ func serveCommand() *cobra.Command {
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&opts.Config, "config", "/run/redoubt/registry.yml", "the registry's configuration, in distribution's own words")
-	flags.StringVar(&opts.Maintenance, "maintenance", "/run/redoubt/maintenance.json", "while this file exists every answer is 503 with the reason in it")
-	flags.StringVar(&opts.Certificates, "certificates", "/var/lib/redoubt/certificates/current", "directory of tls.crt and tls.key for a machine in maintenance without a configuration")
-	flags.StringVar(&opts.Challenges, "challenges", "/var/lib/redoubt/challenges", "directory with the answers to the challenges of an ACME CA")
-	flags.StringVar(&opts.Renewal, "renewal", "/run/redoubt/renew.json", "what redoubt renew says of the certificate")
-	flags.StringVar(&opts.Storage, "storage", health.StatePath, "what redoubt health says of the storage")
-	flags.StringVar(&opts.StorageRecord, "storage-record", storagecheck.RecordPath, "what remembers which file system the storage is")
+	flags.StringVar(&opts.Config, "config", paths.RegistryYML, "the registry's configuration, in distribution's own words")
+	flags.StringVar(&opts.Maintenance, "maintenance", paths.Maintenance, "while this file exists every answer is 503 with the reason in it")
+	flags.StringVar(&opts.Certificates, "certificates", paths.Current, "directory of tls.crt and tls.key for a machine in maintenance without a configuration")
+	flags.StringVar(&opts.Challenges, "challenges", paths.Challenges, "directory with the answers to the challenges of an ACME CA")
+	flags.StringVar(&opts.Renewal, "renewal", paths.Renewal, "what redoubt renew says of the certificate")
+	flags.StringVar(&opts.Storage, "storage", paths.StorageState, "what redoubt health says of the storage")
+	flags.StringVar(&opts.StorageRecord, "storage-record", paths.StorageRecord, "what remembers which file system the storage is")
 	return cmd
 }

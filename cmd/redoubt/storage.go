@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/redoubt-registry/redoubt/appliance"
-	"github.com/redoubt-registry/redoubt/appliance/configuration/render"
+	"github.com/redoubt-registry/redoubt/appliance/paths"
 	"github.com/redoubt-registry/redoubt/appliance/storage/progress"
 	"github.com/redoubt-registry/redoubt/appliance/system/imagestore"
 )
@@ -92,7 +92,7 @@ that tags and manifests need. It changes nothing, and the registry may be in use
 // finder finds storages on this machine.
 func finder() imagestore.Finder {
 	return imagestore.Finder{
-		Registry:    render.RegistryPath,
+		Registry:    paths.RegistryYML,
 		Credentials: appliance.CredentialsDir(os.Getenv("CREDENTIALS_DIRECTORY")),
 	}
 }

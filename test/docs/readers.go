@@ -8,6 +8,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/render"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/tree"
+	"github.com/redoubt-registry/redoubt/appliance/paths"
 )
 
 // samples are documents that together have every file rendered.
@@ -53,7 +54,7 @@ func Readers() (string, error) {
 	for _, path := range slices.Sorted(slices.Values(render.Paths())) {
 		units, rendered := readers[path]
 		switch {
-		case !rendered && path == render.CredentialsDir:
+		case !rendered && path == paths.Credentials:
 			continue
 		case !rendered:
 			return "", fmt.Errorf("no sample has %s rendered: add one", path)

@@ -42,7 +42,7 @@ func probe(what string) error {
 		return err
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(10 * time.Second)) //nolint:errcheck // a socket has deadlines
+	c.SetDeadline(time.Now().Add(10 * time.Second)) // a socket has deadlines
 	if _, err := io.WriteString(c, "hello"); err != nil {
 		return err
 	}
@@ -141,7 +141,7 @@ func serveTCP(l net.Listener) {
 		if err != nil {
 			return
 		}
-		io.WriteString(c, greeting) //nolint:errcheck // the client tells
+		io.WriteString(c, greeting) // the client tells
 		c.Close()
 	}
 }
@@ -154,7 +154,7 @@ func serveUDP(p net.PacketConn) {
 			return
 		}
 		if err == nil {
-			p.WriteTo([]byte(greeting), from) //nolint:errcheck // the client tells
+			p.WriteTo([]byte(greeting), from) // the client tells
 		}
 	}
 }

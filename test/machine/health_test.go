@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
+	"github.com/redoubt-registry/redoubt/appliance/paths"
 	"github.com/redoubt-registry/redoubt/appliance/storage/health"
 	"github.com/redoubt-registry/redoubt/test/machine"
 	"github.com/redoubt-registry/redoubt/test/stores"
@@ -58,7 +59,7 @@ func bootHealth(t *testing.T) *site {
 func (s *site) grade() health.State {
 	s.t.Helper()
 	var state health.State
-	out, err := s.TryRun("cat", health.StatePath)
+	out, err := s.TryRun("cat", paths.StorageState)
 	if err == nil && json.Unmarshal([]byte(out), &state) != nil {
 		s.t.Fatalf("the state of the storage is damaged: %s", out)
 	}
@@ -107,7 +108,7 @@ func TestStorageHealth(t *testing.T) {
 		if out := s.Run("journalctl", "--no-pager", "--output=cat", "--unit="+units.Health); out != "" && !strings.Contains(out, "No entries") {
 			t.Errorf("the journal says:\n%s", out)
 		}
-		if out := s.Run("stat", "--format=%U %a", health.StatePath, "/srv/images/.redoubt-storage", "/var/lib/redoubt/health/storage.json"); out != strings.TrimSpace(strings.Repeat("redoubt-registry 644\n", 3)) {
+		if out := s.Run("stat", "--format=%U %a", paths.StorageState, "/srv/images/.redoubt-storage", "/var/lib/redoubt/health/storage.json"); out != strings.TrimSpace(strings.Repeat("redoubt-registry 644\n", 3)) {
 			t.Errorf("the files belong to:\n%s", out)
 		}
 	})
@@ -275,7 +276,7 @@ func TestBucketHealth(t *testing.T) {
 	s.awaitGrade(health.OK)
 	s.Eventually("it serves again", func() bool { return s.pushes() == nil })
 	s.mustPull(ref, image)
-	for _, place := range []string{"cat " + health.StatePath, "redoubt health --json", "redoubt status --json", "journalctl --no-pager --all"} {
+	for _, place := range []string{"cat " + paths.StorageState, "redoubt health --json", "redoubt status --json", "journalctl --no-pager --all"} {
 		if out, _ := s.TryRun("sh", "-c", place); out == "" || strings.Contains(out, store.SecretKey) {
 			t.Errorf("the secret key is in: %s", place)
 		}

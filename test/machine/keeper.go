@@ -88,7 +88,7 @@ func keep(s spec) error {
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGINT, syscall.SIGTERM)
 	stop := make(chan struct{})
 	go func() {
-		io.Copy(io.Discard, os.Stdin) //nolint:errcheck // any end will do
+		io.Copy(io.Discard, os.Stdin) // any end will do
 		close(stop)
 	}()
 	for err = errReboot; errors.Is(err, errReboot); {
@@ -137,7 +137,7 @@ func run(s spec, root string, stop <-chan struct{}) error {
 	case err := <-ended:
 		return err
 	case <-time.After(5 * time.Second):
-		cmd.Process.Kill() //nolint:errcheck // it may have ended now
+		cmd.Process.Kill() // it may have ended now
 		return <-ended
 	}
 }
@@ -179,17 +179,17 @@ func removeGroup(group string) {
 	if err := os.WriteFile("/sys/fs/cgroup/cgroup.procs", []byte("0"), 0o644); err != nil {
 		return
 	}
-	os.WriteFile(filepath.Join(group, "cgroup.kill"), []byte("1"), 0o644) //nolint:errcheck // the rounds below tell
+	os.WriteFile(filepath.Join(group, "cgroup.kill"), []byte("1"), 0o644) // the rounds below tell
 	for range 100 {                                                       // the last processes may still be dying
 		var dirs []string
-		filepath.WalkDir(group, func(p string, d os.DirEntry, err error) error { //nolint:errcheck // what cannot be read stays
+		filepath.WalkDir(group, func(p string, d os.DirEntry, err error) error { // what cannot be read stays
 			if err == nil && d.IsDir() {
 				dirs = append(dirs, p)
 			}
 			return nil
 		})
 		for i := len(dirs) - 1; i >= 0; i-- {
-			unix.Rmdir(dirs[i]) //nolint:errcheck // the next round tries again
+			unix.Rmdir(dirs[i]) // the next round tries again
 		}
 		if _, err := os.Stat(group); err != nil {
 			return

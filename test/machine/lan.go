@@ -134,9 +134,9 @@ func forward(ctx context.Context, in net.Conn, dial func(ctx context.Context) (n
 	var both sync.WaitGroup
 	for _, pair := range [][2]net.Conn{{in, out}, {out, in}} {
 		both.Go(func() {
-			io.Copy(pair[0], pair[1]) //nolint:errcheck // an end is an end
+			io.Copy(pair[0], pair[1]) // an end is an end
 			if half, ok := pair[0].(*net.TCPConn); ok {
-				half.CloseWrite() //nolint:errcheck // it may be closed
+				half.CloseWrite() // it may be closed
 			}
 		})
 	}

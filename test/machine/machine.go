@@ -132,7 +132,7 @@ func (m *Machine) start(s spec, network int) error {
 		return fmt.Errorf("cannot start the keeper: %w", err)
 	}
 	go func() {
-		m.keeper.Wait() //nolint:errcheck // the console says why
+		m.keeper.Wait() // the console says why
 		close(m.ended)
 	}()
 	return nil
@@ -206,13 +206,13 @@ func (m *Machine) stop() {
 	}
 	// Its disk is gone with it: there is nothing to end in good order.
 	if m.leader != 0 {
-		unix.Kill(m.leader, unix.SIGKILL) //nolint:errcheck // it may have ended now
+		unix.Kill(m.leader, unix.SIGKILL) // it may have ended now
 	}
 	m.stdin.Close()
 	select {
 	case <-m.ended:
 	case <-time.After(30 * time.Second):
-		m.keeper.Process.Kill() //nolint:errcheck // it may have ended now
+		m.keeper.Process.Kill() // it may have ended now
 		<-m.ended
 	}
 }

@@ -27,7 +27,7 @@ func cloud(t *testing.T) (*machine.Lan, *metadata.Service, []machine.Plant) {
 	s.UserData("S3cr3t of the user-data")
 	files := l.Host(metadataAddresses...)
 	for _, a := range metadataAddresses {
-		go (&http.Server{Handler: s, ReadHeaderTimeout: time.Minute}).Serve(l.Listen(net.JoinHostPort(a, "80"))) //nolint:errcheck // it ends with the test
+		go (&http.Server{Handler: s, ReadHeaderTimeout: time.Minute}).Serve(l.Listen(net.JoinHostPort(a, "80"))) // it ends with the test
 		go answerNames(l.ListenUDP(net.JoinHostPort(a, "53")))
 	}
 	return l, s, append(append(files, machine.Asker()), machine.Network()...)
@@ -41,7 +41,7 @@ func answerNames(p net.PacketConn) {
 		if err != nil {
 			return
 		}
-		p.WriteTo([]byte("a name"), from) //nolint:errcheck // the client tells
+		p.WriteTo([]byte("a name"), from) // the client tells
 	}
 }
 

@@ -46,7 +46,7 @@ func (s *site) shows() *x509.Certificate { return s.showsTo("") }
 func (s *site) showsTo(name string) *x509.Certificate {
 	s.t.Helper()
 	transport := s.transport.Clone()
-	transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true, ServerName: name} //nolint:gosec // it is looked at
+	transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true, ServerName: name} // it is looked at
 	defer transport.CloseIdleConnections()
 	resp, err := transport.RoundTrip(request("/v2/"))
 	if err != nil {
@@ -277,7 +277,7 @@ func TestFiftyRenewalsOfAMachine(t *testing.T) {
 	upload := make(chan error, 1)
 	go func() { upload <- s.stream(read) }()
 	half := bytes.Repeat([]byte("layer"), 50_000)
-	write.Write(half) //nolint:errcheck // the upload says so
+	write.Write(half) // the upload says so
 	const renewals = 50
 	for i := range renewals {
 		write.Write([]byte("moves")) //nolint:errcheck // the upload says so; one that stands still is ended
@@ -289,7 +289,7 @@ func TestFiftyRenewalsOfAMachine(t *testing.T) {
 			t.Fatalf("renewal %d changed nothing", i)
 		}
 	}
-	write.Write(half) //nolint:errcheck // the upload says so
+	write.Write(half) // the upload says so
 	write.Close()
 	if err := <-upload; err != nil {
 		t.Errorf("the upload that was in flight: %v", err)

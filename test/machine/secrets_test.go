@@ -100,7 +100,7 @@ func TestNoSecret(t *testing.T) {
 	r, image = s.push("team/keys:2", 2)
 	s.mustPull(r, image)
 	s.Run("systemctl", "restart", "redoubt-registry.service")
-	s.TryRun("redoubt", "apply", "--dry-run") //nolint:errcheck // what it prints is looked at
+	s.TryRun("redoubt", "apply", "--dry-run") // what it prints is looked at
 	noSecret(t, s, secrets)
 }
 

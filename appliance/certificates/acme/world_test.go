@@ -84,7 +84,7 @@ func (w *world) answer() int {
 		}
 		out.Write(data)
 	})}
-	go server.Serve(l) //nolint:errcheck // ends with the test
+	go server.Serve(l) // ends with the test
 	w.t.Cleanup(func() { server.Close() })
 	return l.Addr().(*net.TCPAddr).Port
 }

@@ -15,6 +15,8 @@ import (
 	"io"
 	"math/big"
 	"time"
+
+	"github.com/redoubt-registry/redoubt/appliance/certificates/renewal"
 )
 
 const (
@@ -156,7 +158,8 @@ func (ca *CA) leafEnd(now time.Time, validity time.Duration) time.Time {
 // NeedsRenewal says whether less than a third of c's lifetime is left. A clock
 // that is earlier than c's start is no reason to renew.
 func NeedsRenewal(c *x509.Certificate, now time.Time) bool {
-	return c.NotAfter.Sub(now) < c.NotAfter.Sub(c.NotBefore)/3
+	begin, _ := renewal.Certificate{NotBefore: c.NotBefore, NotAfter: c.NotAfter}.LastThird()
+	return now.After(begin)
 }
 
 // SelfSigned makes a pair that no client trusts, valid for a day: a server without a

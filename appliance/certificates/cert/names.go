@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/redoubt-registry/redoubt/appliance/hostname"
 )
 
 // nameSet is the names of a certificate.
@@ -29,7 +31,7 @@ func parseNames(names []string) (nameSet, error) {
 			continue
 		}
 		n = strings.ToLower(n)
-		if !validDNS(strings.TrimPrefix(n, "*.")) {
+		if hostname.DNSProblem(strings.TrimPrefix(n, "*.")) != "" {
 			return s, fmt.Errorf("%q is neither a DNS name nor an IP address", n)
 		}
 		s.dns = append(s.dns, n)
@@ -39,22 +41,6 @@ func parseNames(names []string) (nameSet, error) {
 	slices.SortFunc(s.ips, netip.Addr.Compare)
 	s.ips = slices.Compact(s.ips)
 	return s, nil
-}
-
-// validDNS says whether n is a host name by RFC 1123.
-func validDNS(n string) bool {
-	if n == "" || len(n) > 253 {
-		return false
-	}
-	for label := range strings.SplitSeq(n, ".") {
-		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
-			return false
-		}
-		if strings.Trim(label, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
-			return false
-		}
-	}
-	return true
 }
 
 // name sets the alternative names of a server's certificate.

@@ -17,6 +17,11 @@ type Certificate struct {
 
 func (c Certificate) lifetime() time.Duration { return c.NotAfter.Sub(c.NotBefore) }
 
+// LastThird is when a third of the lifetime is left, and why c is renewed then.
+func (c Certificate) LastThird() (time.Time, string) {
+	return c.NotAfter.Add(-c.lifetime() / 3), "two thirds of the lifetime are over"
+}
+
 // Window is the CA's suggested window (ARI, RFC 9773), with the moment in it that was
 // drawn at random.
 type Window struct {
@@ -43,7 +48,7 @@ func Due(c Certificate, w *Window) (time.Time, string) {
 	case c.lifetime() < 10*day:
 		return c.NotAfter.Add(-c.lifetime() / 2), "half of the lifetime is over"
 	default:
-		return c.NotAfter.Add(-c.lifetime() / 3), "two thirds of the lifetime are over"
+		return c.LastThird()
 	}
 }
 

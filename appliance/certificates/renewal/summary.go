@@ -5,9 +5,6 @@ import (
 	"time"
 )
 
-// SummaryPath is the file with the result of the last renewal; every user may read it.
-const SummaryPath = "/run/redoubt/renew.json"
-
 // Summary is what is known of the renewal. It holds no secret.
 type Summary struct {
 	Mode      string    `json:"mode"`

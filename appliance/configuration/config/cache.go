@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
+	"github.com/redoubt-registry/redoubt/appliance/hostname"
 )
 
 func (c Cache) validate(s spot) {
@@ -78,7 +79,7 @@ func redisHost(address string) (host, problem string) {
 		return "", "must have a port: " + "host:port" + form
 	}
 	host, number := address[:i], address[i+1:]
-	if n, err := strconv.Atoi(number); err != nil || n < 1 || n > 65535 || !digits.MatchString(number) {
+	if n, err := strconv.ParseUint(number, 10, 16); err != nil || n < 1 {
 		return "", "the port must be from 1 to 65535"
 	}
 	if inner, ok := strings.CutPrefix(host, "["); ok {
@@ -90,7 +91,7 @@ func redisHost(address string) (host, problem string) {
 	} else if strings.Contains(host, ":") {
 		return "", "an IPv6 address needs brackets" + form
 	}
-	if host == "" || hostProblem(host) != "" || unreachable(host) {
+	if host == "" || hostname.Problem(host) != "" || unreachable(host) {
 		return "", "the host must be a DNS name or an IP address" + form
 	}
 	return host, ""

@@ -14,39 +14,16 @@ import (
 // setting away. MergePatch lays it on.
 func (c Config) Overlay() map[string]any {
 	var report Report
-	env, _ := translate(c.Environment, spot{report: &report}).patch().(map[string]any)
-	return withoutLifted(compose(env, c.Registry))
+	env := translate(c.Environment, spot{report: &report})
+	overlay, _ := merge(env, valueOf(c.Registry), true).patch().(map[string]any)
+	return withoutLifted(overlay)
 }
 
 // MergePatch lays patch on base as RFC 7386 has it: maps are merged, all else
 // is replaced, nil takes away. Neither argument is changed.
 func MergePatch(base, patch map[string]any) map[string]any {
-	return layOn(base, patch, false)
-}
-
-// compose makes one patch of two: nil stays, to take away later.
-func compose(base, patch map[string]any) map[string]any {
-	return layOn(base, patch, true)
-}
-
-func layOn(base, patch map[string]any, keep bool) map[string]any {
-	out := make(map[string]any, len(base))
-	for key, v := range base {
-		out[key] = v
-	}
-	for key, v := range patch {
-		over, ok := v.(map[string]any)
-		switch {
-		case v == nil && !keep:
-			delete(out, key)
-		case ok:
-			below, _ := out[key].(map[string]any)
-			out[key] = layOn(below, over, keep)
-		default:
-			out[key] = v
-		}
-	}
-	return out
+	merged, _ := merge(valueOf(base), valueOf(patch), false).patch().(map[string]any)
+	return merged
 }
 
 const stockPrefix = "REGISTRY_"

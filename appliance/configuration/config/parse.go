@@ -30,7 +30,7 @@ func Parse(layers []Layer) (Config, Origins, Report) {
 		whole = whole && ok
 		if v != nil {
 			found = found || layer.Key == "" || layer.Key == "hostname"
-			merged = merge(merged, v, false)
+			merged = mergeLayer(merged, v)
 		}
 	}
 	merged = liftS3(merged)
@@ -216,7 +216,7 @@ func withDefaults(base, v *value) *value {
 	}
 	out := merge(nil, base, false) // a copy
 	out.set("storage", chosen)
-	return merge(out, v, false)
+	return mergeLayer(out, v)
 }
 
 // public tells whether clients can be sent to an endpoint: to AWS, or by https to a

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
+	"github.com/redoubt-registry/redoubt/appliance/hostname"
 )
 
 // A configuration is checked without a clock: whether a certificate is in force
@@ -53,7 +54,7 @@ func validatePair(certificate string, key Secret, s spot, check func(certPEM, ke
 
 func (t TLS) validatePairs(s spot, names []string) {
 	for _, name := range names {
-		if hostProblem(name) != "" {
+		if hostname.Problem(name) != "" {
 			names = nil // reported already
 			break
 		}

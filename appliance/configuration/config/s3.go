@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/redoubt-registry/redoubt/appliance/hostname"
 )
 
 func (b S3) validate(s spot) {
@@ -101,7 +103,7 @@ func (b S3) validateEndpoint(at spot) *url.URL {
 		at.fail("the port must be from 1 to 65535")
 	case unreachable(u.Hostname()):
 		at.fail("this address cannot be a service's")
-	case hostProblem(u.Hostname()) != "":
+	case hostname.Problem(u.Hostname()) != "":
 		at.fail("the host must be a DNS name or an IP address")
 	default:
 		return u
@@ -128,11 +130,10 @@ var (
 	regionName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$`)
 	awsRegion  = regexp.MustCompile(`^(af|ap|ca|cn|eu|eusc|il|me|mx|sa|us)(-[a-z]+)+-[0-9]+$`)
 	awsZone    = regexp.MustCompile(`^(af|ap|ca|cn|eu|eusc|il|me|mx|sa|us)(-[a-z]+)+-[0-9]+[a-z]$`)
-	awsHost    = regexp.MustCompile(`(^|\.)amazonaws\.com(\.cn)?$`)
 )
 
 func (b S3) validateRegion(at spot, endpoint *url.URL) {
-	aws := endpoint == nil || awsHost.MatchString(endpoint.Hostname())
+	aws := endpoint == nil || hostname.OfAWS(b.Endpoint)
 	switch {
 	case b.Region == "" && aws:
 		at.fail("required: the bucket's region, such as eu-central-1; a service other than AWS needs storage.s3.endpoint")

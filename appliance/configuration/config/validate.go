@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"github.com/redoubt-registry/redoubt/appliance/hostname"
 )
 
 func (c Config) validate(s spot) {
@@ -29,7 +31,7 @@ func (c Config) validate(s spot) {
 }
 
 func (c Config) validateNames(s spot) {
-	switch problem := hostProblem(c.Hostname); {
+	switch problem := hostname.Problem(c.Hostname); {
 	case c.Hostname == "":
 		s.at("hostname").fail("required: the name or the IP address that clients use")
 	case problem != "":
@@ -42,7 +44,7 @@ func (c Config) validateNames(s spot) {
 	}
 	seen := map[string]bool{canonical(c.Hostname): true}
 	for i, alias := range c.Aliases {
-		if problem := hostProblem(alias); problem != "" {
+		if problem := hostname.Problem(alias); problem != "" {
 			s.at("aliases").item(i).fail("%s", problem)
 		} else if seen[canonical(alias)] {
 			s.at("aliases").item(i).fail("this name was given before")
@@ -57,47 +59,6 @@ func canonical(name string) string {
 		return address.Unmap().String()
 	}
 	return strings.ToLower(name)
-}
-
-var (
-	label  = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?$`)
-	digits = regexp.MustCompile(`^[0-9]+$`)
-	port   = regexp.MustCompile(`^[^:]*:[0-9]+$|^\[.*\]`)
-)
-
-// hostProblem says why name is no DNS name (RFC 1123, 2.1) and no IP address
-// that a client could reach, or is empty.
-func hostProblem(name string) string {
-	if address, err := netip.ParseAddr(name); err == nil {
-		if address.IsUnspecified() || address.IsMulticast() || address.Zone() != "" {
-			return "this address cannot be reached by clients"
-		}
-		return ""
-	}
-	labels := strings.Split(name, ".")
-	switch {
-	case strings.Contains(name, "://") || strings.Contains(name, "/"):
-		return "must be a name alone, without scheme and path"
-	case port.MatchString(name):
-		return "must be a name alone, without a port: that is listen.httpsPort"
-	case strings.Contains(name, "_"):
-		return "a host name has no underscore"
-	case strings.HasSuffix(name, "."):
-		return "must not end in a dot"
-	case len(name) > 253:
-		return "too long: a DNS name has at most 253 characters"
-	case digits.MatchString(labels[len(labels)-1]):
-		return "must be a DNS name or an IP address"
-	}
-	for _, l := range labels {
-		switch {
-		case len(l) > 63:
-			return "too long: between two dots are at most 63 characters"
-		case !label.MatchString(l):
-			return "must be a DNS name (letters, digits, - and dots; others in their xn-- form) or an IP address"
-		}
-	}
-	return ""
 }
 
 func isLoopback(name string) bool {

@@ -69,9 +69,35 @@ func merge(base, over *value, keep bool) *value {
 			out.keys = slices.DeleteFunc(out.keys, func(k string) bool { return k == key })
 			continue
 		}
-		out.set(key, merge(out.fields[key], child, keep || key == "registry"))
+		out.set(key, merge(out.fields[key], child, keep))
 	}
 	return out
+}
+
+// mergeLayer lays one layer on those below it. What registry: says stays a patch, for
+// the document that is rendered.
+func mergeLayer(base, over *value) *value {
+	out := merge(base, over, false)
+	if patch := over.get("registry"); patch != nil && patch.kind == group {
+		out.set("registry", merge(base.get("registry"), patch, true))
+	}
+	return out
+}
+
+// valueOf is a document of maps as a value, for merge. What is no map is taken as it is.
+func valueOf(document any) *value {
+	m, ok := document.(map[string]any)
+	switch {
+	case document == nil:
+		return &value{kind: unset}
+	case !ok:
+		return &value{scalar: document}
+	}
+	v := newGroup(Origin{})
+	for _, key := range mapKeys(m) {
+		v.set(key, valueOf(m[key]))
+	}
+	return v
 }
 
 // plain is the value as Go maps, lists and scalars. What is bad is left out.

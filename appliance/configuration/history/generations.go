@@ -18,14 +18,13 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/configuration/disk"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/plan"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/tree"
+	"github.com/redoubt-registry/redoubt/appliance/paths"
 )
 
 // Where they lie.
 const (
-	LastGoodPath = "/var/lib/redoubt/config/last-good.sealed"
-	Dir          = "/var/lib/redoubt/generations"
-	keep         = 5 // generations, the newest with them
-	configName   = "config.sealed"
+	keep       = 5 // generations, the newest with them
+	configName = "config.sealed"
 )
 
 // Generation is one configuration that was served with.
@@ -47,7 +46,7 @@ const SealName = "redoubt.configuration"
 // LastGood returns the document that was last served with, or nothing if there
 // is none. One that cannot be opened, as on another system or another disk, is
 // an error.
-func LastGood(root string, s Sealer) ([]byte, error) { return open(root, s, LastGoodPath) }
+func LastGood(root string, s Sealer) ([]byte, error) { return open(root, s, paths.LastGood) }
 
 func open(root string, s Sealer, path string) ([]byte, error) {
 	files, err := disk.Read(root, []string{path})
@@ -93,16 +92,16 @@ func Save(root string, s Sealer, document []byte, g Generation) (Generation, err
 		if err != nil {
 			return Generation{}, fmt.Errorf("cannot keep the generation: %w", err)
 		}
-		p.Write = append(p.Write, directory(Dir), directory(path.Join(Dir, strconv.Itoa(g.Number))),
+		p.Write = append(p.Write, directory(paths.Generations), directory(path.Join(paths.Generations, strconv.Itoa(g.Number))),
 			private(file(g.Number, configName), sealed), private(file(g.Number, "generation.json"), append(meta, '\n')))
 		for len(numbers) >= keep {
 			n := numbers[0]
-			p.Remove = append(p.Remove, file(n, configName), file(n, "generation.json"), path.Join(Dir, strconv.Itoa(n)))
+			p.Remove = append(p.Remove, file(n, configName), file(n, "generation.json"), path.Join(paths.Generations, strconv.Itoa(n)))
 			numbers = numbers[1:]
 		}
 	}
 	if !kept {
-		p.Write = append(p.Write, directory(path.Dir(LastGoodPath)), private(LastGoodPath, sealed))
+		p.Write = append(p.Write, directory(path.Dir(paths.LastGood)), private(paths.LastGood, sealed))
 	}
 	if p.Empty() {
 		return g, nil
@@ -136,7 +135,7 @@ func read(root string, number int) (Generation, error) {
 
 // list returns the numbers that there are in order.
 func list(root string) ([]int, error) {
-	entries, err := os.ReadDir(path.Join(root, Dir))
+	entries, err := os.ReadDir(path.Join(root, paths.Generations))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("cannot list the generations: %w", err)
 	}
@@ -150,7 +149,9 @@ func list(root string) ([]int, error) {
 	return numbers, nil
 }
 
-func file(number int, name string) string { return path.Join(Dir, strconv.Itoa(number), name) }
+func file(number int, name string) string {
+	return path.Join(paths.Generations, strconv.Itoa(number), name)
+}
 
 func directory(p string) tree.File { return tree.File{Path: p, Mode: fs.ModeDir | 0o700} }
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/redoubt-registry/redoubt/appliance/configuration/history"
+	"github.com/redoubt-registry/redoubt/appliance/paths"
 )
 
 // seal is a lock for tests, with a key.
@@ -55,7 +56,7 @@ func TestAnotherKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if doc, err := history.LastGood(root, seal{2}); err == nil || doc != nil || !strings.Contains(err.Error(), history.LastGoodPath) {
+	if doc, err := history.LastGood(root, seal{2}); err == nil || doc != nil || !strings.Contains(err.Error(), paths.LastGood) {
 		t.Errorf("got %q, %v", doc, err)
 	}
 	if _, err := history.Save(root, seal{2}, doc, history.Generation{}); err != nil {
@@ -90,11 +91,11 @@ func TestSave(t *testing.T) {
 	if g, err := history.Newest(root); err != nil || g.Number != 8 || g.Sources[0] != "user-data" {
 		t.Errorf("newest: %+v, %v", g, err)
 	}
-	entries, err := os.ReadDir(filepath.Join(root, history.Dir))
+	entries, err := os.ReadDir(filepath.Join(root, paths.Generations))
 	if err != nil || len(entries) != 5 || entries[0].Name() != "4" {
 		t.Errorf("kept: %v, %v", entries, err)
 	}
-	info, err := os.Stat(filepath.Join(root, history.LastGoodPath))
+	info, err := os.Stat(filepath.Join(root, paths.LastGood))
 	if err != nil || info.Mode() != 0o600 {
 		t.Errorf("last good: %v, %v", info.Mode(), err)
 	}

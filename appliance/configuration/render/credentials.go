@@ -7,10 +7,11 @@ import (
 
 	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/tree"
+	"github.com/redoubt-registry/redoubt/appliance/paths"
 	"github.com/redoubt-registry/redoubt/units"
 )
 
-func credentialPath(name string) string { return CredentialsDir + "/" + name }
+func credentialPath(name string) string { return paths.Credentials + "/" + name }
 
 // hasRedisPassword tells whether the registry logs in to a Redis elsewhere.
 func hasRedisPassword(cfg config.Config) bool {
@@ -38,7 +39,7 @@ func credentials(cfg config.Config, facts Facts) ([]tree.File, error) {
 		if !s3.IAMRole {
 			content = map[string]string{"accessKey": facts.S3.Access, "secretKey": facts.S3.Secret}
 		}
-		if err := add(S3Credential, content); err != nil {
+		if err := add(paths.S3Credential, content); err != nil {
 			return nil, err
 		}
 	}
@@ -47,12 +48,12 @@ func credentials(cfg config.Config, facts Facts) ([]tree.File, error) {
 		if cfg.Cache.Redis.Username != "" {
 			content["username"] = cfg.Cache.Redis.Username
 		}
-		if err := add(RedisCredential, content); err != nil {
+		if err := add(paths.RedisCredential, content); err != nil {
 			return nil, err
 		}
 	}
 	if files != nil {
-		files = append(files, tree.File{Path: CredentialsDir, Mode: fs.ModeDir | 0o700})
+		files = append(files, tree.File{Path: paths.Credentials, Mode: fs.ModeDir | 0o700})
 	}
 	return files, nil
 }
@@ -62,10 +63,10 @@ func trust(cfg config.Config, facts Facts) []tree.File {
 	restart := tree.Reader{Unit: units.Registry, Verb: tree.Restart}
 	var files []tree.File
 	if s3 := cfg.Storage.S3; s3 != nil && s3.CABundle != "" {
-		files = append(files, private(S3CAPath, facts.S3CAs, restart))
+		files = append(files, private(paths.S3CA, facts.S3CAs, restart))
 	}
 	if usesRedisCAs(cfg) {
-		files = append(files, private(RedisCAPath, facts.RedisCAs, restart))
+		files = append(files, private(paths.RedisCA, facts.RedisCAs, restart))
 	}
 	return files
 }
@@ -81,7 +82,7 @@ func firewall(cfg config.Config) []tree.File {
 		return nil
 	}
 	return []tree.File{{
-		Path: FirewallOpenPath, Mode: 0o644, Data: []byte(header),
+		Path: paths.FirewallOpen, Mode: 0o644, Data: []byte(header),
 		Readers: []tree.Reader{{Unit: units.Firewall, Verb: tree.Restart}},
 	}}
 }

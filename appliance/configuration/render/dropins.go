@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
+	"github.com/redoubt-registry/redoubt/appliance/paths"
 	"github.com/redoubt-registry/redoubt/units"
 )
 
@@ -41,12 +42,12 @@ func socketDropIn(cfg config.Config) string {
 // own, and the time to drain.
 func registryDropIn(cfg config.Config) string {
 	var d dropInText
-	if fs := cfg.Storage.Filesystem; fs != nil && fs.Root != StorageRoot {
+	if fs := cfg.Storage.Filesystem; fs != nil && fs.Root != paths.StorageRoot {
 		root := fs.Root // of plain characters: nothing here needs quotes
 		d.unit("RequiresMountsFor=" + root)
 		// A new disk belongs to root. The plus sign: the sandbox could not
 		// make the directory that it is about to let the registry into.
-		d.service(fmt.Sprintf("ExecStartPre=+/usr/bin/install -d -o %s -g %s -m 0750 %s", group, group, root))
+		d.service(fmt.Sprintf("ExecStartPre=+/usr/bin/install -d -o %s -g %s -m 0750 %s", paths.RegistryUser, paths.RegistryUser, root))
 		d.service("ReadWritePaths=-" + root)
 	}
 	if s3 := cfg.Storage.S3; s3 != nil {
@@ -65,7 +66,7 @@ func registryDropIn(cfg config.Config) string {
 // healthDropIn lets the check of the storage reach it.
 func healthDropIn(cfg config.Config) string {
 	var d dropInText
-	if fs := cfg.Storage.Filesystem; fs != nil && fs.Root != StorageRoot {
+	if fs := cfg.Storage.Filesystem; fs != nil && fs.Root != paths.StorageRoot {
 		d.service("ReadWritePaths=-" + fs.Root)
 	}
 	d.loadBucket(cfg)
@@ -108,13 +109,13 @@ func (d *dropInText) loadBucket(cfg config.Config) {
 		d.unit("Wants=" + units.CredentialsSocket)
 		d.unit("After=" + units.CredentialsSocket)
 	}
-	d.load(S3Credential)
+	d.load(paths.S3Credential)
 }
 
 // loadRedis hands the unit the password of a Redis elsewhere.
 func (d *dropInText) loadRedis(cfg config.Config) {
 	if hasRedisPassword(cfg) {
-		d.load(RedisCredential)
+		d.load(paths.RedisCredential)
 	}
 }
 
@@ -139,11 +140,11 @@ func (d *dropInText) String() string {
 // watchDropIn names the watched files: a change takes effect at once, not at the next
 // tick of the timer.
 func watchDropIn(cfg config.Config) string {
-	paths := Watched(cfg)
-	if paths == nil {
+	watched := Watched(cfg)
+	if watched == nil {
 		return ""
 	}
-	return "[Path]\nPathChanged=" + strings.Join(paths, "\nPathChanged=") + "\n"
+	return "[Path]\nPathChanged=" + strings.Join(watched, "\nPathChanged=") + "\n"
 }
 
 // Watched are the paths of the operator's files with certificates, CAs and lists.
@@ -157,12 +158,12 @@ func Watched(cfg config.Config) []string {
 			values = append(values, config.Secret(v))
 		}
 	}
-	var paths []string
+	var found []string
 	for _, v := range values {
-		if path, ok := strings.CutPrefix(string(v), "file:"); ok && !slices.Contains(paths, path) {
-			paths = append(paths, path)
+		if path, ok := strings.CutPrefix(string(v), "file:"); ok && !slices.Contains(found, path) {
+			found = append(found, path)
 		}
 	}
-	slices.Sort(paths)
-	return paths
+	slices.Sort(found)
+	return found
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/tree"
+	"github.com/redoubt-registry/redoubt/appliance/paths"
 	"github.com/redoubt-registry/redoubt/appliance/printable"
 	"github.com/redoubt-registry/redoubt/units"
 )
@@ -28,17 +29,17 @@ func Maintenance(hostname string, report config.Report) (tree.Tree, error) {
 	}
 	data, err := json.MarshalIndent(Notice{Hostname: hostname, Errors: errs}, "", "  ")
 	if err != nil {
-		return nil, fmt.Errorf("cannot render %s: %w", MaintenancePath, err)
+		return nil, fmt.Errorf("cannot render %s: %w", paths.Maintenance, err)
 	}
 	text := notice(printable.Line(hostname), errs)
 	return tree.New(
 		tree.File{
-			Path: MaintenancePath, Mode: 0o644, Data: append(data, '\n'),
+			Path: paths.Maintenance, Mode: 0o644, Data: append(data, '\n'),
 			Readers: []tree.Reader{{Unit: units.Registry, Verb: tree.Reload}},
 		},
 		// In issue(5), agetty reads a backslash as the start of an escape.
-		tree.File{Path: IssuePath, Mode: 0o644, Data: []byte(strings.ReplaceAll(text, `\`, `\\`))},
-		tree.File{Path: MOTDPath, Mode: 0o644, Data: []byte(text)},
+		tree.File{Path: paths.Issue, Mode: 0o644, Data: []byte(strings.ReplaceAll(text, `\`, `\\`))},
+		tree.File{Path: paths.MOTD, Mode: 0o644, Data: []byte(text)},
 	)
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/render"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/userdata"
+	"github.com/redoubt-registry/redoubt/appliance/paths"
 	"github.com/redoubt-registry/redoubt/appliance/registry/page"
 )
 
@@ -142,7 +143,7 @@ func outputs(t *testing.T, document string) map[string]string {
 	for _, f := range files {
 		out[f.Path] = string(f.Data)
 	}
-	notice, _ := files.Lookup(render.MaintenancePath)
+	notice, _ := files.Lookup(paths.Maintenance)
 	if err := os.WriteFile(file, notice.Data, 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/render"
+	"github.com/redoubt-registry/redoubt/appliance/paths"
 )
 
 // TestRedisTakesItsConfiguration starts the real server on the rendered file, in
@@ -27,9 +28,9 @@ func TestRedisTakesItsConfiguration(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	file, _ := files.Lookup(render.RedisPath)
+	file, _ := files.Lookup(paths.RedisConf)
 	dir := t.TempDir()
-	text := strings.ReplaceAll(string(file.Data), filepath.Dir(render.RedisSocket), dir)
+	text := strings.ReplaceAll(string(file.Data), filepath.Dir(paths.RedisSocket), dir)
 	path := filepath.Join(dir, "redis.conf")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -14,6 +13,9 @@ import (
 	"go.yaml.in/yaml/v2"
 
 	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
+	"github.com/redoubt-registry/redoubt/appliance/hostname"
+	"github.com/redoubt-registry/redoubt/appliance/paths"
+	"github.com/redoubt-registry/redoubt/appliance/registryyml"
 )
 
 // A dead or hung cache may cost a request 50 ms at most, once: these are the
@@ -28,15 +30,15 @@ const (
 func registryYAML(cfg config.Config, facts Facts) ([]byte, error) {
 	base, err := yaml.Marshal(registryConfig(cfg, facts))
 	if err != nil {
-		return nil, fmt.Errorf("cannot render %s: %w", RegistryPath, err)
+		return nil, fmt.Errorf("cannot render %s: %w", paths.RegistryYML, err)
 	}
 	var document map[any]any
 	if err := yaml.Unmarshal(base, &document); err != nil {
-		return nil, fmt.Errorf("cannot render %s: %w", RegistryPath, err)
+		return nil, fmt.Errorf("cannot render %s: %w", paths.RegistryYML, err)
 	}
 	merged, err := yaml.Marshal(config.MergePatch(plain(document), cfg.Overlay()))
 	if err != nil {
-		return nil, fmt.Errorf("cannot render %s: %w", RegistryPath, err)
+		return nil, fmt.Errorf("cannot render %s: %w", paths.RegistryYML, err)
 	}
 	final, err := parse(merged)
 	if err != nil {
@@ -44,7 +46,7 @@ func registryYAML(cfg config.Config, facts Facts) ([]byte, error) {
 	}
 	out, err := yaml.Marshal(final)
 	if err != nil {
-		return nil, fmt.Errorf("cannot render %s: %w", RegistryPath, err)
+		return nil, fmt.Errorf("cannot render %s: %w", paths.RegistryYML, err)
 	}
 	return append([]byte(header), out...), nil
 }
@@ -79,7 +81,7 @@ func registryConfig(cfg config.Config, facts Facts) configuration.Configuration 
 // is a credential and not here.
 func redis(r config.Redis) configuration.Redis {
 	out := configuration.Redis{Options: configuration.RedisOptions{
-		Addrs:        []string{RedisSocket},
+		Addrs:        []string{paths.RedisSocket},
 		MaxRetries:   -1, // none
 		DialTimeout:  redisDial,
 		ReadTimeout:  redisWait,
@@ -91,7 +93,7 @@ func redis(r config.Redis) configuration.Redis {
 	out.Options.Addrs = []string{r.Address}
 	switch {
 	case r.TLS && r.CABundle != "":
-		out.TLS.RootCAs = []string{RedisCAPath}
+		out.TLS.RootCAs = []string{paths.RedisCA}
 	case r.TLS: // which distribution turns on by naming a file
 		out.TLS.RootCAs = []string{systemCAs}
 	}
@@ -127,7 +129,7 @@ func bucket(s3 *config.S3) configuration.Parameters {
 	p := configuration.Parameters{"bucket": s3.Bucket, "region": cmp.Or(s3.Region, anyRegion)}
 	if s3.Endpoint != "" {
 		p["regionendpoint"] = strings.TrimRight(s3.Endpoint, "/")
-		p["forcepathstyle"] = !amazon.MatchString(s3.Endpoint)
+		p["forcepathstyle"] = !hostname.OfAWS(s3.Endpoint) // at AWS a bucket's name belongs to the host
 	}
 	if s3.Root != "" {
 		p["rootdirectory"] = s3.Root
@@ -139,16 +141,13 @@ func bucket(s3 *config.S3) configuration.Parameters {
 		p["keyid"] = s3.KMSKeyID
 	}
 	if s3.CABundle != "" {
-		p["cabundle"] = S3CAPath
+		p["cabundle"] = paths.S3CA
 	}
 	return p
 }
 
 // anyRegion is what a service without regions expects in a signature.
 const anyRegion = "us-east-1"
-
-// amazon is an endpoint of AWS, where a bucket's name belongs to the host.
-var amazon = regexp.MustCompile(`^https?://([^/]+\.)?amazonaws\.com(\.cn)?(:[0-9]+)?/?$`)
 
 func http(cfg config.Config, facts Facts) configuration.HTTP {
 	h := configuration.HTTP{
@@ -172,16 +171,16 @@ func http(cfg config.Config, facts Facts) configuration.HTTP {
 		return h
 	}
 	h.Host = "https://" + authority(cfg.Hostname, cfg.Listen.HTTPSPort)
-	h.TLS.Certificate, h.TLS.Key = CertificatePath, KeyPath
+	h.TLS.Certificate, h.TLS.Key = paths.Certificate, paths.Key
 	h.TLS.MinimumTLS = "tls" + cfg.TLS.MinVersion
 	if cfg.TLS.ClientAuth.Mode != "none" {
 		h.TLS.ClientAuth = configuration.ClientAuthVerifyClientCertIfGiven
 		if cfg.TLS.ClientAuth.Mode == "required" {
 			h.TLS.ClientAuth = configuration.ClientAuthRequireAndVerifyClientCert
 		}
-		h.TLS.ClientCAs = []string{ClientCAPath}
+		h.TLS.ClientCAs = []string{paths.ClientCACertificate}
 		if len(cfg.TLS.ClientAuth.CAs) > 0 {
-			h.TLS.ClientCAs = append(h.TLS.ClientCAs, ClientCAsPath)
+			h.TLS.ClientCAs = append(h.TLS.ClientCAs, paths.ClientCAs)
 		}
 	}
 	return h
@@ -190,16 +189,16 @@ func http(cfg config.Config, facts Facts) configuration.HTTP {
 // auth is the options of our access controller. What distribution's own words
 // cannot say of client certificates and of several machines is here.
 func auth(cfg config.Config) configuration.Parameters {
-	options := configuration.Parameters{"realm": cfg.Auth.Realm, "path": HtpasswdPath}
+	options := configuration.Parameters{"realm": cfg.Auth.Realm, "path": paths.Htpasswd}
 	if cfg.Nodes > 1 && cfg.TLS.Mode == "acme" {
 		options["challenges"] = "bucket" // whichever machine the CA asks
 	}
 	if cfg.TLS.ClientAuth.Mode == "none" {
 		return options
 	}
-	crls := []string{ClientCRLPath}
+	crls := []string{paths.ClientCACRL}
 	if len(cfg.TLS.ClientAuth.CRLs) > 0 {
-		crls = append(crls, ClientCRLsPath)
+		crls = append(crls, paths.ClientCRLs)
 	}
 	options["crls"] = crls
 	var users []map[string]string
@@ -246,19 +245,12 @@ func plain(document map[any]any) map[string]any {
 }
 
 // parse reads a document as the registry itself will, and stricter: a key that
-// distribution does not know is an error. It does not look at the environment,
-// which distribution's own Parse would.
-func parse(document []byte) (_ *configuration.Configuration, err error) {
-	defer func() {
-		if r := recover(); r != nil { // distribution panics on some mistakes
-			err = fmt.Errorf("the registry cannot read it: %v", r)
-		}
-	}()
-	c := new(configuration.Configuration)
-	if err := yaml.UnmarshalStrict(document, c); err != nil {
-		return nil, errors.New("the registry cannot read it: " + quoted.ReplaceAllString(err.Error(), "a value"))
-	}
+// distribution does not know is an error.
+func parse(document []byte) (*configuration.Configuration, error) {
+	c, err := registryyml.ReadStrict(document)
 	switch {
+	case err != nil:
+		return nil, fmt.Errorf("the registry cannot read it: %w", err)
 	case c.Version != configuration.CurrentVersion:
 		return nil, fmt.Errorf("version must be %s", configuration.CurrentVersion)
 	case c.Storage.Type() == "":
@@ -268,6 +260,3 @@ func parse(document []byte) (_ *configuration.Configuration, err error) {
 	}
 	return c, nil
 }
-
-// quoted is how package yaml shows a value in an error. It may be a secret.
-var quoted = regexp.MustCompile("`[^`]*`")

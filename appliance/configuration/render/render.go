@@ -13,43 +13,12 @@ import (
 
 	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/tree"
+	"github.com/redoubt-registry/redoubt/appliance/paths"
 	"github.com/redoubt-registry/redoubt/units"
 )
 
-// Where the rendered files lie, and what they name.
-const (
-	Dir             = "/run/redoubt"
-	RegistryPath    = Dir + "/registry.yml"
-	HtpasswdPath    = Dir + "/htpasswd"
-	RedisPath       = Dir + "/redis.conf"
-	MaintenancePath = Dir + "/maintenance.json"
-	IssuePath       = "/run/issue.d/50-redoubt.issue"
-	MOTDPath        = "/run/motd.d/50-redoubt"
-	RedisSocket     = "/run/redoubt-redis/redis.sock"
-	CertificatePath = "/var/lib/redoubt/certificates/current/tls.crt"
-	KeyPath         = "/var/lib/redoubt/certificates/current/tls.key"
-	// The client CA of the machine, and those of the configuration.
-	ClientCAPath   = "/var/lib/redoubt/client-ca/ca.crt"
-	ClientCRLPath  = "/var/lib/redoubt/client-ca/crl.pem"
-	ClientCAsPath  = Dir + "/client-cas.pem"
-	ClientCRLsPath = Dir + "/client-crls.pem"
-	// CredentialsDir has what systemd hands to the units that use a bucket or a
-	// Redis elsewhere, under the names of the credentials; root alone reads it.
-	CredentialsDir  = Dir + "/credentials"
-	S3Credential    = "redoubt.s3"
-	RedisCredential = "redoubt.redis"
-	// The CAs that a bucket's service and a Redis elsewhere are checked with.
-	S3CAPath    = Dir + "/s3-ca.pem"
-	RedisCAPath = Dir + "/redis-ca.pem"
-	// FirewallOpenPath is there when any process may reach the metadata service.
-	FirewallOpenPath = Dir + "/firewall-open"
-	// StorageRoot is where images lie unless the configuration says otherwise.
-	// The registry's unit may write there without a drop-in.
-	StorageRoot = "/var/lib/redoubt/registry"
-
-	unitsDir = "/run/systemd/system"
-	group    = "redoubt-registry" // may read what is rendered
-)
+// unitsDir is where drop-ins lie until the next boot.
+const unitsDir = "/run/systemd/system"
 
 // Facts is what the machine contributes once and keeps.
 type Facts struct {
@@ -70,10 +39,10 @@ type Keys struct{ Access, Secret string }
 // left at one of them goes when the configuration no longer asks for it.
 func Paths() []string {
 	return []string{
-		RegistryPath, HtpasswdPath, RedisPath, MaintenancePath, IssuePath, MOTDPath,
-		ClientCAsPath, ClientCRLsPath,
-		CredentialsDir, credentialPath(S3Credential), credentialPath(RedisCredential),
-		S3CAPath, RedisCAPath, FirewallOpenPath,
+		paths.RegistryYML, paths.Htpasswd, paths.RedisConf, paths.Maintenance, paths.Issue, paths.MOTD,
+		paths.ClientCAs, paths.ClientCRLs,
+		paths.Credentials, credentialPath(paths.S3Credential), credentialPath(paths.RedisCredential),
+		paths.S3CA, paths.RedisCA, paths.FirewallOpen,
 		dropInPath(units.RegistrySocket), dropInPath(units.Registry), dropInPath(units.CertificateFiles),
 		dropInPath(units.Health), dropInPath(units.HealthTimer),
 	}
@@ -96,7 +65,7 @@ func Tree(cfg config.Config, facts Facts) (tree.Tree, error) {
 	}
 	files := []tree.File{
 		Registry(registry),
-		private(HtpasswdPath, htpasswd), // the registry reads it again by itself
+		private(paths.Htpasswd, htpasswd), // the registry reads it again by itself
 	}
 	if cfg.Cache.Type == "redis" && cfg.Cache.Redis.Address == "" {
 		files = append(files, redisFile())
@@ -120,12 +89,12 @@ func Tree(cfg config.Config, facts Facts) (tree.Tree, error) {
 // redisFile is for everybody: it has no secret, and Redis is not in the registry's
 // group.
 func redisFile() tree.File {
-	return tree.File{Path: RedisPath, Mode: 0o644, Data: []byte(redisConf), Readers: []tree.Reader{{Unit: units.Redis, Verb: tree.Restart}}}
+	return tree.File{Path: paths.RedisConf, Mode: 0o644, Data: []byte(redisConf), Readers: []tree.Reader{{Unit: units.Redis, Verb: tree.Restart}}}
 }
 
 // Registry is the registry's configuration as a file.
 func Registry(data []byte) tree.File {
-	return private(RegistryPath, data, tree.Reader{Unit: units.Registry, Verb: tree.Reload})
+	return private(paths.RegistryYML, data, tree.Reader{Unit: units.Registry, Verb: tree.Reload})
 }
 
 // ClientTrust is what the configuration adds to the client CA of the machine.
@@ -133,17 +102,17 @@ func Registry(data []byte) tree.File {
 func ClientTrust(cfg config.Config, facts Facts) []tree.File {
 	var files []tree.File
 	if cfg.TLS.ClientAuth.Mode != "none" && len(facts.ClientCAs) > 0 {
-		files = append(files, private(ClientCAsPath, facts.ClientCAs))
+		files = append(files, private(paths.ClientCAs, facts.ClientCAs))
 	}
 	if cfg.TLS.ClientAuth.Mode != "none" && len(facts.ClientCRLs) > 0 {
-		files = append(files, private(ClientCRLsPath, facts.ClientCRLs))
+		files = append(files, private(paths.ClientCRLs, facts.ClientCRLs))
 	}
 	return files
 }
 
 // private is a file for the registry's group and nobody else.
 func private(path string, data []byte, readers ...tree.Reader) tree.File {
-	return tree.File{Path: path, Mode: 0o640, Group: group, Data: data, Readers: readers}
+	return tree.File{Path: path, Mode: 0o640, Group: paths.RegistryUser, Data: data, Readers: readers}
 }
 
 // dropIn is the drop-in of a unit with its directory, or nothing for no data.
@@ -186,7 +155,7 @@ func htpasswd(users []config.User, hashes map[string]string) ([]byte, error) {
 // empties the cache. The commands are those of Redis 7 and 8, and of Valkey.
 const redisConf = header + `port 0
 protected-mode yes
-unixsocket ` + RedisSocket + `
+unixsocket ` + paths.RedisSocket + `
 unixsocketperm 770
 dir /run/redoubt-redis
 daemonize no

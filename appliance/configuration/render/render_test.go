@@ -20,6 +20,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/configuration/plan"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/render"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/tree"
+	"github.com/redoubt-registry/redoubt/appliance/paths"
 	"github.com/redoubt-registry/redoubt/appliance/registry/redis"
 	"github.com/redoubt-registry/redoubt/appliance/storage/bucket"
 	"github.com/redoubt-registry/redoubt/units"
@@ -107,7 +108,7 @@ func compare(t *testing.T, path string, got []byte) {
 func check(t *testing.T, files tree.Tree) {
 	t.Helper()
 	for _, f := range files {
-		if f.Path == render.RegistryPath {
+		if f.Path == paths.RegistryYML {
 			c, err := configuration.Parse(bytes.NewReader(f.Data))
 			if err != nil {
 				t.Errorf("distribution cannot read it: %v", err)
@@ -117,13 +118,13 @@ func check(t *testing.T, files tree.Tree) {
 		}
 		mode := fs.FileMode(0o640)
 		switch {
-		case f.Path == render.CredentialsDir:
+		case f.Path == paths.Credentials:
 			mode = fs.ModeDir | 0o700
-		case path.Dir(f.Path) == render.CredentialsDir:
+		case path.Dir(f.Path) == paths.Credentials:
 			mode = 0o600
-		case f.Path == render.FirewallOpenPath || f.Path == render.RedisPath: // nothing secret
+		case f.Path == paths.FirewallOpen || f.Path == paths.RedisConf: // nothing secret
 			mode = 0o644
-		case !strings.HasPrefix(f.Path, render.Dir):
+		case !strings.HasPrefix(f.Path, paths.Run):
 			mode = f.Mode
 		}
 		if f.Mode != mode {
@@ -150,7 +151,7 @@ func checkElsewhere(t *testing.T, c *configuration.Configuration, files tree.Tre
 		if _, err := bucket.FromParameters(c.Storage.Parameters()); err != nil {
 			t.Errorf("the bucket cannot be used: %v", err)
 		}
-		f, ok := files.Lookup(render.CredentialsDir + "/" + bucket.CredentialName)
+		f, ok := files.Lookup(paths.Credentials + "/" + paths.S3Credential)
 		file := filepath.Join(t.TempDir(), "credential")
 		if err := os.WriteFile(file, f.Data, 0o600); err != nil || !ok {
 			t.Fatalf("no credentials: %v", err)

@@ -19,13 +19,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/configuration/render"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/tree"
 	"github.com/redoubt-registry/redoubt/appliance/files"
-)
-
-// Where the machine keeps its own secrets, for root alone.
-const (
-	Dir            = "/var/lib/redoubt/secrets"
-	HTTPSecretPath = Dir + "/http-secret"
-	HashesPath     = Dir + "/password-hashes.json"
+	"github.com/redoubt-registry/redoubt/appliance/paths"
 )
 
 const (
@@ -88,17 +82,17 @@ type Kept struct {
 }
 
 // Paths are the files of Kept, for disk.Read.
-func Paths() []string { return []string{HTTPSecretPath, HashesPath} }
+func Paths() []string { return []string{paths.HTTPSecret, paths.Hashes} }
 
 // Load reads Kept from the files that disk.Read found.
 func Load(files tree.Tree) (Kept, error) {
 	var k Kept
-	if f, ok := files.Lookup(HTTPSecretPath); ok {
+	if f, ok := files.Lookup(paths.HTTPSecret); ok {
 		k.HTTPSecret = strings.TrimSpace(string(f.Data))
 	}
-	if f, ok := files.Lookup(HashesPath); ok {
+	if f, ok := files.Lookup(paths.Hashes); ok {
 		if err := json.Unmarshal(f.Data, &k.Hashes); err != nil {
-			return Kept{}, fmt.Errorf("cannot read %s: it is damaged; remove it, and the hashes are computed again", HashesPath)
+			return Kept{}, fmt.Errorf("cannot read %s: it is damaged; remove it, and the hashes are computed again", paths.Hashes)
 		}
 	}
 	return k, nil
@@ -108,14 +102,14 @@ func Load(files tree.Tree) (Kept, error) {
 func (k Kept) Files() (tree.Tree, error) {
 	hashes, err := json.MarshalIndent(k.Hashes, "", "  ")
 	if err != nil {
-		return nil, fmt.Errorf("cannot write %s: %w", HashesPath, err)
+		return nil, fmt.Errorf("cannot write %s: %w", paths.Hashes, err)
 	}
-	files := []tree.File{{Path: Dir, Mode: fs.ModeDir | 0o700}}
+	files := []tree.File{{Path: paths.Secrets, Mode: fs.ModeDir | 0o700}}
 	if k.HTTPSecret != "" {
-		files = append(files, tree.File{Path: HTTPSecretPath, Mode: 0o600, Data: []byte(k.HTTPSecret + "\n")})
+		files = append(files, tree.File{Path: paths.HTTPSecret, Mode: 0o600, Data: []byte(k.HTTPSecret + "\n")})
 	}
 	if len(k.Hashes) > 0 {
-		files = append(files, tree.File{Path: HashesPath, Mode: 0o600, Data: append(hashes, '\n')})
+		files = append(files, tree.File{Path: paths.Hashes, Mode: 0o600, Data: append(hashes, '\n')})
 	}
 	return tree.New(files...)
 }

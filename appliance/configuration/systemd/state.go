@@ -38,7 +38,7 @@ func (m *Manager) States(ctx context.Context, units ...string) ([]State, error) 
 		s.Active, _ = p["ActiveState"].(string)
 		s.Sub, _ = p["SubState"].(string)
 		if usec, ok := p["StateChangeTimestamp"].(uint64); ok && usec > 0 {
-			s.Since = time.UnixMicro(int64(usec)) //nolint:gosec // a time stamp of this era
+			s.Since = time.UnixMicro(int64(usec)) // a time stamp of this era
 		}
 		if suffix(u) == ".service" && s.Load == "loaded" {
 			prop, err := m.conn.GetServicePropertyContext(ctx, u, "NRestarts")

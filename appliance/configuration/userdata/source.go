@@ -12,17 +12,15 @@ import (
 
 	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
 	"github.com/redoubt-registry/redoubt/appliance/files"
+	"github.com/redoubt-registry/redoubt/appliance/paths"
 )
 
 // Where the configuration is looked for, below the root.
 const (
-	imageDir     = "/usr/lib/redoubt/config.d"
-	instance     = "/var/lib/cloud/instance"
-	cloudID      = "/run/cloud-init/cloud-id"
-	combined     = "/run/cloud-init/combined-cloud-config.json"
-	operatorFile = "/etc/redoubt/config.yaml"
-	operatorDir  = "/etc/redoubt/config.d"
-	credential   = "redoubt.config"
+	instance   = "/var/lib/cloud/instance"
+	cloudID    = "/run/cloud-init/cloud-id"
+	combined   = "/run/cloud-init/combined-cloud-config.json"
+	credential = "redoubt.config"
 )
 
 // Source is a machine's configuration. Its zero value reads the machine
@@ -61,13 +59,13 @@ func (f Found) Parse(above ...config.Layer) (config.Config, config.Origins, conf
 // that does not exist, or has no redoubt: key, adds no layer.
 func (s Source) Read() Found {
 	var f Found
-	s.directory(&f, imageDir)
+	s.directory(&f, paths.ImageDir)
 	s.cloud(&f)
 	if s.Credentials != "" {
 		s.own(&f, "credential "+credential, filepath.Join(s.Credentials, credential))
 	}
-	s.file(&f, operatorFile)
-	s.directory(&f, operatorDir)
+	s.file(&f, paths.OperatorFile)
+	s.directory(&f, paths.OperatorDir)
 	return f
 }
 

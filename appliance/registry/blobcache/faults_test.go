@@ -15,7 +15,7 @@ import (
 
 	"github.com/distribution/distribution/v3/configuration"
 
-	"github.com/redoubt-registry/redoubt/appliance/registry/redis"
+	"github.com/redoubt-registry/redoubt/appliance/paths"
 	"github.com/redoubt-registry/redoubt/test/proxy"
 	real "github.com/redoubt-registry/redoubt/test/redis"
 )
@@ -143,7 +143,7 @@ func TestWrongPasswordAndTheRightOne(t *testing.T) {
 		"--user", "registry", "on", ">a-secret", "~redoubt:*", "resetchannels", "+@read", "+@write", "+@connection", "+@transaction", "+info"}})
 	dir := t.TempDir()
 	login := func(password string) {
-		if err := os.WriteFile(filepath.Join(dir, redis.Credential), fmt.Appendf(nil, `{"username":"registry","password":%q}`, password), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, paths.RedisCredential), fmt.Appendf(nil, `{"username":"registry","password":%q}`, password), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -10,10 +10,9 @@ import (
 	"strings"
 
 	"github.com/distribution/distribution/v3/configuration"
-)
 
-// machineID tells machines apart (machine-id(5)).
-const machineID = "/etc/machine-id"
+	"github.com/redoubt-registry/redoubt/appliance/paths"
+)
 
 // Prefix is what the keys of a storage begin with in a shared Redis, from what
 // distribution's own storage section says of it. Machines on one bucket have the
@@ -31,7 +30,7 @@ func Prefix(storage configuration.Storage) string {
 		root := strings.Trim(path.Clean("/"+text("rootdirectory")), "/")
 		names = []string{"s3", endpoint(text("regionendpoint")), text("bucket"), root}
 	case "filesystem":
-		id, err := os.ReadFile(machineID)
+		id, err := os.ReadFile(paths.MachineID)
 		if err != nil {
 			id = []byte(rand.Text()) // nobody shares then
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/render"
+	"github.com/redoubt-registry/redoubt/appliance/paths"
 )
 
 // The page reads each field of what apply writes: both declare the file's form, since
@@ -21,7 +22,7 @@ func TestReadsTheNoticeThatIsRendered(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	notice, _ := files.Lookup(render.MaintenancePath)
+	notice, _ := files.Lookup(paths.Maintenance)
 	path := filepath.Join(t.TempDir(), "maintenance.json")
 	if err := os.WriteFile(path, notice.Data, 0o600); err != nil {
 		t.Fatal(err)

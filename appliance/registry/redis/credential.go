@@ -7,16 +7,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-)
 
-// Credential is the name of the systemd credential with the login of a shared
-// Redis: a JSON document with username and password. None means no login.
-const Credential = "redoubt.redis"
+	"github.com/redoubt-registry/redoubt/appliance/paths"
+)
 
 // Directories are where a process finds its credentials: a unit in its own
 // directory, root by hand where apply leaves them for the units.
 func Directories() []string {
-	return []string{os.Getenv("CREDENTIALS_DIRECTORY"), "/run/redoubt/credentials"}
+	return []string{os.Getenv("CREDENTIALS_DIRECTORY"), paths.Credentials}
 }
 
 type login struct {
@@ -34,7 +32,7 @@ func (s *Server) login() (login, error) {
 		if dir == "" {
 			continue
 		}
-		path := filepath.Join(dir, Credential)
+		path := filepath.Join(dir, paths.RedisCredential)
 		data, err := os.ReadFile(path)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue

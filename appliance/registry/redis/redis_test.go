@@ -14,6 +14,7 @@ import (
 	"github.com/distribution/distribution/v3/configuration"
 
 	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
+	"github.com/redoubt-registry/redoubt/appliance/paths"
 	"github.com/redoubt-registry/redoubt/test/redis"
 )
 
@@ -35,7 +36,7 @@ func section(address string, rootCAs ...string) configuration.Redis {
 func credential(t *testing.T, text string) string {
 	t.Helper()
 	dir := t.TempDir()
-	check(t, os.WriteFile(filepath.Join(dir, Credential), []byte(text), 0o600))
+	check(t, os.WriteFile(filepath.Join(dir, paths.RedisCredential), []byte(text), 0o600))
 	return dir
 }
 

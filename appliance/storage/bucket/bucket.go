@@ -14,6 +14,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"github.com/redoubt-registry/redoubt/appliance/paths"
 )
 
 // Bucket is one bucket, or what is under Root in it: keys are relative to that.
@@ -68,7 +70,7 @@ func OpenDefault(params map[string]any) (*Bucket, error) {
 	if err != nil {
 		return nil, err
 	}
-	creds, err := Credentials(params, CredentialFile(), RoleSocket)
+	creds, err := Credentials(params, CredentialFile(), paths.RoleSocket)
 	if err != nil {
 		return nil, err
 	}

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redoubt-registry/redoubt/appliance/paths"
 	"github.com/redoubt-registry/redoubt/appliance/storage/bucket"
 	"github.com/redoubt-registry/redoubt/test/stores"
 )
@@ -288,9 +289,9 @@ func TestPresignUnderAnotherName(t *testing.T) {
 
 func TestCredentials(t *testing.T) {
 	dir := t.TempDir()
-	file := filepath.Join(dir, bucket.CredentialName)
+	file := filepath.Join(dir, paths.S3Credential)
 	t.Setenv("CREDENTIALS_DIRECTORY", dir)
-	if got := bucket.CredentialFile(); got != bucket.RunFile {
+	if got := bucket.CredentialFile(); got != paths.S3Keys {
 		t.Errorf("the file is %s", got)
 	}
 	if err := os.WriteFile(file, []byte(`{"accessKey":"from-file","secretKey":"x"}`), 0o600); err != nil {

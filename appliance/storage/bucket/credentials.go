@@ -10,15 +10,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
-)
 
-const (
-	// CredentialName is what systemd calls the credentials of the bucket.
-	CredentialName = "redoubt.s3"
-	// RunFile is where they are for root, before systemd hands them out.
-	RunFile = "/run/redoubt/credentials/" + CredentialName
-	// RoleSocket answers with the credentials of the instance's role.
-	RoleSocket = "/run/redoubt-credentials/socket"
+	"github.com/redoubt-registry/redoubt/appliance/paths"
 )
 
 // secret is the file with the credentials.
@@ -62,10 +55,10 @@ func Credentials(params map[string]any, file, socket string) (aws.CredentialsPro
 // else root's own.
 func CredentialFile() string {
 	if dir := os.Getenv("CREDENTIALS_DIRECTORY"); dir != "" {
-		path := filepath.Join(dir, CredentialName)
+		path := filepath.Join(dir, paths.S3Credential)
 		if _, err := os.Stat(path); err == nil {
 			return path
 		}
 	}
-	return RunFile
+	return paths.S3Keys
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"golang.org/x/sync/singleflight"
 )
 
 const (
@@ -48,11 +49,10 @@ type role struct {
 	client *http.Client
 	now    func() time.Time
 
-	fetching sync.Mutex // held while the helper is asked
-
-	mu    sync.Mutex
-	have  aws.Credentials
-	asked time.Time
+	flight singleflight.Group // a question to the helper
+	mu     sync.Mutex
+	have   aws.Credentials
+	asked  time.Time
 }
 
 func newRole(socket string) *role {
@@ -69,37 +69,34 @@ func newRole(socket string) *role {
 
 // Retrieve implements aws.CredentialsProvider.
 func (r *role) Retrieve(ctx context.Context) (aws.Credentials, error) {
-	r.mu.Lock()
-	have, asked := r.have, r.asked
-	r.mu.Unlock()
-	now := r.now()
-	good := have.HasKeys() && (!have.CanExpire || now.Before(have.Expires))
-	if good && (!have.CanExpire || now.Before(have.Expires.Add(-renewBefore)) || now.Sub(asked) < renewPause) {
+	have, answer := r.look(ctx)
+	if answer == nil {
 		return have, nil
 	}
-	if !good {
-		return r.fetch(ctx, now)
+	select {
+	case <-ctx.Done():
+		return aws.Credentials{}, &roleError{ctx.Err(), 0}
+	case got := <-answer:
+		c, _ := got.Val.(aws.Credentials)
+		return c, got.Err
 	}
-	if r.fetching.TryLock() {
-		go func() {
-			defer r.fetching.Unlock()
-			_, _ = r.ask(context.WithoutCancel(ctx)) // the old ones are still good
-		}()
-	}
-	return have, nil
 }
 
-// fetch asks once for all who wait.
-func (r *role) fetch(ctx context.Context, since time.Time) (aws.Credentials, error) {
-	r.fetching.Lock()
-	defer r.fetching.Unlock()
-	r.mu.Lock()
-	have, asked := r.have, r.asked
-	r.mu.Unlock()
-	if have.HasKeys() && asked.After(since) && (!have.CanExpire || r.now().Before(have.Expires)) {
-		return have, nil
+// look gives the credentials at hand, or else what to wait for. It asks the helper where
+// that is due: once for all, whoever leaves.
+func (r *role) look(ctx context.Context) (aws.Credentials, <-chan singleflight.Result) {
+	r.mu.Lock() // not free between what was answered and what is due
+	defer r.mu.Unlock()
+	now := r.now()
+	good := r.have.HasKeys() && (!r.have.CanExpire || now.Before(r.have.Expires))
+	if good && (!r.have.CanExpire || now.Before(r.have.Expires.Add(-renewBefore)) || now.Sub(r.asked) < renewPause) {
+		return r.have, nil
 	}
-	return r.ask(ctx)
+	answer := r.flight.DoChan("", func() (any, error) { return r.ask(context.WithoutCancel(ctx)) })
+	if good { // nobody waits for newer ones
+		return r.have, nil
+	}
+	return aws.Credentials{}, answer
 }
 
 func (r *role) ask(ctx context.Context) (aws.Credentials, error) {

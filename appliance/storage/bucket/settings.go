@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+
+	"github.com/redoubt-registry/redoubt/appliance/hostname"
 )
 
 // Settings says which bucket, where it is and how to speak to it.
@@ -82,7 +84,7 @@ func FromParameters(params map[string]any) (Settings, error) {
 	}
 	s.CopyParallel = min(s.CopyParallel, 100)
 	s.Endpoint = r.endpoint("regionendpoint", r.flag("secure", true))
-	s.PathStyle = r.flag("forcepathstyle", s.Endpoint != "" && !amazon(s.Endpoint))
+	s.PathStyle = r.flag("forcepathstyle", s.Endpoint != "" && !hostname.OfAWS(s.Endpoint))
 	if !r.flag("v4auth", true) {
 		r.fail("v4auth", "must be true: version 2 signatures are not supported")
 	}
@@ -107,18 +109,8 @@ func FromParameters(params map[string]any) (Settings, error) {
 	return s, r.err
 }
 
-// amazon tells whether an endpoint is one of AWS.
-func amazon(endpoint string) bool {
-	u, err := url.Parse(endpoint)
-	if err != nil {
-		return false
-	}
-	host := u.Hostname()
-	return strings.HasSuffix(host, ".amazonaws.com") || strings.HasSuffix(host, ".amazonaws.com.cn")
-}
-
 // atAmazon tells whether the bucket is at AWS itself.
-func (s Settings) atAmazon() bool { return s.Endpoint == "" || amazon(s.Endpoint) }
+func (s Settings) atAmazon() bool { return s.Endpoint == "" || hostname.OfAWS(s.Endpoint) }
 
 // reader reads parameters and keeps the first mistake.
 type reader struct {

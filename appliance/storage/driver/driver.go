@@ -16,6 +16,7 @@ import (
 	"github.com/distribution/distribution/v3/registry/storage/driver/base"
 	"github.com/distribution/distribution/v3/registry/storage/driver/factory"
 
+	"github.com/redoubt-registry/redoubt/appliance/paths"
 	"github.com/redoubt-registry/redoubt/appliance/storage/bucket"
 	"github.com/redoubt-registry/redoubt/appliance/storage/fault"
 )
@@ -27,7 +28,7 @@ const (
 	// memory is for the parts of all uploads together.
 	memory = 128 << 20
 	// spool is where parts go beyond that, see bucket.Buffers.
-	spool = "/var/lib/redoubt/registry"
+	spool = paths.StorageRoot
 	// redirectLife is how long an address for a client is good, as upstream's.
 	redirectLife = 20 * time.Minute
 	// abandoned is the age of an upload in parts, straight to a blob's path, that

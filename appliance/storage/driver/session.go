@@ -1,7 +1,6 @@
 package driver
 
 import (
-	"container/list"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -9,6 +8,8 @@ import (
 	"path"
 	"strconv"
 	"sync"
+
+	lru "github.com/hashicorp/golang-lru/v2/simplelru"
 
 	"github.com/redoubt-registry/redoubt/appliance/storage/bucket"
 )
@@ -53,46 +54,37 @@ const maxSessions = 4096
 type sessions struct {
 	tails  tails
 	mu     sync.Mutex
-	byPath map[string]*list.Element
-	order  *list.List // the latest first
-}
-
-type named struct {
-	path string
-	*session
+	byPath *lru.LRU[string, *session]
 }
 
 func newSessions() *sessions {
-	return &sessions{byPath: map[string]*list.Element{}, order: list.New()}
+	byPath, err := lru.NewLRU[string, *session](maxSessions, nil)
+	if err != nil {
+		panic(err) // of a size below 1, which is a constant
+	}
+	return &sessions{byPath: byPath}
 }
+
+func newSession() *session { return &session{states: map[string][]byte{}} }
 
 // get gives what is known of the upload in a directory, nil for nothing.
 func (s *sessions) get(dir string) *session {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e, ok := s.byPath[dir]
-	if !ok {
-		return nil
-	}
-	s.order.MoveToFront(e)
-	return e.Value.(named).session
+	have, _ := s.byPath.Get(dir)
+	return have
 }
 
 // add gives what is known, or a new session.
 func (s *sessions) add(dir string) *session {
-	if have := s.get(dir); have != nil {
-		return have
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	added := &session{states: map[string][]byte{}}
-	s.byPath[dir] = s.order.PushFront(named{dir, added})
-	for s.order.Len() > maxSessions {
-		last := s.order.Back()
-		delete(s.byPath, last.Value.(named).path)
-		s.order.Remove(last)
+	have, ok := s.byPath.Get(dir)
+	if !ok {
+		have = newSession()
+		s.byPath.Add(dir, have)
 	}
-	return added
+	return have
 }
 
 // end gives what is known, and keeps only that the upload has ended.
@@ -100,12 +92,13 @@ func (s *sessions) end(dir string) *session {
 	s.tails.keep(dir, nil)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e, ok := s.byPath[dir]
+	was, ok := s.byPath.Get(dir)
 	if !ok {
 		return nil
 	}
-	was := e.Value.(named).session
-	e.Value = named{dir, &session{states: map[string][]byte{}, committed: true, moved: true}}
+	ended := newSession()
+	ended.committed, ended.moved = true, true
+	s.byPath.Add(dir, ended)
 	return was
 }
 

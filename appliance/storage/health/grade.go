@@ -1,3 +1,5 @@
+// Package health turns the results of checks of a storage into its grade: which requests
+// it is good for.
 package health
 
 import (
@@ -90,8 +92,6 @@ type State struct {
 }
 
 const (
-	// StatePath is where the state of the machine's storage is.
-	StatePath = "/run/redoubt-health/storage.json"
 	// better is how many good checks in a row are enough, at most: clients are
 	// refused until then.
 	better = 2

@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/singleflight"
 )
 
 // Credentials are those of a role, as the metadata service gives them and as the
@@ -85,14 +87,7 @@ type Cache struct {
 	have   Credentials
 	due    time.Time // when to ask again
 	err    error     // of the last request
-	flight *flight
-}
-
-// flight is one request in progress.
-type flight struct {
-	done chan struct{}
-	got  Credentials
-	err  error
+	flight singleflight.Group
 }
 
 // Get returns credentials that are valid now. Their Expiration is when the caller should
@@ -104,28 +99,29 @@ func (c *Cache) Get(ctx context.Context) (Credentials, error) {
 	valid := c.have.Expiration.After(now)
 	// Credentials that expired early, by a clock that was set, are due too.
 	due := !now.Before(c.due) || !valid && c.err == nil
-	if due && c.flight == nil {
-		c.flight = &flight{done: make(chan struct{})}
-		go c.fetch(c.flight)
+	var answer <-chan singleflight.Result
+	if due { // before the lock is free, or what is asked has been answered
+		answer = c.flight.DoChan("", func() (any, error) { return c.fetch() })
 	}
-	have, f, err := c.have, c.flight, c.err
+	have, err := c.have, c.err
 	c.mu.Unlock()
 	if valid {
 		return lend(have, now), nil
 	}
-	if f == nil {
+	if !due {
 		return Credentials{}, err
 	}
 	select {
 	case <-ctx.Done():
 		return Credentials{}, problem(Unavailable, "nobody waits for the credentials any more")
-	case <-f.done:
+	case got := <-answer:
+		credentials, _ := got.Val.(Credentials)
+		return credentials, got.Err
 	}
-	return f.got, f.err
 }
 
-// fetch carries out f.
-func (c *Cache) fetch(f *flight) {
+// fetch asks the Fetcher, for all who wait.
+func (c *Cache) fetch() (Credentials, error) {
 	got, err := c.Fetcher.Fetch(context.Background())
 	now := c.Now()
 	if err == nil && !got.Expiration.After(now) {
@@ -134,13 +130,12 @@ func (c *Cache) fetch(f *flight) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.note(err, now)
-	if c.flight, c.err = nil, err; err == nil {
-		c.have, c.due = got, now.Add(next(got.Expiration.Sub(now)))
-	} else {
+	if c.err = err; err != nil {
 		c.due = now.Add(pause)
+		return Credentials{}, err
 	}
-	f.got, f.err = lend(got, now), err
-	close(f.done)
+	c.have, c.due = got, now.Add(next(got.Expiration.Sub(now)))
+	return lend(got, now), nil
 }
 
 // note logs changes: the first of several failures, and the end of them.

@@ -203,8 +203,8 @@ func answer(w http.ResponseWriter, r *http.Request, g gate, cache *Cache) {
 	if err != nil {
 		p := asProblem(err)
 		w.WriteHeader(p.status())
-		json.NewEncoder(w).Encode(p) //nolint:errcheck // the client is gone
+		json.NewEncoder(w).Encode(p) // the client is gone
 		return
 	}
-	json.NewEncoder(w).Encode(c) //nolint:errcheck // the client is gone
+	json.NewEncoder(w).Encode(c) // the client is gone
 }

@@ -271,7 +271,7 @@ func (r *repository) load(ctx context.Context, dgst digest.Digest) (refs []refer
 		}
 		defer reader.Close()
 		if data, err = io.ReadAll(io.LimitReader(reader, largest+1)); err == nil {
-			err = r.pace.wait(ctx, len(data))
+			err = r.paid(ctx, len(data))
 		}
 		return err
 	})

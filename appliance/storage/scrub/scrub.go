@@ -14,6 +14,7 @@ import (
 	"github.com/distribution/distribution/v3/registry/storage/driver"
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
 
 	"github.com/redoubt-registry/redoubt/appliance/storage/layout"
 	"github.com/redoubt-registry/redoubt/appliance/storage/progress"
@@ -30,7 +31,7 @@ type Scrub struct {
 	Meter *progress.Meter
 	Fault func(Fault) // is called for each fault, one at a time
 
-	pace     pace
+	pace     *rate.Limiter
 	mu       sync.Mutex
 	damaged  map[digest.Digest]bool
 	sizes    sizes
@@ -58,7 +59,7 @@ const tooMany = 10
 // Run reads everything. It returns an error if it could not finish.
 func (s *Scrub) Run(ctx context.Context) (Summary, error) {
 	s.damaged = map[digest.Digest]bool{}
-	s.pace.rate = s.Rate
+	s.pace = newPace(s.Rate)
 	s.summary.Position = s.After
 	exists, err := layout.Exists(ctx, s.Storage)
 	if err != nil {
@@ -204,17 +205,16 @@ func (s *Scrub) read(ctx context.Context, b layout.Blob) (right, gone bool, err 
 		}
 	}()
 	verifier := b.Digest.Verifier()
-	piece := make([]byte, 64<<10)
+	piece := make([]byte, pieceSize)
 	for {
-		if err := s.pace.wait(ctx, len(piece)); err != nil {
-			return false, false, err
-		}
 		n, err := io.ReadFull(r, piece)
-		s.pace.unused(len(piece) - n)
 		seen += int64(n)
 		s.Meter.Bytes.Add(int64(n))
 		s.Meter.Moved.Add(int64(n))
 		verifier.Write(piece[:n])
+		if err := s.paid(ctx, n); err != nil {
+			return false, false, err
+		}
 		if err == io.EOF || err == io.ErrUnexpectedEOF {
 			break
 		}

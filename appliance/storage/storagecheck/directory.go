@@ -88,7 +88,7 @@ func (d Directory) checkSpace(context.Context) error {
 	if err := syscall.Statfs(d.Root, &s); err != nil {
 		return &fs.PathError{Op: "statfs", Path: d.Root, Err: err}
 	}
-	block := uint64(s.Bsize) //nolint:gosec // never negative
+	block := uint64(s.Bsize) // never negative
 	if free, least := s.Bavail*block, min(reserve, s.Blocks*block/smallPart); free < least {
 		return fmt.Errorf("%w: %d MiB are free", errSpace, free>>20)
 	}

@@ -26,10 +26,6 @@ type record struct {
 	Used bool   `json:"used"` // there were images on it
 }
 
-// RecordPath is where a machine keeps the record: on another file system, or at least
-// above the root.
-const RecordPath = "/var/lib/redoubt/health/storage.json"
-
 // Other tells whether the root, as this process sees it, is certainly not the file
 // system with the images. It writes nothing. A process in its own mount namespace keeps
 // the mounts of its start: then the markers differ too.

@@ -12,9 +12,11 @@ import (
 	"path/filepath"
 	"time"
 
-	"go.yaml.in/yaml/v3"
+	"github.com/distribution/distribution/v3/configuration"
 
 	"github.com/redoubt-registry/redoubt/appliance/files"
+	"github.com/redoubt-registry/redoubt/appliance/paths"
+	"github.com/redoubt-registry/redoubt/appliance/registryyml"
 	"github.com/redoubt-registry/redoubt/appliance/storage/bucket"
 	"github.com/redoubt-registry/redoubt/appliance/storage/health"
 )
@@ -33,12 +35,12 @@ type Watch struct {
 // NewWatch is the watch of this machine.
 func NewWatch(out io.Writer) Watch {
 	return Watch{
-		Registry:    "/run/redoubt/registry.yml",
-		Maintenance: "/run/redoubt/maintenance.json",
-		State:       health.StatePath,
-		Record:      RecordPath,
+		Registry:    paths.RegistryYML,
+		Maintenance: paths.Maintenance,
+		State:       paths.StorageState,
+		Record:      paths.StorageRecord,
 		Root:        "/",
-		User:        "redoubt-registry",
+		User:        paths.RegistryUser,
 		Out:         out,
 	}
 }
@@ -138,20 +140,11 @@ func (w Watch) Settings() (Settings, error) {
 	if err != nil {
 		return Settings{}, fmt.Errorf("cannot read the registry's configuration: %w", err)
 	}
-	var document struct {
-		Storage map[string]map[string]any `yaml:"storage"`
-		Health  struct {
-			StorageDriver struct {
-				Enabled   bool          `yaml:"enabled"`
-				Interval  time.Duration `yaml:"interval"`
-				Threshold int           `yaml:"threshold"`
-			} `yaml:"storagedriver"`
-		} `yaml:"health"`
-	}
-	if err := yaml.Unmarshal(data, &document); err != nil {
+	c, err := registryyml.Read(data)
+	if err != nil {
 		return Settings{}, fmt.Errorf("cannot read the registry's configuration: %s is damaged: run redoubt apply to write it again", w.Registry)
 	}
-	check := document.Health.StorageDriver
+	check := c.Health.StorageDriver
 	s := Settings{Interval: check.Interval, Threshold: check.Threshold}
 	if s.Interval <= 0 {
 		s.Interval = 10 * time.Second
@@ -160,13 +153,13 @@ func (w Watch) Settings() (Settings, error) {
 		s.Threshold = 3
 	}
 	if check.Enabled {
-		s.Place = w.place(document.Storage)
+		s.Place = w.place(c.Storage)
 	}
 	return s, nil
 }
 
 // place is the storage that the registry uses; nil for a kind that is not checked.
-func (w Watch) place(storage map[string]map[string]any) Place {
+func (w Watch) place(storage configuration.Storage) Place {
 	if params, ok := storage["filesystem"]; ok {
 		root, _ := params["rootdirectory"].(string)
 		return Directory{Root: root, Record: w.Record, ID: w.id()}
@@ -187,7 +180,7 @@ func (w Watch) place(storage map[string]map[string]any) Place {
 
 // id is this machine's own, from which machine-id(5) cannot be derived.
 func (w Watch) id() string {
-	name, err := os.ReadFile(filepath.Join(w.Root, "etc/machine-id"))
+	name, err := os.ReadFile(filepath.Join(w.Root, paths.MachineID))
 	if err != nil {
 		host, _ := os.Hostname() // better than nothing
 		name = []byte(host)

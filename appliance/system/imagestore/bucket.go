@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/redoubt-registry/redoubt/appliance/paths"
 	"github.com/redoubt-registry/redoubt/appliance/storage/bucket"
 	"github.com/redoubt-registry/redoubt/appliance/storage/driver"
 )
@@ -68,7 +69,7 @@ func openWith(params map[string]any, k *keys) (*bucket.Bucket, error) {
 	if err != nil {
 		return nil, err
 	}
-	provider, err := bucket.Credentials(params, credentials, bucket.RoleSocket)
+	provider, err := bucket.Credentials(params, credentials, paths.RoleSocket)
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/configuration/render"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/secrets"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/userdata"
+	"github.com/redoubt-registry/redoubt/appliance/paths"
 )
 
 // keys are what opens a bucket: keys, or the role of the machine.
@@ -36,13 +37,13 @@ func (f Finder) file(ctx context.Context, path string) (*Place, error) {
 	if err != nil {
 		return nil, err
 	}
-	registry, _ := files.Lookup(render.RegistryPath)
+	registry, _ := files.Lookup(paths.RegistryYML)
 	storage, err := storageOf(registry.Data)
 	if err != nil {
 		return nil, err
 	}
 	k := &keys{cas: facts.S3CAs}
-	if credential, ok := files.Lookup(render.CredentialsDir + "/" + render.S3Credential); ok {
+	if credential, ok := files.Lookup(paths.S3Keys); ok {
 		if err := json.Unmarshal(credential.Data, k); err != nil {
 			return nil, errors.New("its keys cannot be used")
 		}

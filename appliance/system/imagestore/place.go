@@ -15,9 +15,9 @@ import (
 	"github.com/distribution/distribution/v3/configuration"
 	"github.com/distribution/distribution/v3/registry/storage/driver"
 	"github.com/distribution/distribution/v3/registry/storage/driver/filesystem"
-	"go.yaml.in/yaml/v2"
 
 	"github.com/redoubt-registry/redoubt/appliance/files"
+	"github.com/redoubt-registry/redoubt/appliance/registryyml"
 )
 
 // Configured is the name of the storage that the registry uses.
@@ -106,16 +106,9 @@ func (f Finder) configured(ctx context.Context) (*Place, error) {
 }
 
 // storageOf is the storage of a registry.yml.
-func storageOf(data []byte) (_ configuration.Storage, err error) {
-	defer func() {
-		if cause := recover(); cause != nil { // upstream panics on some mistakes
-			err = errors.New("it is not the registry's configuration")
-		}
-	}()
-	var c struct {
-		Storage configuration.Storage `yaml:"storage"`
-	}
-	if yaml.Unmarshal(data, &c) != nil || c.Storage.Type() == "" { // its error may quote a secret
+func storageOf(data []byte) (configuration.Storage, error) {
+	c, err := registryyml.Read(data)
+	if err != nil || c.Storage.Type() == "" {
 		return nil, errors.New("it is not the registry's configuration")
 	}
 	return c.Storage, nil

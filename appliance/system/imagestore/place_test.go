@@ -13,7 +13,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/redoubt-registry/redoubt/appliance/storage/bucket"
+	"github.com/redoubt-registry/redoubt/appliance/paths"
 	"github.com/redoubt-registry/redoubt/appliance/storage/layout"
 	"github.com/redoubt-registry/redoubt/test/stores"
 )
@@ -65,7 +65,7 @@ func TestConfigured(t *testing.T) {
 		credentials := t.TempDir()
 		data, err := json.Marshal(map[string]string{"accessKey": store.AccessKey, "secretKey": store.SecretKey})
 		check(t, err)
-		check(t, os.WriteFile(filepath.Join(credentials, bucket.CredentialName), data, 0o600))
+		check(t, os.WriteFile(filepath.Join(credentials, paths.S3Credential), data, 0o600))
 		t.Setenv("CREDENTIALS_DIRECTORY", credentials)
 		p, err := Finder{Registry: file}.Open(context.Background(), Configured)
 		if err != nil {
@@ -141,15 +141,15 @@ func TestRole(t *testing.T) {
 		asked = true
 		_ = json.NewEncoder(w).Encode(map[string]string{"AccessKeyId": store.AccessKey, "SecretAccessKey": store.SecretKey, "Token": "", "Expiration": "2099-01-01T00:00:00Z"})
 	})}
-	if _, err := os.Stat(bucket.RoleSocket); err == nil {
-		t.Fatalf("%s exists", bucket.RoleSocket)
+	if _, err := os.Stat(paths.RoleSocket); err == nil {
+		t.Fatalf("%s exists", paths.RoleSocket)
 	}
-	check(t, os.MkdirAll(filepath.Dir(bucket.RoleSocket), 0o755))
-	listener, err := net.Listen("unix", bucket.RoleSocket)
+	check(t, os.MkdirAll(filepath.Dir(paths.RoleSocket), 0o755))
+	listener, err := net.Listen("unix", paths.RoleSocket)
 	check(t, err)
 	t.Cleanup(func() {
 		server.Close()
-		os.RemoveAll(filepath.Dir(bucket.RoleSocket))
+		os.RemoveAll(filepath.Dir(paths.RoleSocket))
 	})
 	go server.Serve(listener)
 	p, err := Finder{}.Open(context.Background(), write(t, "role.yaml", fmt.Sprintf("storage: {s3: {bucket: %s, endpoint: %q, iamRole: true}}", store.NewBucket(t), store.Endpoint)))

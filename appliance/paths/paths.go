@@ -1,0 +1,87 @@
+// Package paths lists where the machine keeps its files, what its credentials are called,
+// and whose they are.
+package paths
+
+// RegistryUser is who the registry runs as: root could do more than it. Its group has the
+// same name, and may read what is rendered.
+const RegistryUser = "redoubt-registry"
+
+// What an apply renders, and a boot takes away.
+const (
+	Run         = "/run/redoubt"
+	RegistryYML = Run + "/registry.yml"
+	Htpasswd    = Run + "/htpasswd"
+	RedisConf   = Run + "/redis.conf"
+	Maintenance = Run + "/maintenance.json"
+	// The client CAs of the configuration, and their lists.
+	ClientCAs  = Run + "/client-cas.pem"
+	ClientCRLs = Run + "/client-crls.pem"
+	// The CAs that a bucket's service and a Redis elsewhere are checked with.
+	S3CA    = Run + "/s3-ca.pem"
+	RedisCA = Run + "/redis-ca.pem"
+	// FirewallOpen is there when any process may reach the metadata service.
+	FirewallOpen = Run + "/firewall-open"
+	// Credentials has what systemd hands to the units that use a bucket or a Redis
+	// elsewhere, under the names of the credentials; root alone reads it. Each is a JSON
+	// document with the login; none means no login.
+	Credentials     = Run + "/credentials"
+	S3Credential    = "redoubt.s3"
+	RedisCredential = "redoubt.redis"
+	S3Keys          = Credentials + "/" + S3Credential
+	// What a terminal shows before and after a login.
+	Issue = "/run/issue.d/50-redoubt.issue"
+	MOTD  = "/run/motd.d/50-redoubt"
+)
+
+// What programs say of themselves until the next boot, and where they are reached.
+const (
+	Applied      = Run + "/applied.json"              // what the units have read
+	Alerts       = Run + "/alerts.json"               // what was sent, and when
+	ApplyLock    = Run + "/apply.lock"                // held by the one apply that runs
+	Renewal      = Run + "/renew.json"                // the last renewal; every user may read it
+	StorageState = "/run/redoubt-health/storage.json" // the grade of the storage
+	RedisSocket  = "/run/redoubt-redis/redis.sock"    // the machine's own Redis
+	RoleSocket   = "/run/redoubt-credentials/socket"  // the credentials of the instance's role
+)
+
+// What the machine keeps.
+const (
+	state = "/var/lib/redoubt"
+	// StorageRoot is where images lie unless the configuration says otherwise.
+	// The registry's unit may write there without a drop-in.
+	StorageRoot = state + "/registry"
+	// StorageRecord remembers which file system the storage is: it is on another one, or
+	// at least above the root.
+	StorageRecord = state + "/health/storage.json"
+
+	CA           = state + "/ca" // the server's own
+	Certificates = state + "/certificates"
+	Current      = Certificates + "/current" // the one that is shown
+	Certificate  = Current + "/tls.crt"
+	Key          = Current + "/tls.key"
+	ACME         = state + "/acme"
+	Challenges   = state + "/challenges" // the answers to those of an ACME CA
+
+	ClientCA            = state + "/client-ca" // the machine's own
+	ClientCACertificate = ClientCA + "/ca.crt"
+	ClientCACRL         = ClientCA + "/crl.pem"
+
+	// Secrets are those that the machine makes itself, for root alone.
+	Secrets    = state + "/secrets"
+	HTTPSecret = Secrets + "/http-secret"
+	Hashes     = Secrets + "/password-hashes.json"
+
+	LastGood    = state + "/config/last-good.sealed"
+	Generations = state + "/generations"
+)
+
+// What people write, and what the image brings.
+const (
+	Operator     = "/etc/redoubt"
+	OperatorFile = Operator + "/config.yaml"
+	OperatorDir  = Operator + "/config.d"
+	ImageDir     = "/usr/lib/redoubt/config.d"
+)
+
+// MachineID is systemd's name of the machine: machine-id(5).
+const MachineID = "/etc/machine-id"
