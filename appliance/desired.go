@@ -70,6 +70,12 @@ func (m *Machine) choose(ctx context.Context) (choice, error) {
 	for _, w := range append(report.Warnings(), shadowed(found.Layers, origins)...) {
 		fmt.Fprintln(m.Out, w)
 	}
+	if found.Overruled && addsNothing(found.Layers, lastGood) {
+		c.problem = errors.New("the last good configuration serves, since the user-data cannot be used any more: correct it. " +
+			"All that /etc/redoubt says is in force, and so is what was in the user-data")
+		c.target, err = m.rebuild(lastGood)
+		return c, err
+	}
 	if report.Err() == nil {
 		before, _, _ := config.Parse([]config.Layer{{Name: paths.LastGood, Data: lastGood}})
 		c.target, err = m.build(cfg, found.Layers, lastGood != nil && sameSources(before, cfg))
@@ -80,13 +86,6 @@ func (m *Machine) choose(ctx context.Context) (choice, error) {
 		report = append(report, entries(err, origins)...).Excerpts(found.Layers)
 	}
 	return m.instead(c, cfg, report)
-}
-
-// sameSources says whether two configurations take the server's certificate from
-// the same places.
-func sameSources(a, b config.Config) bool {
-	return a.TLS.Mode == b.TLS.Mode && a.TLS.Files == b.TLS.Files &&
-		a.TLS.InternalCA.Certificate == b.TLS.InternalCA.Certificate && a.TLS.InternalCA.PrivateKey == b.TLS.InternalCA.PrivateKey
 }
 
 // instead is what the machine is to be when cfg cannot be used, for the reasons in

@@ -530,6 +530,47 @@ func TestInvalidAtFirstBootThenMended(t *testing.T) {
 	}
 }
 
+// TestOperatorsFileWins wants a complete document of the operator to end the maintenance
+// that user-data with a mistake began, by hand and at each boot after that.
+func TestOperatorsFileWins(t *testing.T) {
+	b := newBox(t)
+	b.userData("redoubt:\n  hostnme: registry.example.com\n  gc: {schedule: daily}\n  nodes: many\n")
+	b.wantError(b.apply(), "no images are served", "hostnme: unknown key")
+	b.put("etc/redoubt/config.yaml", strings.ReplaceAll(good, "registry.example", "own.example"))
+	b.out.Reset()
+	b.mustApply()
+	for _, want := range []string{"hostnme: warning: unknown key", "nodes: warning: ", "only this is used, and nothing of user-data"} {
+		if !strings.Contains(b.out.String(), want) {
+			t.Errorf("out has no %q:\n%s", want, &b.out)
+		}
+	}
+	b.reboot()
+	b.mustApply()
+	if y := b.get("run/redoubt/registry.yml"); !strings.Contains(y, "own.example.com") || b.exists("run/redoubt/maintenance.json") {
+		t.Errorf("registry.yml:\n%s", y)
+	}
+}
+
+// TestBrokenLaterKeepsWhatItHadSet wants the last good configuration to go on when a
+// mistake comes into user-data whose values are in force beside the operator's.
+func TestBrokenLaterKeepsWhatItHadSet(t *testing.T) {
+	b := newBox(t)
+	b.userData(good + "  log: {level: warn}\n")
+	b.put("etc/redoubt/config.yaml", "hostname: own.example.com\n")
+	b.mustApply()
+	b.userData(good + "  log: {levle: warn}\n")
+	b.reboot()
+	b.wantError(b.apply(), "the last good configuration serves, since the user-data cannot be used any more")
+	if y := b.get("run/redoubt/registry.yml"); !strings.Contains(y, "level: warn") || !strings.Contains(y, "own.example.com") {
+		t.Errorf("registry.yml:\n%s", y)
+	}
+	b.put("etc/redoubt/config.yaml", "hostname: other.example.com\n") // now it is meant
+	b.mustApply()
+	if y := b.get("run/redoubt/registry.yml"); strings.Contains(y, "level: warn") || !strings.Contains(y, "other.example.com") {
+		t.Errorf("registry.yml:\n%s", y)
+	}
+}
+
 func TestNoUserDataAtAll(t *testing.T) {
 	b := newBox(t)
 	b.wantError(b.apply(), `user-data: no "redoubt:" key`)

@@ -68,7 +68,9 @@ locals {
     # cloud-init finds many clouds' metadata over DHCP of its own.
     "cloud-init", "dhcpcd-base",
     "openssh-server", "sudo", "ca-certificates", "nftables", "redis-server",
-    "procps", "less",
+    # For a person who logs in: an editor, a client of HTTP, and a name of the
+    # machine that resolves whatever the network says, for sudo asks for it.
+    "procps", "less", "nano", "vim-tiny", "curl", "libnss-myhostname",
   ]
 }
 

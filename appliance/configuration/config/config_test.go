@@ -249,3 +249,11 @@ func TestLargeLayerIsRefused(t *testing.T) {
 		}
 	}
 }
+
+// TestNoBreakSpaceInText wants one in a text of cloud-init's to be left alone.
+func TestNoBreakSpaceInText(t *testing.T) {
+	const document = "#cloud-config\nwrite_files:\n- path: /a\n  content: |\n    a\n    \u00a0b\nredoubt: {hostname: a.example.com}\n"
+	if _, _, report := Parse([]Layer{{Name: "user-data", Data: []byte(document)}}); report.Err() != nil {
+		t.Error(report)
+	}
+}

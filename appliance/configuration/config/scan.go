@@ -39,7 +39,13 @@ func scan(name string, data []byte) (*yaml.Node, *Entry) {
 		if at := tab(data); at >= 0 && tabbed.MatchString(err.Error()) {
 			return fail(at, "a tab indents this line: YAML takes spaces alone")
 		}
+		if at := wideSpace(data); at >= 0 {
+			return fail(at, wideIndent)
+		}
 		return nil, syntax(name, data, err)
+	}
+	if at := wideSpace(data); at >= 0 && wideKey(&document) {
+		return fail(at, wideIndent)
 	}
 	switch err := decoder.Decode(&second); {
 	case err == nil:
@@ -81,6 +87,36 @@ func tab(data []byte) int {
 		start += len(line)
 	}
 	return -1
+}
+
+const wideIndent = "a no-break space indents this line, as web pages and editors put it in: YAML takes plain spaces alone"
+
+// wideSpaces are what looks like a space and is none to YAML, which takes it for a
+// part of the key.
+const wideSpaces = "\u00a0\u2007\u202f\u3000\u200b"
+
+// wideSpace is the index of the first such one that indents a line, or -1.
+func wideSpace(data []byte) int {
+	start := 0
+	for line := range bytes.Lines(data) {
+		indent := len(line) - len(bytes.TrimLeft(line, " "+wideSpaces))
+		if at := bytes.IndexAny(line[:indent], wideSpaces); at >= 0 {
+			return start + at
+		}
+		start += len(line)
+	}
+	return -1
+}
+
+// wideKey tells whether a key begins with one.
+func wideKey(n *yaml.Node) bool {
+	for i, child := range n.Content {
+		key := n.Kind == yaml.MappingNode && i%2 == 0
+		if key && child.Style == 0 && strings.IndexAny(child.Value, wideSpaces) == 0 || wideKey(child) {
+			return true
+		}
+	}
+	return false
 }
 
 var (

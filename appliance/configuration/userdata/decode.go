@@ -45,6 +45,13 @@ func Decode(name string, data []byte) Decoded {
 	return d.Decoded
 }
 
+// add puts what another source holds above this.
+func (d *Decoded) add(other Decoded) {
+	d.Layers = append(d.Layers, other.Layers...)
+	d.Report = append(d.Report, other.Report...)
+	d.Expand = d.Expand || other.Expand
+}
+
 type decoder struct {
 	Decoded
 	parts int
@@ -55,13 +62,20 @@ func (d *decoder) fail(name, format string, args ...any) {
 	d.Report = append(d.Report, config.Entry{File: name, Message: fmt.Sprintf(format, args...)})
 }
 
-func (d *decoder) add(name string, data []byte, cloud bool) {
+func (d *decoder) warn(name, message string) {
+	d.Report = append(d.Report, config.Entry{File: name, Message: message, Warning: true})
+}
+
+func (d *decoder) layer(name string, data []byte, cloud bool) {
 	d.Layers = append(d.Layers, config.Layer{Name: name, Data: data, Cloud: cloud})
 }
 
 var (
-	mimeStart = regexp.MustCompile(`^(?i:content-type|mime-version)[ \t]*:`)
-	ownKey    = regexp.MustCompile(`(?m)^["']?redoubt["']?[ \t]*:`)
+	// A mailbox's "From " line may stand before the header (RFC 4155); the email
+	// package of cloud-init passes it over.
+	mimeStart = regexp.MustCompile(`^(?:From [^\n]*\n)?(?i:content-type|mime-version)[ \t]*:`)
+	ownKey    = regexp.MustCompile(`(?:^|[\r\n])["']?redoubt["']?[ \t]*:`)
+	gzipMagic = []byte{0x1f, 0x8b}
 )
 
 func (d *decoder) bytes(name string, data []byte, nesting int) {
@@ -74,7 +88,7 @@ func (d *decoder) bytes(name string, data []byte, nesting int) {
 		d.fail(name, "packed more than %d times over", maxNesting)
 		return
 	}
-	if bytes.HasPrefix(data, []byte{0x1f, 0x8b}) {
+	if bytes.HasPrefix(data, gzipMagic) {
 		unpacked, err := gunzip(data)
 		if err != nil {
 			d.fail(name, "cannot unpack: %v", err)
@@ -83,7 +97,12 @@ func (d *decoder) bytes(name string, data []byte, nesting int) {
 		d.bytes(name, unpacked, nesting+1)
 		return
 	}
-	text := bytes.TrimLeft(bytes.TrimPrefix(data, []byte("\ufeff")), " \t\r\n")
+	if other := sniff(data); other.data != nil {
+		d.warn(name, other.warning)
+		d.bytes(name, other.data, nesting+1)
+		return
+	}
+	text := trimStart(data)
 	if mimeStart.Match(text) {
 		d.message(name, text, nesting)
 		return
@@ -91,23 +110,32 @@ func (d *decoder) bytes(name string, data []byte, nesting int) {
 	d.text(name, data, firstLine(text))
 }
 
+// trimStart leaves out what may stand before the first line.
+func trimStart(data []byte) []byte {
+	return bytes.TrimLeft(bytes.TrimPrefix(data, []byte("\ufeff")), " \t\r\n")
+}
+
 func firstLine(text []byte) string {
-	line, _, _ := bytes.Cut(text, []byte("\n"))
-	return strings.TrimRight(string(line), " \t\r")
+	if end := bytes.IndexAny(text, "\r\n"); end >= 0 {
+		text = text[:end]
+	}
+	return strings.TrimRight(string(text), " \t")
 }
 
 // text takes what is neither packed nor MIME, by its first line.
 func (d *decoder) text(name string, data []byte, first string) {
 	switch {
+	case escaped(data):
+		d.fail(name, `its line breaks are written as \n: hand it over with real ones`)
 	case first == "#cloud-config" || strings.HasPrefix(first, "#cloud-config "):
-		d.add(name, data, true)
+		d.layer(name, data, true)
 	case strings.HasPrefix(first, "#redoubt-config"):
-		d.add(name, data, false)
+		d.layer(name, data, false)
 	case strings.HasPrefix(first, "## template:"), strings.HasPrefix(first, "#include"), strings.HasPrefix(first, "#cloud-config-"):
 		d.Expand = true
 	case strings.HasPrefix(first, "#!"), strings.HasPrefix(first, "#cloud-boothook"), strings.HasPrefix(first, "#part-handler"):
 	case ownKey.Match(data):
-		d.add(name, data, false)
+		d.layer(name, data, false)
 	}
 }
 

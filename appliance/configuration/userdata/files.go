@@ -1,6 +1,7 @@
 package userdata
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
@@ -8,15 +9,26 @@ import (
 )
 
 // ReadFiles reads configuration files of any form as one configuration, the
-// lowest first.
+// lowest first. Where user-data among them cannot be used, those above it count alone
+// if they are complete, as on a machine.
 func ReadFiles(paths []string) Found {
-	var f Found
+	var given, own Found
 	for _, path := range paths {
 		d := readAny(path)
-		f.Layers = append(f.Layers, d.Layers...)
-		f.Report = append(f.Report, d.Report...)
+		f := Found{Layers: d.Layers, Report: d.Report}
+		if len(own.Layers) == 0 && forCloud(d) {
+			given = join(given, f)
+		} else {
+			own = join(own, f)
+		}
 	}
-	return f
+	return overrule(Found{}, given, own)
+}
+
+// forCloud tells whether a file is what a cloud is given, or what cannot be told.
+func forCloud(d Decoded) bool {
+	cloud := func(l config.Layer) bool { return l.Cloud }
+	return d.Report.Err() != nil || slices.ContainsFunc(d.Layers, cloud)
 }
 
 // ValidateFile reports all there is to say about one file on its own.
@@ -42,7 +54,7 @@ func readAny(path string) Decoded {
 	case d.Expand:
 		d.Report = append(d.Report, config.Entry{File: path,
 			Message: "a template, an include or an archive: only cloud-init on the machine can expand it"})
-	case len(d.Layers) == 0 && len(d.Report) == 0 && bare(data):
+	case len(d.Layers) == 0 && d.Report.Err() == nil && bare(data):
 		d.Layers = []config.Layer{{Name: path, Data: data}}
 	}
 	return d

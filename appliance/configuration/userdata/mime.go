@@ -17,6 +17,9 @@ import (
 // message reads a MIME message (RFC 2045, 2046), the form in which cloud-init
 // takes several documents at once.
 func (d *decoder) message(name string, data []byte, nesting int) {
+	if bytes.HasPrefix(data, []byte("From ")) {
+		_, data, _ = bytes.Cut(data, []byte("\n"))
+	}
 	r := bufio.NewReader(bytes.NewReader(data))
 	header, err := textproto.NewReader(r).ReadMIMEHeader()
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -72,7 +75,7 @@ func (d *decoder) document(name string, body []byte, cloud bool, nesting int) {
 		d.fail(name, "too large: at most 1 MiB is read")
 		return
 	}
-	d.add(name, body, cloud)
+	d.layer(name, body, cloud)
 }
 
 func (d *decoder) multipart(name, boundary string, body []byte, nesting int) {
@@ -87,7 +90,11 @@ func (d *decoder) multipart(name, boundary string, body []byte, nesting int) {
 	r := multipart.NewReader(bytes.NewReader(body), boundary)
 	for number := 1; ; number++ {
 		p, err := r.NextRawPart()
-		if errors.Is(err, io.EOF) {
+		if err == io.EOF { // and not wrapped, which is an end without a boundary
+			return
+		}
+		if err != nil && number == 1 {
+			d.fail(name, `no line is the boundary that its Content-Type names: parts begin with "--" and that word`)
 			return
 		}
 		if err != nil {

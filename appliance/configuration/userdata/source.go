@@ -41,6 +41,9 @@ type Found struct {
 	// NoNews is set when cloud-init found no datasource, as when the metadata
 	// service does not answer: what it had said before still holds.
 	NoNews bool
+	// Overruled is set when the user-data cannot be used and the operator's own files
+	// count alone; the report then has what is wrong in it as warnings.
+	Overruled bool
 }
 
 // Parse makes the configuration of all that was found. Its report has both
@@ -56,17 +59,18 @@ func (f Found) Parse(above ...config.Layer) (config.Config, config.Origins, conf
 
 // Read reads every source, lowest first: the image's files, vendor-data,
 // user-data, the credential redoubt.config, and the operator's files. A source
-// that does not exist, or has no redoubt: key, adds no layer.
+// that does not exist, or has no redoubt: key, adds no layer. Where what the machine
+// was given cannot be used, the operator's files count alone if they are complete.
 func (s Source) Read() Found {
-	var f Found
-	s.directory(&f, paths.ImageDir)
-	s.cloud(&f)
+	var image, given, own Found
+	s.directory(&image, paths.ImageDir)
+	s.cloud(&given)
 	if s.Credentials != "" {
-		s.own(&f, "credential "+credential, filepath.Join(s.Credentials, credential))
+		s.own(&given, "credential "+credential, filepath.Join(s.Credentials, credential))
 	}
-	s.file(&f, paths.OperatorFile)
-	s.directory(&f, paths.OperatorDir)
-	return f
+	s.file(&own, paths.OperatorFile)
+	s.directory(&own, paths.OperatorDir)
+	return overrule(image, given, own)
 }
 
 // cloud reads what cloud-init was given. The raw bytes come first: what
@@ -79,34 +83,35 @@ func (s Source) cloud(f *Found) {
 		f.NoNews = true
 		return
 	}
-	var expand bool
-	var found Found
-	for _, source := range []struct{ name, path string }{
-		{"vendor-data", instance + "/vendor-data.txt"},
-		{"vendor-data2", instance + "/vendor-data2.txt"},
-		{"user-data", instance + "/user-data.txt"},
-	} {
-		data, err := s.read(source.path)
-		if err != nil {
-			found.unreadable(source.name, err)
-			continue
+	user := s.decode("user-data")
+	all := Decoded{}
+	for _, name := range []string{"vendor-data", "vendor-data2"} {
+		if !switchedOff(strings.ReplaceAll(name, "-", "_"), user.Layers) {
+			all.add(passOver(s.decode(name)))
 		}
-		d := Decode(source.name, data)
-		found.Layers = append(found.Layers, d.Layers...)
-		found.Report = append(found.Report, d.Report...)
-		expand = expand || d.Expand
 	}
-	if expand {
+	all.add(user)
+	if all.Expand {
 		data, err := s.read(combined)
 		if err == nil {
-			found.Layers = []config.Layer{{Name: "user-data (as cloud-init merged it)", Data: data, Cloud: true}}
+			all.Layers = []config.Layer{{Name: "user-data (as cloud-init merged it)", Data: data, Cloud: true}}
 		} else {
-			found.Report = append(found.Report, config.Entry{File: "user-data",
+			all.Report = append(all.Report, config.Entry{File: "user-data",
 				Message: "a template or an include, and cloud-init has left no result of it: " + files.Cause(err).Error()})
 		}
 	}
-	f.Layers = append(f.Layers, found.Layers...)
-	f.Report = append(f.Report, found.Report...)
+	f.Layers, f.Report = all.Layers, all.Report
+}
+
+// decode reads what cloud-init keeps below a name: user-data, or the cloud's own.
+func (s Source) decode(name string) Decoded {
+	data, err := s.read(instance + "/" + name + ".txt")
+	if err != nil {
+		var f Found
+		f.unreadable(name, err)
+		return Decoded{Report: f.Report}
+	}
+	return Decode(name, data)
 }
 
 // directory reads the *.yaml files of a directory in the order of their names.
