@@ -67,7 +67,7 @@ func (m *Machine) choose(ctx context.Context) (choice, error) {
 	}
 	cfg, origins, report := found.Parse()
 	c.origins = origins
-	for _, w := range append(report.Warnings(), shadowed(found.Layers, origins)...) {
+	for _, w := range append(report.Warnings(), config.Shadowed(found.Layers, operators, ofImage)...) {
 		fmt.Fprintln(m.Out, w)
 	}
 	if found.Overruled && addsNothing(found.Layers, lastGood) {
@@ -254,47 +254,11 @@ func entries(err error, origins config.Origins) config.Report {
 	}
 	e := config.Entry{Message: err.Error()}
 	if p, ok := errors.AsType[secrets.Problem](err); ok {
-		at := origins.At(p.Path)
-		e = config.Entry{File: at.File, Line: at.Line, Column: at.Column, Path: p.Path, Message: p.Err.Error()}
+		e = origins.Entry(p.Path, p.Err.Error())
 	}
 	return config.Report{e}
 }
 
-// shadowed warns of each value of the cloud's that the operator's files replace:
-// otherwise an edit of the user-data would have no effect, and nothing would say why.
-func shadowed(layers []config.Layer, origins config.Origins) config.Report {
-	var below []config.Layer
-	for _, l := range layers {
-		if !operators(l.Name) {
-			below = append(below, l)
-		}
-	}
-	if len(below) == len(layers) {
-		return nil
-	}
-	_, lower, _ := config.Parse(below)
-	var report config.Report
-	for path, at := range origins {
-		under, ok := lower[path]
-		if ok && operators(at.File) && under.Line > 0 && !strings.HasPrefix(under.File, "/usr/") && !parentOfOther(path, origins) {
-			report = append(report, config.Entry{File: at.File, Line: at.Line, Column: at.Column, Path: path, Warning: true,
-				Message: "this is used, and not what " + under.String() + " says"})
-		}
-	}
-	return report.Sort()
-}
-
 func operators(file string) bool { return strings.HasPrefix(file, paths.Operator+"/") }
 
-// parentOfOther tells whether path is a group or a list with more below it.
-func parentOfOther(path string, origins config.Origins) bool {
-	if path == "" {
-		return true
-	}
-	for other := range origins {
-		if strings.HasPrefix(other, path+".") || strings.HasPrefix(other, path+"[") {
-			return true
-		}
-	}
-	return false
-}
+func ofImage(file string) bool { return strings.HasPrefix(file, "/usr/") }

@@ -27,6 +27,19 @@ Only ` + "`hostname`" + ` is required in every document; a key in a list or in a
 | list of … | ` + "`[a, b]`" + `, or a line with ` + "`- `" + ` for each |
 
 ` + "`null`" + ` restores a default. ` + "`redoubt schema`" + ` prints the same as a JSON Schema, and ` + "`redoubt validate FILE`" + ` names each mistake with its line.
+
+## Layers
+
+Several documents are one configuration: see [their order](operations.md#changing-the-configuration). They are merged as RFC 7386 has it, and
+lists whose items have a ` + "`name`" + ` by name:
+
+- A map is merged, key by key. A value, and a list without names such as ` + "`aliases`" + `, is replaced by that of the higher layer.
+- In ` + "`auth.users`, `listen.headers`, `log.fields` and `environment`" + ` an item changes the one of its name, key by key, and stands at the end where there
+  is none; all others stay. Of ` + "`password` and `passwordHash`" + ` the one that a higher layer sets counts.
+- ` + "`- {name: bob, remove: true}`" + ` takes the item of that name away; ` + "`users: []`" + ` takes all of the lower layers away. The defaults are the lowest layer.
+- Below ` + "`registry:`" + `, in distribution's own words, every list is replaced, and ` + "`null`" + ` takes a setting away.
+
+` + "`redoubt show --origin`" + ` names the file and line of each value, and so the source of each item.
 `
 
 // pages are where to read on about a key at the top.

@@ -20,8 +20,6 @@ const maxDepth = 24
 type checker struct {
 	file   string
 	report *Report
-	// near holds the paths that a misspelt key was probably meant for.
-	near map[string]bool
 }
 
 func (c *checker) fail(n *yaml.Node, path, format string, args ...any) *value {
@@ -36,6 +34,12 @@ func (c *checker) at(n *yaml.Node) Origin {
 
 // check turns a node into a value of type t.
 func (c *checker) check(n *yaml.Node, t reflect.Type, path string, depth int) *value {
+	v := c.typed(n, t, path, depth)
+	v.at.Path = path
+	return v
+}
+
+func (c *checker) typed(n *yaml.Node, t reflect.Type, path string, depth int) *value {
 	t = checkedAs(t, path)
 	if t.Kind() == reflect.Pointer {
 		t = t.Elem()
@@ -130,7 +134,7 @@ func (c *checker) keys(n *yaml.Node, path string, fields map[string]reflect.Type
 		}
 		lines[key.Value] = key.Line
 		if word := nearest(key.Value, known); word != "" && typ == nil {
-			c.near[join(path, word)] = true
+			out.near = append(out.near, word)
 		}
 		switch {
 		case typ != nil:
@@ -156,10 +160,15 @@ func (c *checker) sequence(n *yaml.Node, elem reflect.Type, path string, depth i
 	if n.Kind != yaml.SequenceNode {
 		return c.fail(n, path, "must be a list (- item)")
 	}
-	out := &value{kind: list, at: c.at(n)}
+	out := &value{kind: list, at: c.at(n), alone: len(n.Content) == 0, named: hasName(elem), folded: elem == reflect.TypeFor[Header]()}
 	for i, child := range n.Content {
 		below := path + "[" + strconv.Itoa(i) + "]"
-		item := c.check(child, elem, below, depth+1)
+		var item *value
+		if out.named {
+			item = c.item(child, elem, below, depth+1)
+		} else {
+			item = c.check(child, elem, below, depth+1)
+		}
 		if item.kind == unset {
 			item = c.fail(child, below, "an empty item")
 		}

@@ -47,7 +47,7 @@ type branch struct {
 
 // translate turns variables into an overlay that is checked as registry: is.
 func translate(vars []Variable, at spot) *value {
-	t := &translator{checker: checker{report: at.report, near: map[string]bool{}}, here: at.at("environment")}
+	t := &translator{checker: checker{report: at.report}, here: at.at("environment")}
 	root := &branch{}
 	seen := map[string]bool{}
 	for i, v := range vars {

@@ -8,7 +8,7 @@ import (
 
 // Layer is one source of configuration. Layers are merged as RFC 7386 has it:
 // a later one wins, groups are merged, lists and values are replaced, and null
-// gives a value back to its default.
+// gives a value back to its default. Lists whose items have a name are merged by it.
 type Layer struct {
 	// Name is what messages call it: user-data, or a file's path.
 	Name string

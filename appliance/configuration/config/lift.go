@@ -36,13 +36,15 @@ func liftS3(v *value) *value {
 	if bucket != have {
 		for _, key := range bucket.keys {
 			if ours, ok := lifted[key]; ok {
-				s3.set(ours, asOurs(ours, bucket.fields[key], bucket.get("secure")))
+				lifted := *asOurs(ours, bucket.fields[key], bucket.get("secure"))
+				lifted.at.Path = "" // messages say what it is here
+				s3.set(ours, &lifted)
 			}
 		}
 	}
 	if off := over.get("redirect", "disable"); off != nil {
 		if disable, ok := off.scalar.(bool); ok {
-			s3.set("redirect", &value{at: off.at, scalar: !disable})
+			s3.set("redirect", &value{at: Origin{File: off.at.File, Line: off.at.Line, Column: off.at.Column}, scalar: !disable})
 		}
 	}
 	storage := newGroup(bucket.at)
@@ -53,6 +55,7 @@ func liftS3(v *value) *value {
 		s3.at = have.at
 	}
 	storage.set("s3", s3)
+	s3.at.Path, storage.at.Path = "", ""
 	patch := newGroup(v.at)
 	patch.set("storage", storage)
 	return merge(v, patch, false)
@@ -85,6 +88,9 @@ func variables(v *value) []Variable {
 	}
 	var vars []Variable
 	for _, item := range v.items {
+		if item.removes {
+			continue
+		}
 		var one Variable
 		if name := item.get("name"); name != nil {
 			one.Name, _ = name.scalar.(string)

@@ -21,38 +21,20 @@ var defaults []byte
 // has no errors.
 func Parse(layers []Layer) (Config, Origins, Report) {
 	var report Report
-	merged := newGroup(Origin{})
-	wanting := map[string]bool{} // paths whose value is not known
-	found, whole := false, true
-	for _, layer := range layers {
-		c := &checker{file: layer.Name, report: &report, near: wanting}
-		v, ok := c.layer(layer)
-		whole = whole && ok
-		if v != nil {
-			found = found || layer.Key == "" || layer.Key == "hostname"
-			merged = mergeLayer(merged, v)
-		}
-	}
+	merged, found, whole := mergeAll(layers, &report)
 	merged = liftS3(merged)
-	merged.walk("", func(path string, v *value) {
-		if v.kind == bad {
-			wanting[path] = true
-		}
-	})
-	for stock, ours := range lifted {
-		if wanting["registry.storage.s3."+stock] {
-			wanting["storage.s3."+ours] = true
-		}
-	}
-	origins := originsOf(merged)
+	base := defaultValue()
+	all := withDefaults(base, merged)
+	all.sweep(&report)
+	wanting := wantingOf(all)
+	origins := originsOf(all)
 	if !found {
 		if whole {
 			report = append(report, Entry{File: lastName(layers), Message: missing})
 		}
 		return Config{}, origins, report.Sort().Excerpts(layers)
 	}
-	base := defaultValue()
-	cfg, err := decode(withDefaults(base, merged))
+	cfg, err := decode(all)
 	if err != nil {
 		report = append(report, Entry{Message: fmt.Sprintf("cannot read the merged configuration: %v", err)})
 		return Config{}, origins, report.Sort().Excerpts(layers)
@@ -60,12 +42,47 @@ func Parse(layers []Layer) (Config, Origins, Report) {
 	if whole {
 		top := spot{origins: origins, wanting: wanting, report: &report}
 		cfg.validate(top)
-		unsupported(base, merged, &report)
+		unsupported(base, all, &report)
 		s3 := cfg.Storage.S3 != nil
 		overlay(merged.get("registry"), "registry", s3, &report)
 		overlay(translate(cfg.Environment, top), "environment", s3, &report)
 	}
 	return cfg, origins, report.Sort().Excerpts(layers)
+}
+
+// mergeAll merges what is ours in layers. found says that there is a document with it,
+// whole that each layer can be read.
+func mergeAll(layers []Layer, report *Report) (merged *value, found, whole bool) {
+	merged, whole = newGroup(Origin{}), true
+	for _, layer := range layers {
+		c := &checker{file: layer.Name, report: report}
+		v, ok := c.layer(layer)
+		whole = whole && ok
+		if v != nil {
+			found = found || layer.Key == "" || layer.Key == "hostname"
+			merged = mergeLayer(merged, v)
+		}
+	}
+	return merged, found, whole
+}
+
+// wantingOf are the paths whose value is not known.
+func wantingOf(v *value) map[string]bool {
+	wanting := map[string]bool{}
+	v.walk("", func(path string, v *value) {
+		if v.kind == bad {
+			wanting[path] = true
+		}
+		for _, key := range v.near {
+			wanting[join(path, key)] = true
+		}
+	})
+	for stock, ours := range lifted {
+		if wanting["registry.storage.s3."+stock] {
+			wanting["storage.s3."+ours] = true
+		}
+	}
+	return wanting
 }
 
 const missing = `no "redoubt:" key: add "redoubt:" with at least "  hostname: NAME" below it`
@@ -195,7 +212,7 @@ func (c *checker) single(layer Layer) (v *value, ok bool) {
 // defaultValue is defaults.yaml as a value.
 func defaultValue() *value {
 	var report Report
-	c := &checker{report: &report, near: map[string]bool{}}
+	c := &checker{report: &report}
 	v, _ := c.layer(Layer{Data: defaults})
 	return v
 }
@@ -253,6 +270,10 @@ func decode(v *value) (Config, error) {
 
 func originsOf(v *value) Origins {
 	origins := Origins{}
-	v.walk("", func(path string, v *value) { origins[path] = v.at })
+	v.walk("", func(path string, v *value) {
+		if v.at.File != "" || path == "" {
+			origins[path] = v.at
+		}
+	})
 	return origins
 }

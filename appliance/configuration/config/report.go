@@ -126,6 +126,9 @@ type Origin struct {
 	File   string
 	Line   int
 	Column int
+	// Path is what the value is called there: where lists are merged, an item has
+	// another number than in its file. Empty is as in the configuration.
+	Path string
 }
 
 // String is file:line, or "default".
@@ -151,6 +154,23 @@ func (o Origins) At(path string) Origin {
 		}
 		path = parent(path)
 	}
+}
+
+// Entry is a mistake in the value at path, at its place and with the path that its
+// file has for it.
+func (o Origins) Entry(path, message string) Entry {
+	known := path
+	for {
+		if _, ok := o[known]; ok || known == "" {
+			break
+		}
+		known = parent(known)
+	}
+	at := o[known]
+	if at.Path != "" {
+		path = at.Path + path[len(known):]
+	}
+	return Entry{File: at.File, Line: at.Line, Column: at.Column, Path: path, Message: message}
 }
 
 // parent is the path of the group or list that holds path.

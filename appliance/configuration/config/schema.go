@@ -99,6 +99,7 @@ func keySchema(required bool) (map[string]any, error) {
 func annotate(schema map[string]any, value *value) {
 	if items, ok := schema["items"].(map[string]any); ok {
 		annotate(items, nil)
+		allowRemoval(items)
 	}
 	properties, _ := schema["properties"].(map[string]any)
 	for key, p := range properties {
@@ -114,6 +115,21 @@ func annotate(schema map[string]any, value *value) {
 		if enum, ok := property["enum"].([]any); ok {
 			property["enum"] = append(slices.Clone(enum), nil)
 		}
+	}
+}
+
+// allowRemoval lets an item with a name stand as {name: …, remove: true}, without the
+// keys that it needs otherwise.
+func allowRemoval(item map[string]any) {
+	properties, _ := item["properties"].(map[string]any)
+	if properties["name"] == nil {
+		return
+	}
+	properties[remove] = map[string]any{"type": "boolean", "enum": []any{true},
+		"description": "Takes away the item of this name that a lower layer has. No other key stands beside it."}
+	if needs, ok := item["required"].([]any); ok {
+		item["required"] = []any{"name"}
+		item["anyOf"] = []any{map[string]any{"required": needs}, map[string]any{"required": []any{remove}}}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"regexp"
 	"strconv"
+	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -57,7 +58,8 @@ func (w writer) node(v reflect.Value, path string) *yaml.Node {
 	case v.Kind() == reflect.Struct:
 		n = &yaml.Node{Kind: yaml.MappingNode}
 		for _, f := range fieldsOf(v.Type()) {
-			if below := v.Field(f.index); below.Kind() != reflect.Pointer || !below.IsNil() {
+			below := v.Field(f.index)
+			if Supported(join(path, f.key)) && (below.Kind() != reflect.Pointer || !below.IsNil()) {
 				n.Content = append(n.Content, text(f.key), w.node(below, join(path, f.key)))
 			}
 		}
@@ -69,6 +71,9 @@ func (w writer) node(v reflect.Value, path string) *yaml.Node {
 		}
 	case v.Kind() == reflect.Slice:
 		n = &yaml.Node{Kind: yaml.SequenceNode}
+		if !w.redact && v.Len() > 0 && hasName(v.Type().Elem()) {
+			n.Content = withoutDefaults(v, path)
+		}
 		for i := range v.Len() {
 			n.Content = append(n.Content, w.node(v.Index(i), path+"["+strconv.Itoa(i)+"]"))
 		}
@@ -86,6 +91,29 @@ func (w writer) node(v reflect.Value, path string) *yaml.Node {
 		}
 	}
 	return n
+}
+
+// withoutDefaults are the items that take away what a list has by default and v has
+// not: else it would be back when the document is read.
+func withoutDefaults(v reflect.Value, path string) []*yaml.Node {
+	usual := defaultValue().get(strings.Split(path, ".")...)
+	if usual == nil {
+		return nil
+	}
+	here := map[string]bool{}
+	for i := range v.Len() {
+		item := newGroup(Origin{})
+		item.set("name", &value{scalar: v.Index(i).FieldByName("Name").String()})
+		here[usual.nameOf(item)] = true
+	}
+	var gone []*yaml.Node
+	for _, item := range usual.items {
+		if name := usual.nameOf(item); !here[name] {
+			gone = append(gone, &yaml.Node{Kind: yaml.MappingNode, Content: []*yaml.Node{
+				text("name"), text(name), text(remove), {Kind: yaml.ScalarNode, Value: "true"}}})
+		}
+	}
+	return gone
 }
 
 // orDefault is the origin's text; a value in a group that was written, which

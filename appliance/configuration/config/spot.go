@@ -36,9 +36,9 @@ func (s spot) add(warning bool, format string, args []any) {
 			return
 		}
 	}
-	at := s.origins.At(s.path)
-	*s.report = append(*s.report, Entry{File: at.File, Line: at.Line, Column: at.Column,
-		Path: s.path, Message: fmt.Sprintf(format, args...), Warning: warning})
+	entry := s.origins.Entry(s.path, fmt.Sprintf(format, args...))
+	entry.Warning = warning
+	*s.report = append(*s.report, entry)
 }
 
 // oneOf reports a word that is not among words.

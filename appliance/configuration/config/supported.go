@@ -26,13 +26,13 @@ func unsupported(base, merged *value, report *Report) {
 	base.walk("", func(path string, v *value) { known[path] = v.plain() })
 	merged.walk("", func(path string, v *value) {
 		switch {
-		case v.kind == bad || v.kind == unset || wrong[path] && v.kind == scalar:
+		case v.kind == bad || v.kind == unset || wrong[v.at.Path] && v.kind == scalar:
 		case v.kind == group || !later.MatchString(path):
 		case v.kind == list && len(v.items) == 0:
 		case inList.MatchString(path) && !groups.MatchString(path):
 		case !reflect.DeepEqual(v.plain(), known[path]):
 			*report = append(*report, Entry{File: v.at.File, Line: v.at.Line, Column: v.at.Column,
-				Path: path, Message: "not supported yet"})
+				Path: v.at.Path, Message: "not supported yet"})
 		}
 	})
 }

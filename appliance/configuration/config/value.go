@@ -1,9 +1,6 @@
 package config
 
-import (
-	"slices"
-	"strconv"
-)
+import "strconv"
 
 type kind int
 
@@ -23,6 +20,13 @@ type value struct {
 	keys   []string          // of a group, in order
 	fields map[string]*value // of a group
 	items  []*value          // of a list
+
+	named   bool     // a list whose items merge by their names
+	folded  bool     // such a list in which the case of names is nothing
+	alone   bool     // a list that takes nothing from the layers below
+	removes bool     // an item that takes away the one of its name
+	removed bool     // such an item that has found one
+	near    []string // keys of a group that misspelt ones were probably meant for
 }
 
 func newGroup(at Origin) *value {
@@ -47,31 +51,11 @@ func (v *value) get(keys ...string) *value {
 	return v
 }
 
-// merge lays over on base as RFC 7386 has it. A null takes away; with keep it
-// stays, for a patch that is still to be laid on something else.
+// merge lays over on base as RFC 7386 has it, and lists with names by name. A null
+// takes away; with keep it stays, for a patch that is still to be laid on something
+// else.
 func merge(base, over *value, keep bool) *value {
-	if over.kind != group {
-		return over
-	}
-	out := newGroup(over.at)
-	if over.at.File == "" && base != nil {
-		out.at = base.at
-	}
-	if base != nil && base.kind == group {
-		for _, key := range base.keys {
-			out.set(key, base.fields[key])
-		}
-	}
-	for _, key := range over.keys {
-		child := over.fields[key]
-		if child.kind == unset && !keep {
-			delete(out.fields, key)
-			out.keys = slices.DeleteFunc(out.keys, func(k string) bool { return k == key })
-			continue
-		}
-		out.set(key, merge(out.fields[key], child, keep))
-	}
-	return out
+	return merging{keep: keep}.lay(base, over)
 }
 
 // mergeLayer lays one layer on those below it. What registry: says stays a patch, for
