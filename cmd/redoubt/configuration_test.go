@@ -81,7 +81,7 @@ func TestValidateAsJSON(t *testing.T) {
 			Message: `must be one of internal-ca | acme | files | off (did you mean "acme"?)`,
 			Excerpt: config.Excerpt{Text: "  tls: {mode: acmee} # •••", Column: 15, Width: 5}},
 		{File: bad, Line: 4, Column: 42, Path: "auth.users[0].password", Severity: "warning",
-			Message: "a password in the clear: prefer passwordHash, as htpasswd -nB prints it",
+			Message: "a password in the clear: prefer passwordHash, as htpasswd -nBC 10 prints it",
 			Excerpt: config.Excerpt{Text: "  auth: {users: [{name: •••, password: •••}]}", Column: 40, Width: 3}},
 	}
 	if !slices.Equal(got, want) {

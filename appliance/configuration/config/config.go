@@ -98,6 +98,7 @@ type ClientAuth struct {
 type Auth struct {
 	Realm              string              `yaml:"realm" jsonschema:"minLength=1,maxLength=100" jsonschema_description:"The realm that a client is asked to log in to."`
 	Anonymous          string              `yaml:"anonymous" jsonschema:"enum=none,enum=pull" jsonschema_description:"What goes without a login. Only none is supported yet."`
+	Htpasswd           string              `yaml:"htpasswd,omitempty" jsonschema_description:"More logins: whole lines as htpasswd -nBC 10 prints them, below a |. Only bcrypt hashes are taken. Each line is a user as those of users are."`
 	Users              []User              `yaml:"users" jsonschema_description:"The logins."`
 	ClientCertificates []ClientCertificate `yaml:"clientCertificates" jsonschema_description:"Logins by client certificate. The first one that matches counts."`
 	ACL                []Rule              `yaml:"acl" jsonschema_description:"Not supported yet: who may do what."`
@@ -106,7 +107,7 @@ type Auth struct {
 // User is a login. Exactly one of PasswordHash (bcrypt) and Password is set.
 type User struct {
 	Name         string   `yaml:"name" jsonschema:"required,minLength=1,maxLength=255" jsonschema_description:"The login's name, without a colon."`
-	PasswordHash Secret   `yaml:"passwordHash" jsonschema_description:"The password's bcrypt hash, as htpasswd -nB prints it. Exactly one of passwordHash and password."`
+	PasswordHash Secret   `yaml:"passwordHash" jsonschema_description:"The password's bcrypt hash, as htpasswd -nBC 10 prints it. Exactly one of passwordHash and password."`
 	Password     Secret   `yaml:"password" jsonschema_description:"The password itself, at most 72 bytes. Prefer passwordHash."`
 	Groups       []string `yaml:"groups" jsonschema_description:"Not supported yet: the groups that acl names."`
 }

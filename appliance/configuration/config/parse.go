@@ -138,6 +138,7 @@ func (c *checker) layer(layer Layer) (v *value, ok bool) {
 		return nil, false
 	}
 	v = c.check(ours, reflect.TypeFor[Config](), "", 0)
+	c.htpasswd(v, breaks.Split(string(layer.Data), -1))
 	if v.kind == unset {
 		v = newGroup(v.at)
 	}
@@ -206,6 +207,7 @@ func (c *checker) single(layer Layer) (v *value, ok bool) {
 		outer.set(keys[i], v)
 		v = outer
 	}
+	c.htpasswd(v, nil)
 	return v, true
 }
 

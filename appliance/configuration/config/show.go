@@ -59,7 +59,8 @@ func (w writer) node(v reflect.Value, path string) *yaml.Node {
 		n = &yaml.Node{Kind: yaml.MappingNode}
 		for _, f := range fieldsOf(v.Type()) {
 			below := v.Field(f.index)
-			if Supported(join(path, f.key)) && (below.Kind() != reflect.Pointer || !below.IsNil()) {
+			omit := below.Kind() == reflect.Pointer || strings.Contains(v.Type().Field(f.index).Tag.Get("yaml"), ",omitempty")
+			if Supported(join(path, f.key)) && !(omit && below.IsZero()) {
 				n.Content = append(n.Content, text(f.key), w.node(below, join(path, f.key)))
 			}
 		}

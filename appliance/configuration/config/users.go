@@ -34,7 +34,7 @@ func (u User) validate(s spot) {
 	u.Password.validate(s.at("password"))
 	switch {
 	case u.PasswordHash == "" && u.Password == "" && !s.wanting[s.path+".password"] && !s.wanting[s.path+".passwordHash"]:
-		s.fail("needs passwordHash (as htpasswd -nB prints it) or password")
+		s.fail("needs passwordHash (as htpasswd -nBC 10 prints it) or password")
 	case u.PasswordHash != "" && u.Password != "":
 		s.at("password").fail("exactly one of passwordHash and password; leave this one out")
 	case u.PasswordHash != "":
@@ -55,7 +55,7 @@ func validatePassword(password string, at spot) {
 	case strings.ContainsAny(password, "\n\t"):
 		at.fail("must not hold a tab or a line break")
 	default:
-		at.warn("a password in the clear: prefer passwordHash, as htpasswd -nB prints it")
+		at.warn("a password in the clear: prefer passwordHash, as htpasswd -nBC 10 prints it")
 	}
 }
 
@@ -64,32 +64,48 @@ var bcrypt = regexp.MustCompile(`^\$2[aby]\$([0-9]{2})\$[./A-Za-z0-9]{53}$`)
 // validateHash checks the form of a bcrypt hash, and that its cost neither
 // gives the password away nor stops the machine: each step doubles the work.
 func validateHash(hash string, at spot) {
-	m := bcrypt.FindStringSubmatch(hash)
-	if _, after, ok := strings.Cut(hash, ":"); m == nil && ok && bcrypt.MatchString(after) {
-		at.fail("must be the hash alone: leave out the name and the colon")
-		return
-	}
-	if m == nil {
-		at.fail("not a bcrypt hash: $2y$, $2b$ or $2a$, a cost and 53 characters, as htpasswd -nB prints it")
-		return
-	}
-	switch cost, err := strconv.Atoi(m[1]); {
-	case err != nil || cost < 4 || cost > 15:
-		at.fail("the cost must be from 4 to 15; 10 to 12 is usual")
-	case cost < 10:
-		at.warn("the cost is low: such a hash is quickly guessed; 10 to 12 is usual")
+	switch problem, warning := hashProblem(hash); {
+	case warning:
+		at.warn("%s", problem)
+	case problem != "":
+		at.fail("%s", problem)
 	}
 }
 
+// hashProblem is what is wrong with a hash, or merely not good.
+func hashProblem(hash string) (problem string, warning bool) {
+	m := bcrypt.FindStringSubmatch(hash)
+	if _, after, ok := strings.Cut(hash, ":"); m == nil && ok && bcrypt.MatchString(after) {
+		return "must be the hash alone: leave out the name and the colon, or put the whole line below auth.htpasswd", false
+	}
+	if m == nil {
+		return "not a bcrypt hash: $2y$, $2b$ or $2a$, a cost and 53 characters, as htpasswd -nBC 10 prints it", false
+	}
+	switch cost, err := strconv.Atoi(m[1]); {
+	case err != nil || cost < 4 || cost > 15:
+		return "the cost must be from 4 to 15; 10 to 12 is usual", false
+	case cost < 10:
+		return "the cost is low: such a hash is quickly guessed; 10 to 12 is usual", true
+	}
+	return "", false
+}
+
 func validateUserName(name string, at spot) {
+	if problem := nameProblem(name); problem != "" {
+		at.fail("%s", problem)
+	}
+}
+
+func nameProblem(name string) string {
 	switch {
 	case name == "":
-		at.fail("required: the login's name")
+		return "required: the login's name"
 	case len(name) > 255:
-		at.fail("too long: at most 255 bytes")
+		return "too long: at most 255 bytes"
 	case strings.ContainsAny(name, ":\n\t") || strings.TrimSpace(name) != name || strings.HasPrefix(name, "#"):
-		at.fail("must have no colon and no line break, no space at either end, and no # first")
+		return "must have no colon and no line break, no space at either end, and no # first"
 	}
+	return ""
 }
 
 func (a Auth) validateCertificates(s spot, clientAuth string) {

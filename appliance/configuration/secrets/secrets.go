@@ -175,7 +175,7 @@ func (r Resolver) hash(s config.Secret) (string, error) {
 		return "", err
 	}
 	if _, err := bcrypt.Cost([]byte(hash)); err != nil || strings.ContainsAny(hash, "\n:") {
-		return "", errors.New("not a bcrypt hash, as htpasswd -nB prints it")
+		return "", errors.New("not a bcrypt hash, as htpasswd -nBC 10 prints it")
 	}
 	return hash, nil
 }

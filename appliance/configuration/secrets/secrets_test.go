@@ -124,7 +124,7 @@ func TestProblemsNameTheKeyAndNeverTheValue(t *testing.T) {
 		t.Fatal("no error")
 	}
 	want := `httpSecret: cannot read /missing: no such file or directory
-auth.users[0].passwordHash: not a bcrypt hash, as htpasswd -nB prints it
+auth.users[0].passwordHash: not a bcrypt hash, as htpasswd -nBC 10 prints it
 auth.users[1].password: too long: bcrypt takes at most 72 bytes
 auth.users[2].password: it has a NUL, which bcrypt takes for its end: write it as UTF-8`
 	if err.Error() != want {
