@@ -102,6 +102,7 @@ var below = map[string][]string{
 	"registry/bounds":        {"access/identity"},
 	"registry/blobcache":     {"registry/redis"},
 	"registry/etag":          {},
+	"registry/forwarded":     {},
 	"registry/front":         {"registry/page", "registry/route"},
 	"registry/logs":          {},
 	"registry/manifest":      {"registry/blobcache"},

@@ -151,6 +151,9 @@ func prefix(want target) string {
 // address is what clients call the registry.
 func address(cfg config.Config) string {
 	port := strconv.Itoa(render.Port(cfg))
+	if cfg.TLS.Mode == "off" && len(cfg.Listen.Proxy.Trust) > 0 {
+		return "https://" + cfg.Hostname // by the proxy
+	}
 	if cfg.TLS.Mode == "off" {
 		return "http://" + net.JoinHostPort(cfg.Hostname, port)
 	}

@@ -61,7 +61,7 @@ func (g *generation) buildApp(s *server, old *generation) error {
 		g.grade = s.grade
 		app.Health.StorageDriver.Enabled = false
 	}
-	if c.HTTP.TLS.Certificate != "" {
+	if c.HTTP.TLS.Certificate != "" || c.HTTP.RelativeURLs && len(g.proxies) > 0 {
 		app.HTTP.Host = "" // links follow the name and port that the client used
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -231,10 +231,6 @@ func (g *generation) route(api front.Front, rest http.Handler, headers http.Head
 		if r.URL.Path != api.Base && !strings.HasPrefix(r.URL.Path, api.Base+"/") {
 			rest.ServeHTTP(w, r)
 			return
-		}
-		// Upstream would trust these headers from any client.
-		for _, h := range []string{"Forwarded", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Port", "X-Forwarded-For", "X-Real-Ip"} {
-			r.Header.Del(h)
 		}
 		r, q, refusal := api.Read(r)
 		if refusal == nil && g.unavailable(w, r) {

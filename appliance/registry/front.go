@@ -5,10 +5,12 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/redoubt-registry/redoubt/appliance/access/clients"
 	"github.com/redoubt-registry/redoubt/appliance/access/identity"
+	"github.com/redoubt-registry/redoubt/appliance/registry/forwarded"
 	"github.com/redoubt-registry/redoubt/appliance/registry/logs"
 	"github.com/redoubt-registry/redoubt/appliance/registry/page"
 )
@@ -25,6 +27,9 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // admit decides by the client's certificate, for each request: it may have been
 // revoked since the connection or its TLS session began.
 func (g *generation) admit(r *http.Request) (*http.Request, http.Handler) {
+	if refusal := g.inTheClear(r); refusal != nil {
+		return r, refusal
+	}
 	if g.clients == nil {
 		return r, g.handler
 	}
@@ -72,7 +77,7 @@ func (g *generation) redirect(w http.ResponseWriter, r *http.Request) {
 // observe counts and logs what h answers, and keeps its panics to the request.
 func (s *server) observe(g *generation, w http.ResponseWriter, r *http.Request, h http.Handler) {
 	began := time.Now()
-	rec := &recorder{ResponseWriter: w}
+	rec := &recorder{ResponseWriter: w, base: forwarded.Base(r)}
 	who := identity.Of(r.Context())
 	end := s.metrics.Begin(r, began)
 	defer func() {
@@ -96,9 +101,11 @@ func (s *server) observe(g *generation, w http.ResponseWriter, r *http.Request, 
 	h.ServeHTTP(rec, r)
 }
 
-// recorder notes the status and the size of an answer.
+// recorder notes the status and the size of an answer. It completes a link to a place on
+// this registry where a proxy says what the client calls it.
 type recorder struct {
 	http.ResponseWriter
+	base   string // what stands before a path; empty: it is not known
 	status int
 	bytes  int64
 }
@@ -106,6 +113,9 @@ type recorder struct {
 func (r *recorder) WriteHeader(status int) {
 	if r.status == 0 && status >= 200 {
 		r.status = status
+		if to := r.Header().Get("Location"); r.base != "" && strings.HasPrefix(to, "/") {
+			r.Header().Set("Location", r.base+to)
+		}
 	}
 	r.ResponseWriter.WriteHeader(status)
 }

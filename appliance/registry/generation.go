@@ -21,6 +21,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/access/users"
 	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
 	"github.com/redoubt-registry/redoubt/appliance/registry/blobcache"
+	"github.com/redoubt-registry/redoubt/appliance/registry/forwarded"
 	"github.com/redoubt-registry/redoubt/appliance/registry/logs"
 	"github.com/redoubt-registry/redoubt/appliance/registry/page"
 	"github.com/redoubt-registry/redoubt/appliance/registry/socket"
@@ -42,8 +43,9 @@ type generation struct {
 	pair        *cert.KeyPair    // nil: no TLS
 	pairFiles   [2]string        // where pair comes from; empty: made here
 	clients     *clients.Clients // nil: client certificates are not asked for
-	users       clients.Users    // whom they log in
-	table       *users.Table     // nil: another kind of authentication
+	proxies     forwarded.Proxies
+	users       clients.Users // whom they log in
+	table       *users.Table  // nil: another kind of authentication
 	tablePath   string
 	cache       *blobcache.Cache // in Redis; nil: none
 	descriptors *blobcache.Kinds // nil: nothing is cached
@@ -77,6 +79,10 @@ func (s *server) build(old *generation) (*generation, error) {
 	g.undoLog = g.settings.Apply(s.log)
 	// Also in maintenance, which may end with a certificate.
 	if err := g.openAnswers(s); err != nil && g.maintenance == nil {
+		g.refuse(old)
+		return nil, err
+	}
+	if err := g.openProxies(); err != nil && g.maintenance == nil {
 		g.refuse(old)
 		return nil, err
 	}

@@ -91,8 +91,8 @@ func (s *server) listen() (socket.Set, error) {
 		}
 		passed = []net.Listener{l}
 	}
-	if addr := socket.Exposed(passed); addr != "" && g.pair == nil {
-		return socket.Set{}, fmt.Errorf("cannot serve without TLS on %s: only on a loopback address (http.tls.certificate is not set)", addr)
+	if addr := socket.Exposed(passed); addr != "" && g.pair == nil && len(g.proxies) == 0 {
+		return socket.Set{}, fmt.Errorf("cannot serve without TLS on %s: only on a loopback address, or behind a proxy (http.tls.certificate and listen.proxy.trust are not set)", addr)
 	}
 	s.sockets = passed
 	return socket.Sort(passed, g.config.HTTP)
@@ -104,10 +104,11 @@ func (s *server) run(sockets socket.Set) <-chan error {
 	tlsConfig := s.tlsConfig()
 	s.front = s.opts.Bounds.Server(s, s.gate)
 	s.redirect = s.opts.Bounds.Server(http.HandlerFunc(s.serveRedirect), s.gate)
+	s.front.Handler, s.redirect.Handler = s.resolved(s.front.Handler), s.resolved(s.redirect.Handler)
 	s.front.TLSConfig = tlsConfig
 	s.front.ErrorLog, s.redirect.ErrorLog = s.errorLog(), s.errorLog()
 	for _, l := range sockets.Front {
-		l := s.gate.Listen(l)
+		l := s.gated(l)
 		go func() {
 			if s.servesTLS() {
 				failed <- s.front.ServeTLS(l, "", "")
@@ -117,7 +118,7 @@ func (s *server) run(sockets socket.Set) <-chan error {
 		}()
 	}
 	for _, l := range sockets.Redirect {
-		go func() { failed <- s.redirect.Serve(s.gate.Listen(l)) }()
+		go func() { failed <- s.redirect.Serve(s.gated(l)) }()
 	}
 	return failed
 }

@@ -44,6 +44,7 @@ lists whose items have a ` + "`name`" + ` by name:
 
 // pages are where to read on about a key at the top.
 var pages = map[string]string{
+	"listen":      "[behind a proxy](proxy.md)",
 	"tls":         "[a public name](public-name.md), [an IP address](ip-address.md), [a company CA](company-ca.md), [client certificates](client-certificates.md)",
 	"auth":        "[user guide](user-guide.md), [client certificates](client-certificates.md)",
 	"storage":     "[storage](storage.md)",

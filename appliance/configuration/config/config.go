@@ -40,6 +40,12 @@ type Listen struct {
 	DrainTimeout time.Duration `yaml:"drainTimeout" jsonschema_description:"How long a stop waits for requests in flight: 1s to 1h."`
 	HTTP2        bool          `yaml:"http2" jsonschema_description:"Whether HTTP/2 is offered."`
 	Headers      []Header      `yaml:"headers" jsonschema_description:"Response headers added to every answer."`
+	Proxy        Proxy         `yaml:"proxy" jsonschema_description:"What stands before the registry, such as nginx or HAProxy."`
+}
+
+// Proxy is what stands before the registry.
+type Proxy struct {
+	Trust []string `yaml:"trust" jsonschema_description:"The proxies' networks, such as 10.0.0.5/32. Of these alone the PROXY protocol (versions 1 and 2) and X-Forwarded-For, -Proto and -Host are believed, and with tls.mode off they alone are answered, besides this machine."`
 }
 
 // Header is a response header added to every answer.
@@ -50,7 +56,7 @@ type Header struct {
 
 // TLS says where the server's certificate comes from.
 type TLS struct {
-	Mode       string     `yaml:"mode" jsonschema:"enum=internal-ca,enum=acme,enum=files,enum=off" jsonschema_description:"internal-ca: the machine's own CA. files: a certificate of your own. acme: certificates from an ACME CA, such as Let's Encrypt. off: plain HTTP on loopback alone."`
+	Mode       string     `yaml:"mode" jsonschema:"enum=internal-ca,enum=acme,enum=files,enum=off" jsonschema_description:"internal-ca: the machine's own CA. files: a certificate of your own. acme: certificates from an ACME CA, such as Let's Encrypt. off: plain HTTP on loopback, and to the proxies of listen.proxy."`
 	MinVersion string     `yaml:"minVersion" jsonschema:"enum=1.2,enum=1.3" jsonschema_description:"The lowest version of TLS."`
 	ACME       ACME       `yaml:"acme" jsonschema_description:"Certificates from an ACME CA, for mode acme. The CA asks this machine on port 80."`
 	InternalCA InternalCA `yaml:"internalCA" jsonschema_description:"The machine's own certificate authority."`

@@ -20,7 +20,10 @@ func (c Config) validateNodes(s spot) {
 			mode.fail("nodes is above 1, and each machine would have a CA of its own: use acme or files, or bring a CA with tls.internalCA.certificate and tls.internalCA.privateKey")
 		}
 	case "off":
-		mode.fail("nodes is above 1, and off serves this machine alone: use acme, files, or internal-ca with a CA of your own")
+		if len(c.Listen.Proxy.Trust) > 0 {
+			break // which shares them out
+		}
+		mode.fail("nodes is above 1, and off serves this machine alone: use acme, files, internal-ca with a CA of your own, or a proxy that ends TLS (listen.proxy)")
 	}
 	if local := c.Cache.Type == "memory" || c.Cache.Type == "redis" && c.Cache.Redis.Address == ""; local && s.known("cache", "cache.type", "cache.redis", "cache.redis.address") {
 		s.at("cache").at("type").fail("nodes is above 1, and a cache of one machine still has what another one has deleted: share a Redis with cache.redis.address, or set none")

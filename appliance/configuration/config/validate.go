@@ -17,7 +17,8 @@ func (c Config) validate(s spot) {
 		s.at("httpSecret").fail("too short: at least 16 characters, such as openssl rand -hex 32 prints")
 	}
 	c.Listen.validate(s.at("listen"))
-	c.TLS.validate(s.at("tls"), append([]string{c.Hostname}, c.Aliases...))
+	c.TLS.validate(s.at("tls"), append([]string{c.Hostname}, c.Aliases...), c.Listen.Proxy)
+	c.Listen.Proxy.validatePlain(s.at("listen").at("proxy"), c.TLS.Mode)
 	c.validateACME(s)
 	c.Auth.validate(s.at("auth"), c.TLS.ClientAuth.Mode)
 	c.Alerts.validate(s.at("alerts"))
@@ -109,6 +110,7 @@ func (l Listen) validate(s spot) {
 		}
 	}
 	s.at("drainTimeout").lasts(l.DrainTimeout, time.Second, time.Hour)
+	l.Proxy.validate(s.at("proxy"))
 	seen := map[string]bool{}
 	for i, h := range l.Headers {
 		at := s.at("headers").item(i)
@@ -146,15 +148,18 @@ func (h Header) validate(s spot) {
 	}
 }
 
-func (t TLS) validate(s spot, names []string) {
+func (t TLS) validate(s spot, names []string, proxy Proxy) {
 	s.at("mode").oneOf(t.Mode, "internal-ca", "acme", "files", "off")
 	s.at("minVersion").oneOf(t.MinVersion, "1.2", "1.3")
 	s.at("internalCA").at("leafValidity").lasts(t.InternalCA.LeafValidity, time.Hour, 19800*time.Hour)
 	t.validatePairs(s, names)
 	t.ClientAuth.validate(s.at("clientAuth"), t.Mode)
+	if t.Mode != "off" || len(proxy.Trust) > 0 {
+		return
+	}
 	for _, name := range names {
-		if t.Mode == "off" && name != "" && !isLoopback(name) {
-			s.at("mode").fail("off needs a loopback hostname, such as localhost: passwords would go over the network in the clear")
+		if name != "" && !isLoopback(name) {
+			s.at("mode").fail("off needs a loopback hostname, such as localhost, or the address of the proxy that ends TLS in listen.proxy.trust: passwords would go over the network in the clear")
 			break
 		}
 	}

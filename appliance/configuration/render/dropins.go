@@ -24,6 +24,10 @@ const (
 // there is one port, and only this machine reaches it.
 func socketDropIn(cfg config.Config) string {
 	https, http := cfg.Listen.HTTPSPort, cfg.Listen.HTTPPort
+	if cfg.TLS.Mode == "off" && len(cfg.Listen.Proxy.Trust) > 0 {
+		// The registry answers its proxies and this machine, and refuses all others.
+		return fmt.Sprintf("[Socket]\nListenStream=\nListenStream=%d\n", Port(cfg))
+	}
 	if cfg.TLS.Mode == "off" {
 		port := Port(cfg)
 		return fmt.Sprintf("[Socket]\nListenStream=\nListenStream=127.0.0.1:%d\nListenStream=[::1]:%d\n", port, port)

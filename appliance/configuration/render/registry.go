@@ -166,8 +166,12 @@ func http(cfg config.Config, facts Facts) configuration.HTTP {
 	if cfg.TLS.Mode == "off" {
 		// Whoever stands before the registry knows its outer name; links
 		// without a name are right for all of them.
-		h.Addr = "127.0.0.1" + h.Addr
 		h.RelativeURLs = true
+		if len(cfg.Listen.Proxy.Trust) > 0 {
+			h.Host = "https://" + authority(cfg.Hostname, 443)
+		} else {
+			h.Addr = "127.0.0.1" + h.Addr
+		}
 		return h
 	}
 	h.Host = "https://" + authority(cfg.Hostname, cfg.Listen.HTTPSPort)
@@ -187,9 +191,12 @@ func http(cfg config.Config, facts Facts) configuration.HTTP {
 }
 
 // auth is the options of our access controller. What distribution's own words
-// cannot say of client certificates and of several machines is here.
+// cannot say of proxies, client certificates and several machines is here.
 func auth(cfg config.Config) configuration.Parameters {
 	options := configuration.Parameters{"realm": cfg.Auth.Realm, "path": paths.Htpasswd}
+	if trust := cfg.Listen.Proxy.Trust; len(trust) > 0 {
+		options["proxies"] = trust
+	}
 	if cfg.Nodes > 1 && cfg.TLS.Mode == "acme" {
 		options["challenges"] = "bucket" // whichever machine the CA asks
 	}

@@ -1,10 +1,7 @@
 package bounds
 
 import (
-	"context"
-	"crypto/tls"
 	"net"
-	"net/http"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -18,7 +15,8 @@ type Gate struct {
 
 	mu       sync.Mutex
 	open     map[*conn]struct{}
-	from     map[netip.Prefix]int
+	from     map[netip.Prefix]int // connections of each client
+	asking   map[netip.Prefix]int // requests of each client over connections of proxies
 	refused  atomic.Uint64
 	draining atomic.Bool
 	transfer transfers
@@ -26,24 +24,9 @@ type Gate struct {
 
 // NewGate returns a gate that holds b.
 func NewGate(b Bounds) *Gate {
-	g := &Gate{bounds: b, open: map[*conn]struct{}{}, from: map[netip.Prefix]int{}}
+	g := &Gate{bounds: b, open: map[*conn]struct{}{}, from: map[netip.Prefix]int{}, asking: map[netip.Prefix]int{}}
 	g.transfer.active = map[*clock]struct{}{}
 	return g
-}
-
-// conn is one open connection.
-type conn struct {
-	net.Conn
-	gate  *Gate
-	from  netip.Prefix
-	since time.Time    // when it was accepted, or its last request ended
-	busy  atomic.Int32 // requests that a handler answers
-	once  sync.Once
-}
-
-func (c *conn) Close() error {
-	c.once.Do(func() { c.gate.forget(c) })
-	return c.Conn.Close()
 }
 
 // Listen returns l with each connection counted.
@@ -66,42 +49,76 @@ func (l *listener) Accept() (net.Conn, error) {
 	}
 }
 
-// admit makes room for a connection, or closes it and returns nil. The oldest one
-// that asks for nothing goes first.
+// admit counts a connection, or closes it and returns nil if there is no room. That of a
+// proxy counts for no client yet.
 func (g *Gate) admit(c net.Conn) net.Conn {
-	n := &conn{Conn: c, gate: g, from: source(c.RemoteAddr()), since: time.Now()}
-	own := !n.from.IsValid() // the watchdog must get in at any time
-	for _, over := range []func() (bool, func(*conn) bool){
-		func() (bool, func(*conn) bool) {
-			return g.from[n.from] >= g.bounds.PerAddress, func(c *conn) bool { return c.from == n.from }
-		},
-		func() (bool, func(*conn) bool) {
-			return len(g.open) >= g.bounds.Connections, func(c *conn) bool { return c.from.IsValid() }
-		},
-	} {
-		g.mu.Lock()
-		full, candidate := over()
-		var oldest *conn
-		if full && !own {
-			oldest = g.oldest(candidate)
-		}
-		g.mu.Unlock()
-		switch {
-		case !full || own:
-		case oldest == nil:
-			g.refused.Add(1)
-			c.Close()
-			return nil
-		default:
-			g.refused.Add(1)
-			oldest.Close()
-		}
+	n := &conn{Conn: c, gate: g, since: time.Now()}
+	_, n.proxied = c.(proxy)
+	from := source(n.peer())
+	n.own = !from.IsValid()
+	if !n.proxied {
+		n.from = from
+	}
+	if !n.own && !(g.roomFor(n.from) && g.roomInAll()) {
+		c.Close()
+		return nil
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.open[n] = struct{}{}
-	g.from[n.from]++
+	count(g.from, n.from, 1)
 	return n
+}
+
+// arrive counts the connection of a proxy for the client that it turned out to be of, or
+// closes it if there is no room.
+func (g *Gate) arrive(c *conn, from netip.Prefix) {
+	g.mu.Lock()
+	_, open := g.open[c]
+	counted, own := c.from == from, c.own
+	g.mu.Unlock()
+	if !open || counted || !from.IsValid() {
+		return
+	}
+	if !g.roomFor(from) || own && !g.roomInAll() {
+		c.Close()
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if _, open := g.open[c]; open && c.from != from {
+		c.from, c.own = from, false
+		count(g.from, from, 1)
+	}
+}
+
+// roomFor makes room for one more connection of a client.
+func (g *Gate) roomFor(from netip.Prefix) bool {
+	return g.room(func() bool { return from.IsValid() && g.from[from] >= g.bounds.PerAddress },
+		func(c *conn) bool { return c.from == from })
+}
+
+// roomInAll makes room for one more connection of anybody.
+func (g *Gate) roomInAll() bool {
+	return g.room(func() bool { return len(g.open) >= g.bounds.Connections }, func(c *conn) bool { return !c.own })
+}
+
+// room closes the oldest candidate that asks for nothing, if it is full. It is false if
+// there is none.
+func (g *Gate) room(full func() bool, candidate func(*conn) bool) bool {
+	g.mu.Lock()
+	if !full() {
+		g.mu.Unlock()
+		return true
+	}
+	oldest := g.oldest(candidate)
+	g.mu.Unlock()
+	g.refused.Add(1)
+	if oldest == nil {
+		return false
+	}
+	oldest.Close()
+	return true
 }
 
 // oldest is the connection that has asked for nothing for the longest time.
@@ -115,65 +132,49 @@ func (g *Gate) oldest(candidate func(*conn) bool) *conn {
 	return oldest
 }
 
+// count adds to what a client has.
+func count(of map[netip.Prefix]int, from netip.Prefix, by int) {
+	if !from.IsValid() {
+		return
+	}
+	if of[from] += by; of[from] <= 0 {
+		delete(of, from)
+	}
+}
+
+// ask counts a request over a connection of a proxy for the client that it is of: the
+// proxy has all its clients in a few connections, and one client may have as many
+// requests at once as it may have connections without the proxy. end is nil if there are
+// too many.
+func (g *Gate) ask(c *conn, remote string) (end func()) {
+	end = func() {}
+	client, err := netip.ParseAddrPort(remote)
+	if c == nil || !c.proxied || err != nil {
+		return end
+	}
+	from := source(net.TCPAddrFromAddrPort(client))
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if c.from.IsValid() || !from.IsValid() || from == source(c.peer()) {
+		return end // the connection counts, or the proxy asks itself
+	}
+	if g.asking[from] >= g.bounds.PerAddress {
+		g.refused.Add(1)
+		return nil
+	}
+	count(g.asking, from, 1)
+	return func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		count(g.asking, from, -1)
+	}
+}
+
 func (g *Gate) forget(c *conn) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	delete(g.open, c)
-	if g.from[c.from]--; g.from[c.from] <= 0 {
-		delete(g.from, c.from)
-	}
-}
-
-// source is whom a connection counts for: an IPv4 address, or the /64 of an IPv6
-// address, which one client may have whole. The machine itself counts for nobody:
-// the prefix is then not valid.
-func source(addr net.Addr) netip.Prefix {
-	tcp, ok := addr.(*net.TCPAddr)
-	if !ok {
-		return netip.Prefix{}
-	}
-	ip := tcp.AddrPort().Addr().Unmap().WithZone("")
-	if ip == netip.AddrFrom4([4]byte{127, 0, 0, 1}) || ip == netip.IPv6Loopback() {
-		return netip.Prefix{}
-	}
-	bits := 32
-	if ip.Is6() {
-		bits = 64
-	}
-	p, err := ip.Prefix(bits)
-	if err != nil {
-		return netip.Prefix{} // of a valid address with fitting bits: never
-	}
-	return p
-}
-
-type connKey struct{}
-
-func (g *Gate) context(ctx context.Context, c net.Conn) context.Context {
-	return context.WithValue(ctx, connKey{}, inner(c))
-}
-
-func (g *Gate) state(c net.Conn, state http.ConnState) {
-	own := inner(c)
-	if own == nil {
-		return
-	}
-	switch state {
-	case http.StateIdle:
-		g.mu.Lock()
-		own.since = time.Now()
-		g.mu.Unlock()
-	case http.StateClosed, http.StateHijacked:
-		own.once.Do(func() { g.forget(own) })
-	}
-}
-
-func inner(c net.Conn) *conn {
-	if t, ok := c.(*tls.Conn); ok {
-		c = t.NetConn()
-	}
-	own, _ := c.(*conn)
-	return own
+	count(g.from, c.from, -1)
 }
 
 // Open is how many connections there are.

@@ -71,10 +71,17 @@ func (g *Gate) stall() time.Duration {
 // next has answered: net/http would read up to 256 KiB of it first.
 func (g *Gate) handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if c, ok := r.Context().Value(connKey{}).(*conn); ok && c != nil {
+		c, _ := r.Context().Value(connKey{}).(*conn)
+		if c != nil {
 			c.busy.Add(1)
 			defer c.busy.Add(-1)
 		}
+		end := g.ask(c, r.RemoteAddr)
+		if end == nil {
+			refuse(w)
+			return
+		}
+		defer end()
 		ctx, who := identity.With(r.Context())
 		r = r.WithContext(ctx)
 		control := http.NewResponseController(w)
@@ -104,6 +111,17 @@ func (g *Gate) handler(next http.Handler) http.Handler {
 		next.ServeHTTP(out, r)
 	})
 }
+
+// refuse answers a client that has too many requests under way through a proxy.
+func refuse(w http.ResponseWriter) {
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Retry-After", "1")
+	w.WriteHeader(http.StatusTooManyRequests)
+	_, _ = io.WriteString(w, crowdedJSON) // the client may be gone
+}
+
+const crowdedJSON = `{"errors":[{"code":"TOOMANYREQUESTS","message":"too many requests at once: try again"}]}` + "\n"
 
 // body is a request's.
 type body struct {
