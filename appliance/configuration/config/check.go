@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"reflect"
 	"regexp"
@@ -44,11 +45,10 @@ func (c *checker) typed(n *yaml.Node, t reflect.Type, path string, depth int) *v
 	if t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
+	n = typeGroup(n, t)
 	switch {
 	case depth > maxDepth:
 		return c.fail(n, path, "nested too deep")
-	case n.Kind == yaml.AliasNode:
-		return c.fail(n, path, "aliases (*name) are not read: write the value out")
 	case n.Style&yaml.TaggedStyle != 0:
 		return c.fail(n, path, "tags (!name) are not read: leave it out")
 	case n.Kind == yaml.ScalarNode && n.Style == 0 && n.ShortTag() == "!!null":
@@ -57,6 +57,8 @@ func (c *checker) typed(n *yaml.Node, t reflect.Type, path string, depth int) *v
 	switch {
 	case t == durationType:
 		return c.duration(n, path)
+	case t == variablesType:
+		return c.variables(n, path, depth)
 	case t.Kind() == reflect.Struct:
 		return c.structure(n, t, path, depth)
 	case t.Kind() == reflect.Map:
@@ -75,8 +77,12 @@ func (c *checker) typed(n *yaml.Node, t reflect.Type, path string, depth int) *v
 		return c.boolean(n, path)
 	}
 	v := c.text(n, path)
-	if list := words(t, path); list != nil && v.kind == scalar && !slices.Contains(list, v.scalar.(string)) {
-		return c.fail(n, path, "must be one of %s", strings.Join(list, " | "))
+	if list := words(t, path); list != nil && v.kind == scalar {
+		at := slices.IndexFunc(list, func(word string) bool { return strings.EqualFold(word, v.scalar.(string)) })
+		if at < 0 {
+			return c.fail(n, path, "must be one of %s", strings.Join(list, " | "))
+		}
+		v.scalar = list[at]
 	}
 	return v
 }
@@ -118,27 +124,46 @@ func (c *checker) keys(n *yaml.Node, path string, fields map[string]reflect.Type
 	known := mapKeys(fields)
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, child := n.Content[i], n.Content[i+1]
-		if key.Kind != yaml.ScalarNode || key.Style&yaml.TaggedStyle != 0 || key.ShortTag() == "!!merge" {
-			c.fail(key, path, "a key must be plain text; merge keys (<<) are not read")
+		if key.Kind != yaml.ScalarNode || key.Style&yaml.TaggedStyle != 0 {
+			c.fail(key, path, "a key must be plain text")
 			continue
 		}
-		typ, ok := fields[key.Value]
-		below := join(path, key.Value)
+		name := key.Value
+		below := join(path, name)
+		if stock, ok := inOverlay(below); ok {
+			if aliases[stock] != "" {
+				name = aliases[stock]
+				below = join(path, name)
+			}
+			if message, skip := stockKey(stock, child); skip || message != "" {
+				if !skip {
+					out.set(name, c.fail(key, below, "%s", message))
+				}
+				continue
+			}
+		}
+		typ, ok := fields[name]
 		if !ok {
 			typ = other
 			below = join(path, c.named(n, key, child, known))
 		}
-		if line, ok := lines[key.Value]; ok {
+		if line, ok := lines[name]; ok {
 			c.fail(key, below, "duplicate key, first written on line %d", line)
 			continue
 		}
-		lines[key.Value] = key.Line
+		lines[name] = key.Line
+		stock := ""
+		if typ == nil && !strings.HasPrefix(path, "registry") && !strings.HasPrefix(path, "environment") {
+			stock = stockName(join(path, key.Value))
+		}
 		if word := nearest(key.Value, known); word != "" && typ == nil {
 			out.near = append(out.near, word)
 		}
 		switch {
 		case typ != nil:
-			out.set(key.Value, c.check(child, typ, below, depth+1))
+			out.set(name, c.check(child, typ, below, depth+1))
+		case stock != "":
+			c.fail(key, join(path, key.Value), "%s", stock)
 		case strings.HasSuffix(below, unnamed):
 			c.fail(key, path, hiddenKey)
 		default:
@@ -158,7 +183,7 @@ func (c *checker) named(n, key, value *yaml.Node, known []string) string {
 
 func (c *checker) sequence(n *yaml.Node, elem reflect.Type, path string, depth int) *value {
 	if n.Kind != yaml.SequenceNode {
-		return c.fail(n, path, "must be a list (- item)")
+		return c.fail(n, path, "must be a list (- item)%s", example(elem))
 	}
 	out := &value{kind: list, at: c.at(n), alone: len(n.Content) == 0, named: hasName(elem), folded: elem == reflect.TypeFor[Header]()}
 	for i, child := range n.Content {
@@ -185,12 +210,14 @@ func (c *checker) anything(n *yaml.Node, path string, depth int) *value {
 	case yaml.SequenceNode:
 		return c.sequence(n, reflect.TypeFor[any](), path, depth)
 	}
-	switch n.ShortTag() {
-	case "!!int":
-		return c.integer(n, path)
-	case "!!bool":
+	switch tag := n.ShortTag(); {
+	case tag == "!!str" && n.Style == 0 && truths[strings.ToLower(n.Value)] != "" && lenient(path):
 		return c.boolean(n, path)
-	case "!!float":
+	case tag == "!!int":
+		return c.integer(n, path)
+	case tag == "!!bool":
+		return c.boolean(n, path)
+	case tag == "!!float":
 		number, err := strconv.ParseFloat(n.Value, 64)
 		if err != nil {
 			return c.fail(n, path, "must be a plain decimal number, or text in quotes")
@@ -204,6 +231,7 @@ var decimal = regexp.MustCompile(`^(0|-?[1-9][0-9]*)$`)
 
 func (c *checker) integer(n *yaml.Node, path string) *value {
 	switch {
+	case decimal.MatchString(n.Value) && n.Style != 0 && lenient(path):
 	case n.ShortTag() == "!!str" && n.Style != 0 && decimal.MatchString(n.Value):
 		return c.fail(n, path, "must be a whole number: take the quotes away")
 	case !decimal.MatchString(n.Value):
@@ -218,7 +246,12 @@ func (c *checker) integer(n *yaml.Node, path string) *value {
 
 func (c *checker) boolean(n *yaml.Node, path string) *value {
 	truth := strings.ToLower(n.Value)
-	if n.ShortTag() != "!!bool" || truth != "true" && truth != "false" {
+	if lenient(path) && n.Kind == yaml.ScalarNode {
+		truth = cmp.Or(truths[truth], truth)
+	} else if n.ShortTag() != "!!bool" {
+		truth = ""
+	}
+	if truth != "true" && truth != "false" {
 		return c.fail(n, path, "must be true or false")
 	}
 	return &value{at: c.at(n), scalar: truth == "true"}
@@ -228,7 +261,9 @@ func (c *checker) duration(n *yaml.Node, path string) *value {
 	if n.Kind != yaml.ScalarNode {
 		return c.fail(n, path, "must be a duration, such as 90s, 10m or 24h")
 	}
-	if _, err := strconv.ParseFloat(n.Value, 64); err == nil {
+	if _, err := strconv.ParseFloat(n.Value, 64); err == nil && lenient(path) {
+		return c.fail(n, path, "a duration needs a unit, such as 90s, 10m or 500ms: the stock registry takes a bare number for nanoseconds")
+	} else if err == nil {
 		return c.fail(n, path, "a duration needs a unit, such as 90s, 10m or 24h")
 	}
 	d, err := time.ParseDuration(n.Value)
@@ -247,7 +282,7 @@ var retyped = regexp.MustCompile(`^(?i:y|n|yes|no|on|off)$|^[-+]?[0-9][0-9_]*(:[
 
 func (c *checker) text(n *yaml.Node, path string) *value {
 	plain := n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle|yaml.LiteralStyle|yaml.FoldedStyle) == 0
-	if plain && (n.ShortTag() != "!!str" || retyped.MatchString(n.Value)) {
+	if plain && !lenient(path) && (n.ShortTag() != "!!str" || retyped.MatchString(n.Value)) {
 		return c.fail(n, path, "must be text: YAML reads this as something else, so put it in quotes")
 	}
 	for _, r := range n.Value {

@@ -29,7 +29,7 @@ type Config struct {
 	Metrics       Metrics        `yaml:"metrics" jsonschema_description:"Prometheus metrics."`
 	Alerts        Alerts         `yaml:"alerts" jsonschema_description:"Who is told when something fails."`
 	Firewall      Firewall       `yaml:"firewall" jsonschema_description:"What local processes may reach."`
-	Environment   []Variable     `yaml:"environment" jsonschema_description:"REGISTRY_* settings in the stock registry's own words, laid on the rendered configuration."`
+	Environment   []Variable     `yaml:"environment" jsonschema_description:"REGISTRY_* settings in the stock registry's own words, laid on the rendered configuration. Compose's map and its list of NAME=VALUE are taken as they are."`
 	Registry      map[string]any `yaml:"registry" jsonschema_description:"An overlay in the words of distribution's config.yml, laid on last; null takes a setting away."`
 }
 
@@ -247,5 +247,5 @@ type Firewall struct {
 // Variable is one REGISTRY_* setting in the stock registry's own words.
 type Variable struct {
 	Name  string `yaml:"name" jsonschema:"required,pattern=^REGISTRY_" jsonschema_description:"Such as REGISTRY_LOG_ACCESSLOG_DISABLED."`
-	Value string `yaml:"value" jsonschema:"required" jsonschema_description:"The value, in quotes."`
+	Value string `yaml:"value" jsonschema:"required" jsonschema_description:"The value. It needs no quotes."`
 }

@@ -20,7 +20,7 @@ var lifted = map[string]string{
 // kept secret as any others. Their places stay those of the overlay.
 func liftS3(v *value) *value {
 	quiet := spot{origins: originsOf(v), wanting: map[string]bool{}, report: &Report{}}
-	env := translate(variables(v.get("environment")), quiet)
+	env, _ := translate(variables(v.get("environment")), quiet)
 	over := env.get("storage")
 	if registry := v.get("registry", "storage"); registry != nil && registry.kind == group {
 		over = merge(over, registry, true)

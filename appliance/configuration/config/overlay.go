@@ -92,61 +92,21 @@ func words(t reflect.Type, path string) []string {
 	return nil
 }
 
-// owned says for each of distribution's settings that the appliance depends on
-// why no overlay may set it.
-func owned(path string) string {
-	switch path {
-	case "version":
-		return "the appliance sets this"
-	case "loglevel":
-		return "use log.level"
-	case "log.hooks", "http.prefix", "http.h2c", "middleware", "storage.azure", "storage.gcs":
-		return "not supported yet"
-	case "auth":
-		return "use auth.users: the appliance has its own access control"
-	case "http.addr", "http.net":
-		return "use listen.httpsPort and listen.httpPort: systemd holds the sockets"
-	case "http.host":
-		return "use hostname"
-	case "http.secret":
-		return "use httpSecret"
-	case "http.draintimeout":
-		return "use listen.drainTimeout: systemd's own limits follow it"
-	case "http.tls":
-		return "use tls"
-	case "http.debug":
-		return "use metrics.listen"
-	case "storage.filesystem.rootdirectory":
-		return "use storage.filesystem.root: the registry may write nowhere else"
-	case "storage.inmemory":
-		return "every restart would lose all images; use storage.filesystem"
-	case "storage.cache.blobdescriptor", "storage.cache.layerinfo":
-		return "use cache.type"
-	case "redis":
-		return "use cache.redis"
-	case "proxy":
-		return "mirrors are not supported yet"
-	}
-	return ""
-}
-
 // holdsOwned are the groups that hold an owned setting: null would take it
 // away with them.
 const holdsOwned = " http storage storage.cache storage.filesystem storage.s3 "
 
-// overlay refuses what an overlay may not set. s3 tells that a bucket is the
-// storage.
-func overlay(v *value, key string, s3 bool, report *Report) {
+// overlay refuses what an overlay may not set although its words are right. label is how
+// a path of it was written; s3 tells that a bucket is the storage.
+func overlay(v *value, label func(path string) string, s3 bool, report *Report) {
 	if v == nil {
 		return
 	}
 	refuse := func(path, message string, v *value) {
-		*report = append(*report, Entry{File: v.at.File, Line: v.at.Line, Column: v.at.Column, Path: key + "." + path, Message: message})
+		*report = append(*report, Entry{File: v.at.File, Line: v.at.Line, Column: v.at.Column, Path: label(path), Message: message})
 	}
 	v.walk("", func(path string, v *value) {
-		if reason := owned(path); reason != "" {
-			refuse(path, reason, v)
-		} else if v.kind == unset && strings.Contains(holdsOwned, " "+path+" ") {
+		if v.kind == unset && strings.Contains(holdsOwned, " "+path+" ") {
 			refuse(path, "null would take away what the appliance sets here", v)
 		} else if s3 && path == "storage.filesystem" {
 			refuse(path, "the storage is storage.s3: leave this out", v)

@@ -44,8 +44,9 @@ func Parse(layers []Layer) (Config, Origins, Report) {
 		cfg.validate(top)
 		unsupported(base, all, &report)
 		s3 := cfg.Storage.S3 != nil
-		overlay(merged.get("registry"), "registry", s3, &report)
-		overlay(translate(cfg.Environment, top), "environment", s3, &report)
+		overlay(merged.get("registry"), func(path string) string { return "registry." + path }, s3, &report)
+		env, label := translate(cfg.Environment, top)
+		overlay(env, label, s3, &report)
 	}
 	return cfg, origins, report.Sort().Excerpts(layers)
 }
@@ -135,6 +136,11 @@ func (c *checker) layer(layer Layer) (v *value, ok bool) {
 	}
 	if count(ours) > maxValues {
 		c.fail(ours, "", "too large: at most %d values are read", maxValues)
+		return nil, false
+	}
+	ours, err := unfold(ours)
+	if err != nil {
+		c.fail(ours, "", "%s", err)
 		return nil, false
 	}
 	v = c.check(ours, reflect.TypeFor[Config](), "", 0)

@@ -91,7 +91,27 @@ func keySchema(required bool) (map[string]any, error) {
 		delete(schema, "required")
 	}
 	annotate(schema, defaultValue())
+	allowForms(schema)
 	return schema, nil
+}
+
+// allowForms lets environment: be what Compose has for it: a map, or a list of
+// NAME=VALUE, with values that need no quotes.
+func allowForms(schema map[string]any) {
+	properties, _ := schema["properties"].(map[string]any)
+	environment, ok := properties["environment"].(map[string]any)
+	if !ok {
+		return
+	}
+	plain := []any{"string", "boolean", "number"}
+	environment["type"] = []any{"array", "object", "null"}
+	environment["additionalProperties"] = map[string]any{"type": plain}
+	if items, ok := environment["items"].(map[string]any); ok {
+		items["type"] = []any{"object", "string"}
+		if below, ok := items["properties"].(map[string]any); ok {
+			below["value"].(map[string]any)["type"] = plain
+		}
+	}
 }
 
 // annotate writes the defaults into an object's properties, and lets null
