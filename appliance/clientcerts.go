@@ -14,6 +14,7 @@ import (
 
 	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
 	"github.com/redoubt-registry/redoubt/appliance/certificates/clientca"
+	"github.com/redoubt-registry/redoubt/appliance/files"
 )
 
 // ClientOptions are what the caller of IssueClient chooses.
@@ -106,10 +107,54 @@ func (m *Machine) IssueClient(o ClientOptions) error {
 	if o.PKCS12 && o.PasswordFile == "" {
 		fmt.Fprintf(m.Out, "password of client.p12: %s\n", password)
 	}
-	if now.cfg.TLS.ClientAuth.Mode == "none" {
-		fmt.Fprintln(m.Out, "warning: tls.clientAuth.mode is none: the registry does not ask for it")
-	}
+	warnUnasked(now, m.Out)
 	return nil
+}
+
+// SignOptions are what the caller of SignClient chooses.
+type SignOptions struct {
+	Name string // empty: the request's common name
+	Days int
+}
+
+// SignClient signs a certificate request, in PEM or DER, and prints the certificate. The
+// client's key never comes to this machine. aside gets what people read.
+func (m *Machine) SignClient(request io.Reader, o SignOptions, aside io.Writer) error {
+	now, err := m.serving()
+	if err != nil {
+		return err
+	}
+	data, err := io.ReadAll(io.LimitReader(request, cert.MaxRequest+1))
+	if err != nil {
+		return fmt.Errorf("cannot read the certificate request: %w", files.Cause(err))
+	}
+	r, err := cert.ParseRequest(data)
+	if err != nil {
+		return fmt.Errorf("cannot use the certificate request: %w", err)
+	}
+	store, err := m.clientCA(now)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	signed, err := store.Sign(r, o.Name, o.Days)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(aside, "signed   %s, serial number %s, to %s\n", signed.Client.Name, signed.Client.Serial, day(signed.Client.NotAfter))
+	if len(r.Subject.Names) > 1 || len(r.Extensions) > 0 {
+		fmt.Fprintln(aside, "the certificate has this name alone: what else the request asks for is left out")
+	}
+	warnUnasked(now, aside)
+	_, err = m.Out.Write(signed.CertPEM)
+	return err
+}
+
+// warnUnasked says that no client is asked for a certificate.
+func warnUnasked(now target, out io.Writer) {
+	if now.cfg.TLS.ClientAuth.Mode == "none" {
+		fmt.Fprintln(out, "warning: tls.clientAuth.mode is none: the registry does not ask for it")
+	}
 }
 
 func (o ClientOptions) password() (string, error) {

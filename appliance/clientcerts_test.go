@@ -4,9 +4,14 @@ package appliance_test
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/json"
+	"encoding/pem"
 	"math/big"
 	"os"
 	"path/filepath"
@@ -151,6 +156,73 @@ func TestClients(t *testing.T) {
 	b.out.Reset()
 	if err := b.machine().ListClients(false); err != nil || strings.Count(b.out.String(), "revoked") != 2 {
 		t.Errorf("%v\n%s", err, &b.out)
+	}
+}
+
+// A certificate of a key that the client keeps counts, is listed and can be revoked as
+// any other.
+func TestSignClient(t *testing.T) {
+	t.Parallel()
+	b := newBox(t)
+	b.userData(withClients)
+	b.mustApply()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{
+		Subject: pkix.Name{CommonName: "ci-1", Organization: []string{"Anybody"}}, DNSNames: []string{"registry.example.com"}}, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var aside bytes.Buffer
+	sign := func(o appliance.SignOptions) error {
+		b.out.Reset()
+		aside.Reset()
+		return b.machine().SignClient(bytes.NewReader(der), o, &aside)
+	}
+	if err := sign(appliance.SignOptions{Days: 30}); err != nil {
+		t.Fatal(err)
+	}
+	block, rest := pem.Decode(b.out.Bytes())
+	if block == nil || len(rest) != 0 {
+		t.Fatalf("stdout is not a certificate alone:\n%s", &b.out)
+	}
+	leaf, err := x509.ParseCertificate(block.Bytes)
+	if err != nil || !key.PublicKey.Equal(leaf.PublicKey) {
+		t.Fatal("it is not of the client's key", err)
+	}
+	if leaf.Subject.String() != "CN=ci-1" || len(leaf.DNSNames) != 0 || leaf.IsCA {
+		t.Errorf("%s, %v, CA: %v", leaf.Subject, leaf.DNSNames, leaf.IsCA)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM([]byte(b.get("var/lib/redoubt/client-ca/ca.crt")))
+	if _, err := leaf.Verify(x509.VerifyOptions{Roots: roots, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil {
+		t.Error(err)
+	}
+	if !strings.HasPrefix(aside.String(), "signed   ci-1, serial number ") || !strings.Contains(aside.String(), "left out") {
+		t.Errorf("%s", &aside)
+	}
+	list := b.clients()
+	if len(list) != 1 || list[0].Name != "ci-1" {
+		t.Fatalf("%+v", list)
+	}
+	if err := b.machine().RevokeClient("ci-1"); err != nil || !b.revocations()[list[0].Serial] {
+		t.Error("it cannot be revoked", err)
+	}
+	if err := sign(appliance.SignOptions{Name: "other", Days: 1}); err != nil || b.clients()[1].Name != "other" {
+		t.Error("the given name is not taken", err)
+	}
+	for _, bad := range []appliance.SignOptions{{Days: 0}, {Days: 366}, {Name: "a\x1b[2J", Days: 1}, {Name: "\u202ea", Days: 1}} {
+		if err := sign(bad); err == nil || b.out.Len() != 0 {
+			t.Errorf("signed for %+v: %v", bad, err)
+		}
+	}
+	if err := b.machine().SignClient(strings.NewReader(strings.Repeat("A", 1<<20)), appliance.SignOptions{Days: 1}, &aside); err == nil {
+		t.Error("a megabyte is taken")
+	}
+	if len(b.clients()) != 2 {
+		t.Error("what was refused is listed")
 	}
 }
 

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"fmt"
+	"os"
+
 	"github.com/spf13/cobra"
 
 	"github.com/redoubt-registry/redoubt/appliance"
@@ -16,7 +19,7 @@ The server's CA and the clients' are two: no client can pass for the server. The
 clients' counts where tls.clientAuth.mode is optional or required.`,
 		Args: cobra.NoArgs,
 	}
-	cmd.AddCommand(caTrustCommand(), caReplaceCommand(), caClientCommand(), caRevokeCommand(), caListCommand())
+	cmd.AddCommand(caTrustCommand(), caReplaceCommand(), caClientCommand(), caSignCommand(), caRevokeCommand(), caListCommand())
 	return cmd
 }
 
@@ -82,6 +85,39 @@ NAME becomes the certificate's common name, which auth.clientCertificates matche
 	if err := cmd.MarkFlagRequired("out"); err != nil {
 		panic(err) // only for a flag that does not exist
 	}
+	return cmd
+}
+
+func caSignCommand() *cobra.Command {
+	var o appliance.SignOptions
+	cmd := &cobra.Command{
+		Use:   "sign [FILE]",
+		Short: "Sign a client's certificate request, so that its key stays with the client",
+		Long: `Sign a client's certificate request, so that its key stays with the client.
+
+FILE is a request (PKCS #10) in PEM or DER, as openssl req -new writes it; without FILE,
+or with -, it comes from stdin. The certificate goes to stdout, and what was signed to
+stderr.
+
+The certificate has one common name, the request's or the one of --name, and nothing else
+that the request asks for. auth.clientCertificates matches it.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			in := cmd.InOrStdin()
+			if len(args) == 1 && args[0] != "-" {
+				f, err := os.Open(args[0])
+				if err != nil {
+					return fmt.Errorf("cannot read the certificate request: %w", err)
+				}
+				defer f.Close()
+				in = f
+			}
+			return onMachine(cmd, func(m *appliance.Machine) error { return m.SignClient(in, o, cmd.ErrOrStderr()) })
+		},
+	}
+	flags := cmd.Flags()
+	flags.IntVar(&o.Days, "days", 90, "how long it is valid, at most 365")
+	flags.StringVar(&o.Name, "name", "", "the common `NAME`, in place of the request's")
 	return cmd
 }
 

@@ -1,6 +1,7 @@
 package cert
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/x509"
@@ -43,6 +44,13 @@ func (ca *CA) IssueClient(name string, now time.Time, validity time.Duration, ra
 	if err != nil {
 		return nil, nil, fmt.Errorf("cannot make a key: %w", err)
 	}
+	c, err := ca.SignClient(key.Public(), name, now, validity, rand)
+	return c, key, err
+}
+
+// SignClient makes a client's certificate of a key that the client keeps, as IssueClient
+// does.
+func (ca *CA) SignClient(key crypto.PublicKey, name string, now time.Time, validity time.Duration, rand io.Reader) (*x509.Certificate, error) {
 	template := &x509.Certificate{
 		Subject:               pkix.Name{CommonName: name},
 		NotBefore:             now.Add(-backdate),
@@ -51,8 +59,7 @@ func (ca *CA) IssueClient(name string, now time.Time, validity time.Duration, ra
 		KeyUsage:              x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}
-	c, err := sign(template, ca.Certificate, key.Public(), ca.key, rand)
-	return c, key, err
+	return sign(template, ca.Certificate, key, ca.key, rand)
 }
 
 // Revocations signs the list of revoked certificates (RFC 5280, 5) in PEM.

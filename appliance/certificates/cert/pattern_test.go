@@ -41,6 +41,10 @@ func TestPattern(t *testing.T) {
 		{"OU=build", subject("CN", "a", "OU", "test", "OU", "build"), true},
 		{"CN=ci-1,O=A", subject("CN", "ci-1,O=A"), false},
 		{"CN=a.c", subject("CN", "abc"), false},
+		{"any", subject("CN", "a"), true},
+		{"any", subject("O", "A"), true},
+		{"any", subject("CN", "a", "CN", "b"), true},
+		{"any", pkix.Name{}, true},
 	} {
 		p, err := ParsePattern(tc.pattern)
 		if err != nil {
@@ -49,10 +53,10 @@ func TestPattern(t *testing.T) {
 			t.Errorf("%s on %s: %v", tc.pattern, tc.subject, got)
 		}
 	}
-	if (Pattern)(nil).Match(subject("CN", "a")) {
+	if (Pattern{}).Match(subject("CN", "a")) {
 		t.Error("no pattern matches all")
 	}
-	for _, bad := range []string{"", "ci-*", "CN=", "=a", "DC=a", "CN=a,CN=b", "CN=a,", "CN=a O=b,"} {
+	for _, bad := range []string{"", "ci-*", "CN=", "=a", "DC=a", "CN=a,CN=b", "CN=a,", "CN=a O=b,", "any,CN=a", "*", "Any"} {
 		if _, err := ParsePattern(bad); err == nil {
 			t.Errorf("%q is taken", bad)
 		}

@@ -5,7 +5,6 @@ package clientca
 import (
 	"context"
 	"crypto/rand"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,7 +12,6 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"time"
 
@@ -214,41 +212,6 @@ func (s *Store) save() error {
 }
 
 func serial(n *big.Int) string { return fmt.Sprintf("%X", n) }
-
-// Issued is a new client's certificate with its key, in PEM and as they are.
-type Issued struct {
-	Client      Client
-	Certificate *x509.Certificate
-	CA          *x509.Certificate
-	Key         any // of *ecdsa.PrivateKey
-	CertPEM     []byte
-	KeyPEM      []byte
-}
-
-var clientName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9 ._@-]{0,63}$`)
-
-// Issue makes a certificate with the common name name. It is recorded before
-// it is returned, so that it can always be revoked.
-func (s *Store) Issue(name string, days int) (Issued, error) {
-	if !clientName.MatchString(name) || strings.TrimSpace(name) != name {
-		return Issued{}, errors.New("a client's name is 1 to 64 letters, digits, spaces and . _ @ - with a letter or digit first")
-	}
-	if days < 1 || days > MaxDays {
-		return Issued{}, fmt.Errorf("a client's certificate is valid for 1 to %d days", MaxDays)
-	}
-	c, key, err := s.ca.IssueClient(name, s.now, time.Duration(days)*24*time.Hour, rand.Reader)
-	if err != nil {
-		return Issued{}, err
-	}
-	out := Issued{Certificate: c, CA: s.ca.Certificate, Key: key, CertPEM: cert.EncodeCertificate(c)}
-	if out.KeyPEM, err = cert.EncodeKey(key); err != nil {
-		return Issued{}, err
-	}
-	out.Client = Client{Name: name, Serial: serial(c.SerialNumber), Issued: s.now.UTC(), NotAfter: c.NotAfter.UTC(),
-		Authority: serial(s.ca.Certificate.SerialNumber)}
-	s.record.Clients = append(s.record.Clients, out.Client)
-	return out, s.save()
-}
 
 // Probe makes a certificate for this machine's own question to its registry. It
 // ends within minutes and is not recorded.

@@ -120,7 +120,7 @@ type User struct {
 
 // ClientCertificate maps client certificates to a user.
 type ClientCertificate struct {
-	Match  string   `yaml:"match" jsonschema:"required,minLength=1" jsonschema_description:"Pattern of the certificate's subject: CN, O and OU, such as CN=ci-*,O=Example. A * stands for any text."`
+	Match  string   `yaml:"match" jsonschema:"required,minLength=1" jsonschema_description:"Pattern of the certificate's subject: CN, O and OU, such as CN=ci-*,O=Example. A * stands for any text. The word any matches every certificate that counts."`
 	User   string   `yaml:"user" jsonschema:"required,minLength=1,maxLength=255" jsonschema_description:"The user it logs in, who needs no password and no entry in users."`
 	Groups []string `yaml:"groups" jsonschema_description:"Not supported yet: the groups it is in."`
 }
