@@ -212,7 +212,9 @@ func (r *registry) stop() {
 }
 
 // atBoot is what systemd has started before the apply.
-func atBoot() map[string]bool { return map[string]bool{units.Firewall: true} }
+func atBoot() map[string]bool {
+	return map[string]bool{units.Firewall: true, units.RenewTimer: true, units.HealthTimer: true}
+}
 
 // box is a machine in a directory.
 type box struct {
@@ -276,6 +278,19 @@ func (b *box) put(path, data string) {
 const userDataPath = "var/lib/cloud/instance/user-data.txt"
 
 func (b *box) userData(data string) { b.put(userDataPath, "#cloud-config\n"+data) }
+
+// images is the directory of the images, which is the registry's.
+func (b *box) images() string {
+	b.Helper()
+	path := filepath.Join(b.root, "var/lib/redoubt/registry")
+	if err := os.MkdirAll(path, 0o750); err != nil {
+		b.Fatal(err)
+	}
+	if err := os.Chown(path, 850, 850); err != nil {
+		b.Fatal(err)
+	}
+	return path
+}
 
 func (b *box) get(path string) string {
 	b.Helper()
@@ -857,13 +872,7 @@ func TestWithoutSystemdNothingIsWritten(t *testing.T) {
 
 func TestStatus(t *testing.T) {
 	b := newBox(t)
-	images := filepath.Join(b.root, "var/lib/redoubt/registry")
-	if err := os.MkdirAll(images, 0o750); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chown(images, 850, 850); err != nil {
-		t.Fatal(err)
-	}
+	images := b.images()
 	b.put("usr/lib/os-release", "PRETTY_NAME=\"Debian GNU/Linux 13 (trixie)\"\nIMAGE_VERSION=1.2.3\n")
 	b.userData(good + "  cache: {type: memory}\n")
 	b.mustApply()

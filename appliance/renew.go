@@ -46,7 +46,8 @@ func (m *Machine) renewAs(ctx context.Context, now inForce, o RenewOptions) erro
 	}
 	return m.atRest(ctx, now.target, func() error {
 		err := errors.Join(problem, m.publish(ctx, now))
-		return errors.Join(err, m.summarize(ctx, now.target, err))
+		err = errors.Join(err, m.summarize(ctx, now.target, err))
+		return errors.Join(err, m.tellOfClients(ctx, now.target))
 	})
 }
 

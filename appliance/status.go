@@ -32,10 +32,12 @@ func (m *Machine) Status(ctx context.Context, version string) (*status.Report, e
 		return nil, err
 	}
 	if now.names() != nil {
-		r.Certificate = m.certificateStatus(now)
+		r.Certificate = m.certificateStatus(ctx, now)
 	}
 	checks := []check{func(ctx context.Context) error { return m.probe(ctx, now) }}
+	r.Configuration.Pending = m.pending(ctx, now)
 	if !now.maintenance {
+		r.Clients = m.endingClients(now)
 		r.Address = address(now.cfg)
 		r.Storage = m.storageStatus(now.cfg)
 		r.Cache = &status.Cache{Type: now.cfg.Cache.Type, Address: now.cfg.Cache.Redis.Address, Reachable: true}
@@ -77,7 +79,7 @@ func (m *Machine) configurationStatus(r *status.Report) {
 }
 
 func (m *Machine) unitStatus(ctx context.Context, now target, r *status.Report) error {
-	shown := []string{units.Apply, units.RegistrySocket, units.Registry, units.Redis, units.Firewall}
+	shown := []string{units.Apply, units.RegistrySocket, units.Registry, units.Redis, units.Firewall, units.RenewTimer, units.HealthTimer}
 	if s3 := now.cfg.Storage.S3; s3 != nil && s3.IAMRole {
 		shown = append(shown, units.CredentialsSocket)
 	}
@@ -102,7 +104,7 @@ func (m *Machine) unitStatus(ctx context.Context, now target, r *status.Report) 
 	return nil
 }
 
-func (m *Machine) certificateStatus(now target) *status.Certificate {
+func (m *Machine) certificateStatus(ctx context.Context, now target) *status.Certificate {
 	c := &status.Certificate{Generation: m.publishedCertificate()}
 	pair, err := cert.Current(filepath.Join(m.Root, paths.Certificates))
 	if err != nil {
@@ -111,7 +113,7 @@ func (m *Machine) certificateStatus(now target) *status.Certificate {
 	}
 	leaf := pair.Leaf
 	c.Issuer, c.NotAfter, c.Names = leaf.Issuer.CommonName, leaf.NotAfter, cert.Names(leaf)
-	c.Renewal = m.renewal()
+	c.Renewal, c.Overdue = m.renewalStatus(ctx, now)
 	c.DaysLeft = int(leaf.NotAfter.Sub(m.Now()) / (24 * time.Hour))
 	if d, err := m.certificates(now, true); err != nil || d.Problem != nil {
 		c.Stays = oldStays(errors.Join(err, d.Problem)).Error()

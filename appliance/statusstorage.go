@@ -32,7 +32,7 @@ func (m *Machine) storageStatus(cfg config.Config) *status.Storage {
 		return s
 	}
 	block := uint64(fs.Bsize) // never negative
-	s.Used, s.Free = (fs.Blocks-fs.Bfree)*block, fs.Bavail*block
+	s.Directory = &status.Directory{Used: (fs.Blocks - fs.Bfree) * block, Free: fs.Bavail * block}
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	gid, err := m.gid()
 	const readOnly = 1 // ST_RDONLY of statfs(2)

@@ -41,10 +41,10 @@ func TestStatusOfTheStorage(t *testing.T) {
 		state health.State
 		words []string
 	}{
-		"well":     {health.State{Grade: health.OK, Since: at, Checked: at, Operations: operations}, []string{"  health     ok since", "  slowest    put, 2.5s"}},
-		"degraded": {health.State{Grade: health.Degraded, Since: at, Checked: at, Error: "the disk is full"}, []string{"degraded: ", "  - the storage is degraded: the disk is full\n", "  health     degraded since"}},
+		"well":     {health.State{Grade: health.OK, Since: at, Checked: at, Operations: operations}, []string{"  health      ok since", "  slowest     put, 2.5s"}},
+		"degraded": {health.State{Grade: health.Degraded, Since: at, Checked: at, Error: "the disk is full"}, []string{"degraded: ", "  - the storage is degraded: the disk is full\n", "  health      degraded since"}},
 		"recovers": {health.State{Grade: health.Degraded, Since: at, Checked: at, Reason: "it is full"}, []string{"  - the storage is degraded: it is full\n"}},
-		"old":      {health.State{Grade: health.OK, Checked: at.Add(-time.Hour)}, []string{"  - the storage was last checked at", "  health     unknown"}},
+		"old":      {health.State{Grade: health.OK, Checked: at.Add(-time.Hour)}, []string{"  - the storage was last checked at", "  health      unknown"}},
 	} {
 		b.found(test.state)
 		r, err := b.machine().Status(t.Context(), "9.9.9")

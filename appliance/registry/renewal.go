@@ -17,7 +17,8 @@ func (s *server) renewalSamples() []metrics.Sample {
 	return []metrics.Sample{
 		{Name: "redoubt_renewal_last_try_seconds", Help: "When a certificate was last requested, Unix time.", Value: of(func(s *renewal.Summary) float64 { return unix(s.Tried) })},
 		{Name: "redoubt_renewal_last_success_seconds", Help: "When a certificate was last obtained, Unix time.", Value: of(func(s *renewal.Summary) float64 { return unix(s.Succeeded) })},
-		{Name: "redoubt_renewal_next_try_seconds", Help: "When something will be due for the certificate, Unix time.", Value: of(func(s *renewal.Summary) float64 { return unix(s.Next) })},
+		{Name: "redoubt_renewal_next_try_seconds", Help: "When something will be due for the certificate, a question to the CA too, Unix time.", Value: of(func(s *renewal.Summary) float64 { return unix(s.Next) })},
+		{Name: "redoubt_renewal_due_seconds", Help: "When the certificate is renewed, Unix time; 0 if nobody knows.", Value: of(func(s *renewal.Summary) float64 { return unix(s.Renews) })},
 		{Name: "redoubt_renewal_failures", Help: "Failed tries for a certificate in a row.", Value: of(func(s *renewal.Summary) float64 { return float64(s.Failures) })},
 		{Name: "redoubt_renewal_error", Help: "1 while the last renewal ended in an error.", Value: of(func(s *renewal.Summary) float64 { return number(s.Error != "") })},
 		{Name: "redoubt_renewal_alert", Help: "1 while an operator should act on the certificate.", Value: of(func(s *renewal.Summary) float64 { return number(s.Alert != "") })},

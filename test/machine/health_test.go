@@ -126,7 +126,7 @@ func TestStorageHealth(t *testing.T) {
 		if out := s.Run("find", "/srv/images", "-user", "root", "-not", "-path", "/srv/images"); out != "" {
 			t.Errorf("what root did by hand is in the way of the registry: %s", out)
 		}
-		if out := s.Run("redoubt", "status"); !strings.Contains(out, "  health     ok since ") {
+		if out := s.Run("redoubt", "status"); !strings.Contains(out, "  health      ok since ") {
 			t.Errorf("redoubt status:\n%s", out)
 		}
 	})

@@ -95,12 +95,11 @@ func (r *Renewer) decide(m *Memory) renewal.Decision {
 	return renewal.Decide(in)
 }
 
-// Next is when something will be due for m, and why.
-func (r *Renewer) Next(m *Memory) (time.Time, string) {
+// Next is what will be due for m, when and why.
+func (r *Renewer) Next(m *Memory) renewal.Decision {
 	quiet := *r
 	quiet.Force = false
-	d := quiet.decide(m)
-	return d.Next, d.Why
+	return quiet.decide(m)
 }
 
 func (r *Renewer) logf(format string, args ...any) {

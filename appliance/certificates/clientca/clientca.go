@@ -224,6 +224,16 @@ func (s *Store) Probe(name string) (certPEM, key []byte, err error) {
 	return cert.EncodeCertificate(c), key, err
 }
 
+// Read returns what the authority in dir has issued, without taking its lock and without
+// making one: nothing if there is none.
+func Read(dir string) ([]Client, error) {
+	s := &Store{dir: dir}
+	if _, err := s.loadRecord(); err != nil {
+		return nil, err
+	}
+	return s.record.Clients, nil
+}
+
 // List returns what was issued, the oldest first.
 func (s *Store) List() []Client { return s.record.Clients }
 

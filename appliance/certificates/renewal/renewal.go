@@ -79,42 +79,54 @@ type Decision struct {
 	Action Action
 	Why    string
 	Next   time.Time // when something will be due, as far as is known
+	Plan   Plan
+}
+
+// Plan is when a certificate that fits is renewed, as far as is known.
+type Plan struct {
+	Renews time.Time `json:"renews,omitzero"`
+	Reason string    `json:"reason,omitempty"` // for that moment
+	Asks   time.Time `json:"asks,omitzero"`    // when the CA is asked again for its suggestion
 }
 
 // Decide says what to do. Times of the state that lie in the future are ignored: the clock
 // was set back meanwhile.
 func Decide(in Input) Decision {
+	d := decide(in)
+	if in.Certificate != nil && in.Change == "" {
+		d.Plan.Renews, d.Plan.Reason = Due(*in.Certificate, in.Window)
+		d.Plan.Asks = in.AskAt
+	}
+	return d
+}
+
+func decide(in Input) Decision {
 	held, waiting := in.Failures.held(in.Now), in.Failures.waiting(in.Now)
-	retry := Decision{Wait, "after " + in.Failures.String(), in.Failures.Next}
+	retry := Decision{Action: Wait, Why: "after " + in.Failures.String(), Next: in.Failures.Next}
 	switch {
 	case in.Certificate == nil || in.Change != "":
 		if waiting {
 			return retry
 		}
-		return Decision{Order, cmp.Or(in.Change, "there is none yet"), in.Now}
+		return Decision{Action: Order, Why: cmp.Or(in.Change, "there is none yet"), Next: in.Now}
 	case in.Now.Before(in.Certificate.NotBefore):
-		return Decision{Distrust, fmt.Sprintf("the clock says %s, which is before the certificate was made (%s)",
-			stamp(in.Now), stamp(in.Certificate.NotBefore)), in.Now}
+		return Decision{Action: Distrust, Why: fmt.Sprintf("the clock says %s, which is before the certificate was made (%s)",
+			stamp(in.Now), stamp(in.Certificate.NotBefore)), Next: in.Now}
 	case held:
 		return retry
 	case !in.Now.Before(in.AskAt) || in.AskedAt.After(in.Now):
-		return Decision{Ask, "it is time to ask the CA", in.Now}
+		return Decision{Action: Ask, Why: "it is time to ask the CA", Next: in.Now}
 	}
 	due, why := Due(*in.Certificate, in.Window)
 	switch {
+	case in.Now.Before(due) && in.AskAt.Before(due):
+		return Decision{Action: Wait, Why: "the CA is asked again", Next: in.AskAt}
 	case in.Now.Before(due):
-		return Decision{Wait, why, earliest(due, in.AskAt)}
+		return Decision{Action: Wait, Why: why, Next: due}
 	case waiting:
 		return retry
 	}
-	return Decision{Order, why, in.Now}
-}
-
-func earliest(a, b time.Time) time.Time {
-	if b.Before(a) {
-		return b
-	}
-	return a
+	return Decision{Action: Order, Why: why, Next: in.Now}
 }
 
 // clockTolerance is how far a clock may be from the CA's.

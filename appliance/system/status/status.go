@@ -24,6 +24,7 @@ type Report struct {
 	Storage       *Storage      `json:"storage,omitempty"`
 	Cache         *Cache        `json:"cache,omitempty"`
 	Configuration Configuration `json:"configuration"`
+	Clients       []string      `json:"clientCertificates,omitempty"` // what needs attention of them
 	Versions      Versions      `json:"versions"`
 }
 
@@ -70,7 +71,8 @@ type Certificate struct {
 	// More are the authorities of further certificates, which clients need that call
 	// the machine by other names.
 	More    []Authority      `json:"more,omitempty"`
-	Renewal *renewal.Summary `json:"renewal,omitempty"` // nil: it has not run yet
+	Renewal *renewal.Summary `json:"renewal,omitempty"` // nil: nothing is known of it yet
+	Overdue bool             `json:"overdue,omitempty"` // redoubt-renew.timer should have run since
 }
 
 // Authority is one of the own CAs, for clients that call the machine by Names.
@@ -82,15 +84,21 @@ type Authority struct {
 
 // Storage is where images lie.
 type Storage struct {
-	Type     string `json:"type"`
-	Bucket   string `json:"bucket,omitempty"` // of which only Health is known
-	Root     string `json:"root,omitempty"`
+	Type       string `json:"type"`
+	Bucket     string `json:"bucket,omitempty"` // of which only Health is known
+	Root       string `json:"root,omitempty"`
+	*Directory        // nil: a bucket, or a directory that cannot be read
+	Error      string `json:"error,omitempty"`
+
+	Health *Health `json:"health,omitempty"` // nil: before the first check
+}
+
+// Directory is the file system below Root, in bytes, and whether the registry can write
+// there.
+type Directory struct {
 	Used     uint64 `json:"usedBytes"`
 	Free     uint64 `json:"freeBytes"`
 	Writable bool   `json:"writable"`
-	Error    string `json:"error,omitempty"`
-
-	Health *Health `json:"health,omitempty"` // nil: before the first check
 }
 
 // Health is what redoubt health has found of the storage.
@@ -120,8 +128,9 @@ type Cache struct {
 type Configuration struct {
 	Sources    []string  `json:"sources,omitempty"`
 	Generation int       `json:"generation"`
-	Applied    time.Time `json:"applied,omitzero"` // when an apply last changed something
-	Errors     []string  `json:"errors,omitempty"` // of the notice that is shown instead of images
+	Applied    time.Time `json:"applied,omitzero"`  // when an apply last changed something
+	Errors     []string  `json:"errors,omitempty"`  // of the notice that is shown instead of images
+	Pending    string    `json:"pending,omitempty"` // what the documents ask for and is not in force
 }
 
 // Versions are those of the parts.
@@ -164,15 +173,15 @@ func (r *Report) Judge() {
 		if text := s.Health.problem(); text != "" {
 			problem("%s", text)
 		}
-		switch total := s.Used + s.Free; {
-		case s.Error != "":
-			problem("%s", s.Error)
-		case s.Type != "filesystem":
-		case !s.Writable:
-			problem("the registry cannot write to %s", s.Root)
-		case s.Free*100 < total*minFree:
-			problem("%s is almost full: %s left", s.Root, size(s.Free))
+		for _, p := range s.problems() {
+			problem("%s", p)
 		}
+	}
+	for _, p := range r.Clients {
+		problem("%s", p)
+	}
+	if p := r.Configuration.Pending; p != "" {
+		problem("%s", p)
 	}
 	if c := r.Cache; c != nil && !c.Reachable {
 		problem("the cache does not answer: %s", c.Error)
@@ -189,6 +198,20 @@ func (r *Report) Judge() {
 	}
 }
 
+// problems are those of a directory.
+func (s *Storage) problems() []string {
+	switch d := s.Directory; {
+	case s.Error != "":
+		return []string{s.Error}
+	case d == nil:
+	case !d.Writable:
+		return []string{"the registry cannot write to " + s.Root}
+	case d.Free*100 < (d.Used+d.Free)*minFree:
+		return []string{fmt.Sprintf("%s is almost full: %s left", s.Root, size(d.Free))}
+	}
+	return nil
+}
+
 // problem is what is wrong with the storage by the last checks.
 func (h *Health) problem() string {
 	switch {
@@ -196,12 +219,22 @@ func (h *Health) problem() string {
 		return ""
 	case h.Stale:
 		return "the storage was last checked at " + moment(h.Checked) + "; the reason is in: journalctl -u redoubt-health"
-	case h.Grade == health.OK:
+	case h.Grade == health.OK && h.Failures == 0:
 		return ""
+	case h.Grade == health.OK:
+		return fmt.Sprintf("the storage serves, but %s: %s", h.failed(), h.Error)
 	case h.Key != "":
 		return fmt.Sprintf("the storage is %s: %s: %s", h.Grade, h.Key, h.Error)
 	}
 	return fmt.Sprintf("the storage is %s: %s", h.Grade, h.Error)
+}
+
+// failed says how many checks have failed.
+func (h *Health) failed() string {
+	if h.Failures == 1 {
+		return "its last check failed"
+	}
+	return fmt.Sprintf("its last %d checks failed", h.Failures)
 }
 
 // problems are those of a certificate that can be read. One that the machine renews may
@@ -217,6 +250,9 @@ func (c *Certificate) problems() []string {
 		}
 		if s.Error != "" && s.Error != c.Stays {
 			all = append(all, "the certificate's renewal: "+s.Error)
+		}
+		if c.Overdue {
+			all = append(all, "the certificate's renewal last ran at "+moment(s.Looked)+"; the reason is in: journalctl -u redoubt-renew")
 		}
 		return all
 	}

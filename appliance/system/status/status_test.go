@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redoubt-registry/redoubt/appliance/certificates/renewal"
 	"github.com/redoubt-registry/redoubt/appliance/storage/health"
 	"github.com/redoubt-registry/redoubt/appliance/system/status"
 )
@@ -21,7 +22,7 @@ func well() *status.Report {
 		},
 		Registry:    status.Answer{Healthy: true, Latency: 1234 * time.Microsecond},
 		Certificate: &status.Certificate{Issuer: "CA", Names: []string{"registry.example.com"}, NotAfter: at, DaysLeft: 80, Generation: "3", Authority: "/ca.crt", Fingerprint: "AB"},
-		Storage: &status.Storage{Type: "filesystem", Root: "/images", Used: 3 << 29, Free: 10 << 30, Writable: true,
+		Storage: &status.Storage{Type: "filesystem", Root: "/images", Directory: &status.Directory{Used: 3 << 29, Free: 10 << 30, Writable: true},
 			Health: &status.Health{Grade: health.OK, Since: at, Checked: at, Slowest: "put", Seconds: 0.0123}},
 		Cache: &status.Cache{Type: "redis", Reachable: true, Keys: 12, Memory: 1 << 20},
 		Configuration: status.Configuration{
@@ -48,13 +49,13 @@ certificate
   CA SHA-256  AB
 
 storage
-  type       filesystem
-  root       /images
-  used       1.5 GiB, 10 GiB free
-  writable   yes
-  health     ok since 2026-03-04 05:06:07 UTC
-  last look  2026-03-04 05:06:07 UTC
-  slowest    put, 12.3ms
+  type        filesystem
+  root        /images
+  used        1.5 GiB, 10 GiB free
+  writable    yes
+  health      ok since 2026-03-04 05:06:07 UTC
+  last check  2026-03-04 05:06:07 UTC
+  slowest     put, 12.3ms
 
 cache
   type    redis
@@ -105,7 +106,15 @@ func TestJudge(t *testing.T) {
 		{"storage not looked at", func(r *status.Report) { r.Storage.Health.Stale = true }, status.Degraded,
 			"the storage was last checked at 2026-03-04 05:06:07 UTC; the reason is in: journalctl -u redoubt-health"},
 		{"a bucket that is not checked yet", func(r *status.Report) { *r.Storage = status.Storage{Type: "s3", Bucket: "b"} }, status.OK, ""},
-		{"one bad look", func(r *status.Report) { r.Storage.Health.Failures, r.Storage.Health.Error = 1, "slow" }, status.OK, ""},
+		{"one bad check", func(r *status.Report) { r.Storage.Health.Failures, r.Storage.Health.Error = 1, "slow" }, status.Degraded,
+			"the storage serves, but its last check failed: slow"},
+		{"two bad checks", func(r *status.Report) { r.Storage.Health.Failures, r.Storage.Health.Error = 2, "slow" }, status.Degraded,
+			"the storage serves, but its last 2 checks failed: slow"},
+		{"a client's certificate", func(r *status.Report) { r.Clients = []string{"ci-1 ends"} }, status.Degraded, "ci-1 ends"},
+		{"a refused document", func(r *status.Report) { r.Configuration.Pending = "refused" }, status.Degraded, "refused"},
+		{"a renewal that does not run", func(r *status.Report) {
+			r.Certificate.Renewal, r.Certificate.Overdue = &renewal.Summary{Looked: r.Certificate.NotAfter}, true
+		}, status.Degraded, "the certificate's renewal last ran at 2026-03-04 05:06:07 UTC; the reason is in: journalctl -u redoubt-renew"},
 		{"cache", func(r *status.Report) { *r.Cache = status.Cache{Type: "redis", Error: "refused"} }, status.Degraded, "the cache does not answer: refused"},
 		{"maintenance", func(r *status.Report) { r.Configuration.Errors = []string{"user-data:3:5: tls.mode: wrong"} }, status.Maintenance, "user-data:3:5: tls.mode: wrong"},
 	} {
@@ -139,5 +148,50 @@ func TestJSON(t *testing.T) {
 	var back status.Report
 	if err := json.Unmarshal(data, &back); err != nil || back.String() != r.String() {
 		t.Errorf("%v: %s", err, data)
+	}
+}
+
+// What is not known of a bucket is not said of it.
+func TestJSONOfABucket(t *testing.T) {
+	r := well()
+	r.Storage = &status.Storage{Type: "s3", Bucket: "b", Health: r.Storage.Health}
+	r.Judge()
+	data, err := json.Marshal(r.Storage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, word := range []string{"writable", "freeBytes", "usedBytes", "root"} {
+		if strings.Contains(string(data), word) {
+			t.Errorf("%s is in %s", word, data)
+		}
+	}
+}
+
+// When a certificate is renewed is one line, and a question to the CA is no renewal.
+func TestRenewalRows(t *testing.T) {
+	at := time.Date(2026, 11, 28, 9, 3, 6, 0, time.UTC)
+	due := at.AddDate(0, 1, 0)
+	plan := renewal.Plan{Renews: due, Reason: "the CA suggests it", Asks: at}
+	for name, tc := range map[string]struct {
+		summary renewal.Summary
+		want    string
+		without string
+	}{
+		"ACME": {renewal.Summary{Mode: "acme", Next: at, Why: "the CA is asked again", Plan: plan},
+			"  renews      2026-12-28 09:03:06 UTC (the CA suggests it); asks again 2026-11-28 09:03:06 UTC\n", "next try"},
+		"ACME, failed": {renewal.Summary{Mode: "acme", Next: at, Why: "after 2 failures", Failures: 2, Plan: plan},
+			"  next try    2026-11-28 09:03:06 UTC (after 2 failures)\n", "  last look"},
+		"no certificate yet": {renewal.Summary{Mode: "acme", Next: at, Why: "there is none yet"},
+			"  next try    2026-11-28 09:03:06 UTC (there is none yet)\n", "  renews"},
+		"the own CA": {renewal.Summary{Mode: "internal-ca", Next: due, Plan: renewal.Plan{Renews: due, Reason: "two thirds of the lifetime are over"}},
+			"  renews      2026-12-28 09:03:06 UTC (two thirds of the lifetime are over)\n", "asks"},
+		"files": {renewal.Summary{Mode: "files"}, "  renews      not by this machine", "next try"},
+	} {
+		r := well()
+		r.Certificate.Renewal = &tc.summary
+		r.Judge()
+		if text := r.String(); !strings.Contains(text, tc.want) || strings.Contains(text, tc.without) {
+			t.Errorf("%s: no %q, or a %q in:\n%s", name, tc.want, tc.without, text)
+		}
 	}
 }

@@ -39,8 +39,11 @@ func (r *Report) String() string {
 		row("generation", "%s", c.Generation)
 		if s := c.Renewal; s != nil {
 			row("source", "%s", source(s))
-			row("last try", "%s", moment(s.Tried))
+			if s.Mode == "acme" {
+				row("last try", "%s", moment(s.Tried))
+			}
 			row("last error", "%s", s.Error)
+			row("renews", "%s", renews(s))
 			row("next try", "%s", next(s))
 		}
 		row("CA file", "%s", c.Authority)
@@ -58,12 +61,14 @@ func (r *Report) String() string {
 		row("bucket", "%s", s.Bucket)
 		if s.Bucket == "" {
 			row("root", "%s", s.Root)
-			row("used", "%s, %s free", size(s.Used), size(s.Free))
-			row("writable", "%s", yes(s.Writable))
+		}
+		if d := s.Directory; d != nil {
+			row("used", "%s, %s free", size(d.Used), size(d.Free))
+			row("writable", "%s", yes(d.Writable))
 		}
 		row("health", "%s", s.Health)
 		if h := s.Health; h != nil {
-			row("last look", "%s", moment(h.Checked))
+			row("last check", "%s", moment(h.Checked))
 			row("slowest", "%s", h.slowest())
 		}
 		w.Flush()
@@ -102,7 +107,7 @@ func (h *Health) String() string {
 	case h.Stale:
 		return "unknown"
 	case h.Grade == health.OK && h.Failures > 0:
-		return fmt.Sprintf("%s since %s, but %d checks in a row failed: %s", h.Grade, moment(h.Since), h.Failures, h.Error)
+		return fmt.Sprintf("%s since %s, but %s", h.Grade, moment(h.Since), h.failed())
 	}
 	return fmt.Sprintf("%s since %s", h.Grade, moment(h.Since))
 }
@@ -144,8 +149,24 @@ func source(s *renewal.Summary) string {
 	return s.Mode
 }
 
+// renews is when the certificate is renewed, and when the CA may say otherwise.
+func renews(s *renewal.Summary) string {
+	switch {
+	case s.Mode == "files":
+		return "not by this machine: put the next pair where tls.files names it"
+	case s.Renews.IsZero():
+		return ""
+	}
+	text := moment(s.Renews) + " (" + s.Reason + ")"
+	if s.Mode == "acme" && !s.Asks.IsZero() && s.Asks.Before(s.Renews) {
+		text += "; asks again " + moment(s.Asks)
+	}
+	return text
+}
+
+// next is when a certificate is tried for that is not there, or could not be obtained.
 func next(s *renewal.Summary) string {
-	if s.Next.IsZero() {
+	if s.Next.IsZero() || s.Failures == 0 && !s.Renews.IsZero() {
 		return ""
 	}
 	return moment(s.Next) + " (" + s.Why + ")"
