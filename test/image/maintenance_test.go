@@ -31,7 +31,7 @@ redoubt:
 `
 
 // TestMaintenance boots a machine whose user-data is wrong: it serves nothing, says
-// why wherever somebody may look, and serves once it is fixed, without a reboot.
+// why wherever somebody may look, and serves once what it says itself has been done.
 func TestMaintenance(t *testing.T) {
 	t.Parallel()
 	g := boot(t, vm.BIOS, []byte(faulty))
@@ -41,14 +41,42 @@ func TestMaintenance(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) { f(t, g) })
 	}
-	fixed := base64.StdEncoding.EncodeToString(userData(t, "user-data.yaml"))
-	g.sh(t, "echo "+fixed+" | base64 -d >/var/lib/cloud/instance/user-data.txt && redoubt apply")
+	t.Run("the operator's file", func(t *testing.T) { byFile(t, g) })
+	t.Run("new user-data and a reboot", func(t *testing.T) { byUserData(t, g) })
+}
+
+// byFile ends the maintenance as the console says, and as the user who logs in: the
+// user-data stays as wrong as it is.
+func byFile(t *testing.T, g *guest) {
+	document := base64.StdEncoding.EncodeToString(userData(t, "user-data.yaml"))
+	out := g.sh(t, "runuser -u debian -- sh -ec 'echo "+document+" | base64 -d | sudo tee /etc/redoubt/config.yaml >/dev/null; sudo redoubt apply 2>&1'")
+	reasons(t, "apply", out, []string{`:4:\d+: nodes: warning`, `:8:\d+: auth\.users\[0\]\.pasword: warning`, "only this is used"})
 	g.serve(t)
 	ca, img := g.ca(t), sample(t, 8)
 	g.push(t, ca, "fixed/test:1", img)
 	g.pull(t, ca, "fixed/test:1", img)
 	if out := g.sh(t, "cat /run/issue.d/*redoubt* /run/motd.d/*redoubt* 2>/dev/null || true"); out != "" {
 		t.Errorf("the console still says: %s", out)
+	}
+}
+
+// byUserData corrects the user-data on its medium, of the same instance, and boots.
+func byUserData(t *testing.T, g *guest) {
+	ctx, cancel := context.WithTimeout(t.Context(), bootLimit)
+	defer cancel()
+	id := g.sh(t, "rm /etc/redoubt/config.yaml; cat /var/lib/cloud/data/instance-id; sync")
+	if err := g.PowerOff(ctx); err != nil {
+		t.Fatal(err)
+	}
+	corrected := strings.Replace(string(userData(t, "user-data.yaml")), "  auth:\n", "  auth:\n    realm: corrected\n", 1)
+	if err := g.Seed(ctx, id, []byte(corrected)); err != nil {
+		t.Fatal(err)
+	}
+	g.start(t, g.Machine)
+	g.serve(t)
+	g.sh(t, "grep -q corrected /run/redoubt/registry.yml")
+	if again := g.sh(t, "cat /var/lib/cloud/data/instance-id"); again != id {
+		t.Errorf("the instance is %s, and was %s: this test is about the same", again, id)
 	}
 }
 

@@ -1,6 +1,6 @@
 // Package metadata is a metadata service for tests: that of EC2, as far as a role's
-// credentials go, with IMDSv2 tokens that really are asked for ("Use the Instance
-// Metadata Service", Amazon EC2 User Guide).
+// credentials and user-data go, with IMDSv2 tokens that really are asked for ("Use
+// the Instance Metadata Service", Amazon EC2 User Guide), and that of OpenStack.
 package metadata
 
 import (
@@ -50,6 +50,7 @@ const (
 	Good     Mode = iota
 	Disabled      // every request is forbidden, as with HttpEndpoint=disabled
 	Older         // knows no tokens
+	Open          // asks for no tokens, as with HttpTokens=optional
 	Far           // a token never arrives, as with a hop limit that is too low
 	Frozen        // nothing is answered
 	Broken        // 500
@@ -128,7 +129,7 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "404 - Not Found", http.StatusNotFound)
 	case token:
 		s.give(w, r)
-	case !s.allowed(r):
+	case mode != Open && !s.allowed(r):
 		http.Error(w, "401 - Unauthorized", http.StatusUnauthorized)
 	default:
 		s.tell(w, r)
@@ -191,16 +192,22 @@ func (s *Service) allowed(r *http.Request) bool {
 	return false
 }
 
+// oldest is the version of the metadata that cloud-init takes where none of the newer
+// ones is there.
+const oldest = "2009-04-04"
+
 // tell answers with metadata.
 func (s *Service) tell(w http.ResponseWriter, r *http.Request) {
 	const roles = "/latest/meta-data/iam/security-credentials/"
 	s.mu.Lock()
 	name, role, userData := s.name, s.role, s.userData
 	s.mu.Unlock()
-	path := r.URL.Path
+	path := strings.Replace(r.URL.Path, "/"+oldest+"/", "/latest/", 1)
 	switch {
 	case r.Method != http.MethodGet:
 		http.Error(w, "405 - Method Not Allowed", http.StatusMethodNotAllowed)
+	case path == "/latest/meta-data/":
+		fmt.Fprint(w, "instance-id")
 	case path == "/latest/meta-data/instance-id":
 		fmt.Fprint(w, "i-0123456789abcdef0")
 	case path == "/latest/user-data" && userData != "":

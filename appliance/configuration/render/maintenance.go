@@ -50,7 +50,8 @@ func notice(hostname string, errs config.Report) string {
 	for _, e := range errs {
 		b.WriteString(indented(e.Show(config.Colors{})))
 	}
-	b.WriteString("\nFix the user-data, or write /etc/redoubt/config.yaml; then run: redoubt apply\n\n")
+	b.WriteString("\nCorrect the user-data and reboot: it is read again at each boot. Or log in, write a\n" +
+		"complete " + paths.OperatorFile + ", which then counts alone, and run: sudo redoubt apply\n\n")
 	return b.String()
 }
 
