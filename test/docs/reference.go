@@ -38,6 +38,8 @@ lists whose items have a ` + "`name`" + ` by name:
   is none; all others stay. Of ` + "`password` and `passwordHash`" + ` the one that a higher layer sets counts.
 - ` + "`- {name: bob, remove: true}`" + ` takes the item of that name away; ` + "`users: []`" + ` takes all of the lower layers away. The defaults are the lowest layer.
 - Below ` + "`registry:`" + `, in distribution's own words, every list is replaced, and ` + "`null`" + ` takes a setting away.
+- The parts of one MIME message are layers as well. A part with ` + "`merge_how`" + ` or the header ` + "`Merge-Type`" + ` is merged with the parts
+  before it as cloud-init would, and users by name all the same; a merge type that cannot be had here is an error.
 
 ` + "`redoubt show --origin`" + ` names the file and line of each value, and so the source of each item.
 `

@@ -21,6 +21,7 @@ const maxDepth = 24
 type checker struct {
 	file   string
 	report *Report
+	merge  mergeType // of the layer
 }
 
 func (c *checker) fail(n *yaml.Node, path, format string, args ...any) *value {

@@ -19,6 +19,11 @@ type Layer struct {
 	Data []byte
 	// Cloud says that Data is cloud-config even without its first line.
 	Cloud bool
+	// Source is what the parts of one document have in common: they are merged with
+	// each other as MergeType says. Empty is the layer alone.
+	Source string
+	// MergeType is the header Merge-Type of a part, in cloud-init's words.
+	MergeType string
 	// Key, when set, makes Data the value of this one key, such as tls.mode.
 	// It is how environment variables and flags become layers.
 	Key string

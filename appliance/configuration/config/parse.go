@@ -55,14 +55,28 @@ func Parse(layers []Layer) (Config, Origins, Report) {
 // whole that each layer can be read.
 func mergeAll(layers []Layer, report *Report) (merged *value, found, whole bool) {
 	merged, whole = newGroup(Origin{}), true
-	for _, layer := range layers {
+	var below, part *value // what is below the parts of one source, and what these make
+	for i, layer := range layers {
 		c := &checker{file: layer.Name, report: report}
 		v, ok := c.layer(layer)
 		whole = whole && ok
-		if v != nil {
-			found = found || layer.Key == "" || layer.Key == "hostname"
-			merged = mergeLayer(merged, v)
+		if i == 0 || layer.Source == "" || layer.Source != layers[i-1].Source {
+			below, part = merged, nil
 		}
+		if v == nil {
+			continue
+		}
+		found = found || layer.Key == "" || layer.Key == "hostname"
+		if part != nil && c.merge.problem != nil {
+			*report = append(*report, *c.merge.problem)
+		}
+		if part != nil && c.merge.own {
+			part = c.merge.merging.lay(part, v)
+			merged = mergeLayer(below, part)
+			continue
+		}
+		part = merge(part, v, true)
+		merged = mergeLayer(merged, v)
 	}
 	return merged, found, whole
 }
@@ -112,6 +126,9 @@ func (c *checker) layer(layer Layer) (v *value, ok bool) {
 	text := bytes.TrimLeft(bytes.TrimPrefix(layer.Data, []byte("\ufeff")), " \t\r\n")
 	cloud := layer.Cloud || bytes.HasPrefix(text, []byte("#cloud-config"))
 	ours, foreign := split(root)
+	if cloud {
+		c.mergeType(root, layer)
+	}
 	if ours == nil && !cloud {
 		ours, foreign = root, nil
 	}

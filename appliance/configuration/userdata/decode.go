@@ -40,7 +40,7 @@ type Decoded struct {
 // several kinds, #cloud-config, or a whole #redoubt-config document. A part's
 // name has its number and its file name, and its lines count from its start.
 func Decode(name string, data []byte) Decoded {
-	d := decoder{}
+	d := decoder{source: name}
 	d.bytes(name, data, 0)
 	return d.Decoded
 }
@@ -54,8 +54,10 @@ func (d *Decoded) add(other Decoded) {
 
 type decoder struct {
 	Decoded
-	parts int
-	size  int
+	source    string
+	mergeType string // of the part that is read
+	parts     int
+	size      int
 }
 
 func (d *decoder) fail(name, format string, args ...any) {
@@ -67,7 +69,7 @@ func (d *decoder) warn(name, message string) {
 }
 
 func (d *decoder) layer(name string, data []byte, cloud bool) {
-	d.Layers = append(d.Layers, config.Layer{Name: name, Data: data, Cloud: cloud})
+	d.Layers = append(d.Layers, config.Layer{Name: name, Data: data, Cloud: cloud, Source: d.source, MergeType: d.mergeType})
 }
 
 var (

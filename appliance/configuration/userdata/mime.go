@@ -3,6 +3,7 @@ package userdata
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -47,6 +48,7 @@ func (d *decoder) part(name string, header textproto.MIMEHeader, body []byte, ne
 		d.multipart(name, params["boundary"], body, nesting+1)
 		return
 	}
+	d.mergeType = cmp.Or(header.Get("Merge-Type"), header.Get("X-Merge-Type"))
 	body, err = transfer(header.Get("Content-Transfer-Encoding"), body)
 	if err != nil {
 		d.fail(name, "%v", err)
