@@ -62,7 +62,7 @@ func (m *Machine) tellOfTrust(ctx context.Context, now target, ended []cert.Trus
 	for _, t := range ended {
 		// The plan has said it on Out.
 		if err := m.tell(ctx, now, units.Apply, t.String(), io.Discard); err != nil {
-			fmt.Fprintf(m.Out, "warning: %v\n", err)
+			m.warn("%v", err)
 		}
 	}
 }

@@ -99,9 +99,9 @@ func (m *Machine) takeUp(c change, actions []tree.Reader) []tree.Reader {
 // an old file: it needs no action, but a start if it belongs to the machine. A unit that
 // is just starting cannot reload yet: it restarts.
 func (m *Machine) settle(ctx context.Context, actions []tree.Reader, want target) ([]tree.Reader, error) {
-	required := []string{units.Registry}
+	required := []string{units.Registry, units.HealthTimer, units.RenewTimer}
 	if _, ok := want.files.Lookup(paths.RedisConf); ok {
-		required = []string{units.Redis, units.Registry}
+		required = slices.Insert(required, 0, units.Redis)
 	}
 	if _, ok := want.files.Lookup(render.WatchPath()); ok {
 		required = append(required, units.CertificateFiles)
@@ -228,7 +228,9 @@ func (m *Machine) act(ctx context.Context, p plan.Plan) error {
 		case unit == units.Redis:
 			m.warnOfCache(err)
 		case unit == units.Firewall: // the registry itself does not reach it in any case
-			fmt.Fprintf(m.Out, "warning: any process of this machine can reach the cloud's metadata service: %v\n", err)
+			m.warn("any process of this machine can reach the cloud's metadata service: %v", err)
+		case unit == units.HealthTimer || unit == units.RenewTimer: // as after systemctl mask
+			m.warn("%s does not run, and what it starts stays undone: %v", unit, err)
 		default:
 			return err
 		}
@@ -246,7 +248,7 @@ func (m *Machine) act(ctx context.Context, p plan.Plan) error {
 // warnOfCache says that Redis does not run. That costs time and no image, and systemd
 // keeps trying.
 func (m *Machine) warnOfCache(err error) {
-	fmt.Fprintf(m.Out, "warning: the registry serves without its cache: %v\n", err)
+	m.warn("the registry serves without its cache: %v", err)
 }
 
 // keepSecrets writes the new secrets before a file that contains them.
@@ -270,7 +272,7 @@ func (m *Machine) loadApplied() applied {
 		err = json.Unmarshal(data, &a)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		fmt.Fprintf(m.Out, "warning: cannot read %s, so every unit acts: %v\n", paths.Applied, err)
+		m.warn("cannot read %s, so every unit acts: %v", paths.Applied, err)
 		return applied{}
 	}
 	return a

@@ -107,7 +107,7 @@ func (m *Machine) IssueClient(o ClientOptions) error {
 	if o.PKCS12 && o.PasswordFile == "" {
 		fmt.Fprintf(m.Out, "password of client.p12: %s\n", password)
 	}
-	warnUnasked(now, m.Out)
+	warnUnasked(now, m.Warnings)
 	return nil
 }
 

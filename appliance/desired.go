@@ -59,7 +59,7 @@ func (m *Machine) choose(ctx context.Context) (choice, error) {
 	found := m.Source.Read()
 	lastGood, err := history.LastGood(m.Root, m.Vault)
 	if err != nil {
-		fmt.Fprintf(m.Out, "warning: %v\n", err) // as if there were none
+		m.warn("%v", err) // as if there were none
 	}
 	c := choice{lastGood: lastGood, problem: m.noNews(found)}
 	if c.problem != nil {
@@ -68,7 +68,7 @@ func (m *Machine) choose(ctx context.Context) (choice, error) {
 	cfg, origins, report := found.Parse()
 	c.origins = origins
 	for _, w := range append(report.Warnings(), config.Shadowed(found.Layers, operators, ofImage)...) {
-		fmt.Fprintln(m.Out, w)
+		fmt.Fprintln(m.Warnings, w)
 	}
 	if found.Overruled && addsNothing(found.Layers, lastGood) {
 		c.problem = errors.New("the last good configuration serves, since the user-data cannot be used any more: correct it. " +
@@ -105,7 +105,7 @@ func (m *Machine) instead(c choice, cfg config.Config, report config.Report) (ch
 			c.problem = fmt.Errorf("the last good configuration serves, since the present one cannot be used:\n%w", report.Err())
 			return c, nil
 		}
-		fmt.Fprintf(m.Out, "warning: cannot use %s: %v\n", paths.LastGood, err)
+		m.warn("cannot use %s: %v", paths.LastGood, err)
 		if m.rendered() {
 			return c, unchanged()
 		}

@@ -6,6 +6,7 @@ package appliance
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"time"
 
@@ -46,10 +47,16 @@ type Machine struct {
 	Credentials string           // directory of the systemd credentials
 	Vault       history.Sealer   // what keeps the configurations that it has served with
 	Now         func() time.Time // the time
-	Out         io.Writer        // what a person reads: plans and warnings, no secrets
+	Out         io.Writer        // what a person reads: plans and results, no secrets
+	Warnings    io.Writer        // what a person reads beside that
 	Ready       func() error     // called when the files are in place, before units act
 	Patience    time.Duration    // how long the registry may take to answer
 	Settle      time.Duration    // how long a file must be unchanged to be read
+}
+
+// warn says what is not as it should be and stops nothing.
+func (m *Machine) warn(format string, args ...any) {
+	fmt.Fprintf(m.Warnings, "warning: "+format+"\n", args...)
 }
 
 // CredentialsDir is where the credentials are: in environment, where systemd

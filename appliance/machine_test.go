@@ -315,6 +315,7 @@ func (b *box) machine() *appliance.Machine {
 		Vault:       &b.vault,
 		Now:         time.Now,
 		Out:         &b.out,
+		Warnings:    &b.out,
 		Ready: func() error {
 			if !b.exists("run/redoubt/registry.yml") && !b.exists("run/redoubt/maintenance.json") {
 				b.Error("ready before the files are in place")
@@ -929,5 +930,38 @@ func TestRenewalIsBegunLast(t *testing.T) {
 	b.mustApply()
 	if !begun {
 		t.Error("no renewal was begun")
+	}
+}
+
+// What a person has stopped starts again, and that is in the plan.
+func TestTimersStartAgain(t *testing.T) {
+	b := newBox(t)
+	b.userData(good)
+	b.mustApply()
+	b.registry.runs[units.HealthTimer], b.registry.runs[units.RenewTimer] = false, false
+	b.mustApply()
+	b.wantCalls("start redoubt-health.timer, start redoubt-renew.timer")
+	if !strings.Contains(b.out.String(), "start    redoubt-health.timer\n") {
+		t.Errorf("the plan:\n%s", &b.out)
+	}
+	b.mustApply()
+	b.wantCalls("")
+}
+
+// The plan and what came of it are for stdout; warnings are not.
+func TestWarningsApart(t *testing.T) {
+	b := newBox(t)
+	b.userData("#cloud-config\nredoubt: {hostname: registry.example.com}\n")
+	var warnings bytes.Buffer
+	m := b.machine()
+	m.Warnings = &warnings
+	if err := m.Apply(t.Context(), appliance.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if want := "user-data:3:10: auth.users: warning: no users: nobody can log in\n"; warnings.String() != want {
+		t.Errorf("warnings: %q", &warnings)
+	}
+	if strings.Contains(b.out.String(), "warning") {
+		t.Errorf("stdout:\n%s", &b.out)
 	}
 }

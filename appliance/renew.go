@@ -162,6 +162,6 @@ func (m *Machine) renewSoon(ctx context.Context, want target) {
 		return // the renewal by the timer reports damage
 	}
 	if err := m.Units.Begin(ctx, units.Renew); err != nil {
-		fmt.Fprintf(m.Out, "warning: the certificate is asked for in some minutes: %v\n", err)
+		m.warn("the certificate is asked for in some minutes: %v", err)
 	}
 }

@@ -64,7 +64,7 @@ func (m *Machine) tryBucket(ctx context.Context, want target, origins config.Ori
 	}
 	for _, e := range entries(err, origins) {
 		e.Warning, e.Message = true, e.Message+". The registry starts, and serves as soon as the bucket works"
-		fmt.Fprintln(m.Out, e)
+		fmt.Fprintln(m.Warnings, e)
 	}
 	return nil
 }

@@ -16,7 +16,8 @@ func applyCommand() *cobra.Command {
 
 The plan is printed and carried out: files are written to /run/redoubt, units start,
 reload or restart, and the registry must then answer. If it does not, what served
-before comes back. A second apply without a change in between does nothing.
+before comes back. A second apply without a change in between does nothing, but that
+it starts again what of the machine was stopped. Warnings go to stderr.
 
 The exit status is 0 when the machine serves what its configuration asks for, else 1;
 then what is printed last says what serves instead.`,

@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -23,6 +25,7 @@ func onMachine(cmd *cobra.Command, f func(m *appliance.Machine) error) error {
 	if os.Geteuid() != 0 {
 		return fmt.Errorf("only root may do this: sudo %s", cmd.CommandPath())
 	}
+	outlivePipe()
 	units, err := systemd.Connect(cmd.Context())
 	if err != nil {
 		return err
@@ -37,7 +40,13 @@ func onMachine(cmd *cobra.Command, f func(m *appliance.Machine) error) error {
 		Vault:       systemd.Vault{Socket: systemd.VaultSocket, Name: history.SealName},
 		Now:         time.Now,
 		Out:         printable.Writer(cmd.OutOrStdout()),
+		Warnings:    printable.Writer(cmd.ErrOrStderr()),
 		Patience:    patience,
 		Settle:      time.Second,
 	})
 }
+
+// outlivePipe makes the program go on where nobody reads its output any more, as after
+// apply | head: what is under way is done to its end. A signal that is noticed does not
+// kill, and to write to a broken pipe is then an error like others.
+func outlivePipe() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) }
