@@ -101,6 +101,7 @@ var below = map[string][]string{
 	"registry/blob":          {"storage/bucket", "storage/driver", "storage/fault", "storage/layout"},
 	"registry/bounds":        {"access/identity"},
 	"registry/blobcache":     {"registry/redis"},
+	"registry/cors":          {},
 	"registry/etag":          {},
 	"registry/forwarded":     {},
 	"registry/front":         {"registry/page", "registry/route"},

@@ -18,6 +18,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/access/users"
 	"github.com/redoubt-registry/redoubt/appliance/registry/blob"
 	"github.com/redoubt-registry/redoubt/appliance/registry/blobcache"
+	"github.com/redoubt-registry/redoubt/appliance/registry/cors"
 	"github.com/redoubt-registry/redoubt/appliance/registry/etag"
 	"github.com/redoubt-registry/redoubt/appliance/registry/front"
 	"github.com/redoubt-registry/redoubt/appliance/registry/manifest"
@@ -73,7 +74,7 @@ func (g *generation) buildApp(s *server, old *generation) error {
 	}
 	g.app.RegisterHealthChecks(g.health)
 	api := front.Front{App: g.app, Base: strings.TrimSuffix(c.HTTP.Prefix, "/") + "/v2", Catalog: c.Catalog.MaxEntries, Tags: c.Tags.MaxTags}
-	g.handler = g.route(api, page.Welcome{Host: display(host)}, headers)
+	g.handler = g.route(api, page.Welcome{Host: display(host)}, cors.New(headers))
 	return nil
 }
 
@@ -221,15 +222,14 @@ func (g *generation) addMiddleware(kind, name string, options configuration.Para
 
 // route is the way of a request: what asks for nothing of the registry's goes to
 // rest, and the registry's paths through the checks to the application.
-func (g *generation) route(api front.Front, rest http.Handler, headers http.Header) http.Handler {
+func (g *generation) route(api front.Front, rest http.Handler, policy cors.Policy) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		for name, values := range headers {
-			for _, v := range values {
-				w.Header().Add(name, v)
-			}
-		}
+		policy.Set(w.Header(), r)
 		if r.URL.Path != api.Base && !strings.HasPrefix(r.URL.Path, api.Base+"/") {
 			rest.ServeHTTP(w, r)
+			return
+		}
+		if policy.Preflight(w, r) {
 			return
 		}
 		r, q, refusal := api.Read(r)

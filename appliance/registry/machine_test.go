@@ -74,6 +74,7 @@ type machine struct {
 	extra         string // more lines of registry.yml under http:
 	tlsMore       string // more of http.tls
 	authMore      string // more of auth.redoubt
+	headers       string // more of http.headers
 	log           lockedBuffer
 	process       *exec.Cmd
 	exited        chan error
@@ -193,11 +194,11 @@ http:
   host: https://%s
   secret: a-secret
   draintimeout: 20s
-  headers: {X-Content-Type-Options: [nosniff]}
+  headers: {X-Content-Type-Options: [nosniff]%s}
   debug: {addr: %q, prometheus: {enabled: true, path: /metrics}}
   tls: {certificate: %q, key: %q%s}
 %s%shealth: {storagedriver: {enabled: true, interval: 10s, threshold: 3}}
-`, level, storage, cache, m.path("htpasswd"), m.authMore, m.host(), m.host(), m.debug,
+`, level, storage, cache, m.path("htpasswd"), m.authMore, m.host(), m.host(), m.headers, m.debug,
 		m.path("certificates/current/tls.crt"), m.path("certificates/current/tls.key"), m.tlsMore, m.extra, redis))
 }
 

@@ -127,7 +127,7 @@ func (o Origin) orDefault(origins Origins, path string) string {
 }
 
 var (
-	hidden = regexp.MustCompile(`^environment\[\d+\]\.value$|^registry\..*(?i:secret|passw|key|token|credential|connectionstring|headers|options|username|exec)`)
+	hidden = regexp.MustCompile(`^environment\[\d+\]\.value$|^registry\..*(?i:secret|passw|key|token|credential|connectionstring|endpoints.*headers|options|username|exec)`)
 	login  = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*://[^/]*@`)
 )
 

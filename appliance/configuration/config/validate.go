@@ -17,6 +17,7 @@ func (c Config) validate(s spot) {
 		s.at("httpSecret").fail("too short: at least 16 characters, such as openssl rand -hex 32 prints")
 	}
 	c.Listen.validate(s.at("listen"))
+	c.validateOrigins(s)
 	c.TLS.validate(s.at("tls"), append([]string{c.Hostname}, c.Aliases...), c.Listen.Proxy)
 	c.Listen.Proxy.validatePlain(s.at("listen").at("proxy"), c.TLS.Mode)
 	c.validateACME(s)

@@ -110,9 +110,11 @@ func (d *driver) RedirectURL(r *http.Request, path string) (string, error) {
 
 // Redirects tells whether a client may be sent to the bucket with a request: it
 // downloads all or one range. Of what is signed here the bucket would take another
-// ETag than ours, one range of several, and no HEAD where a client makes a GET of it.
+// ETag than ours, one range of several, and no HEAD where a client makes a GET of it. A
+// browser with a page of another origin could not read what a bucket answers, which knows
+// nothing of that origin.
 func Redirects(r *http.Request) bool {
-	if r.Method != http.MethodGet || strings.Contains(r.Header.Get("Range"), ",") {
+	if r.Method != http.MethodGet || r.Header.Get("Origin") != "" || strings.Contains(r.Header.Get("Range"), ",") {
 		return false
 	}
 	for _, condition := range []string{"If-Match", "If-None-Match", "If-Range", "If-Modified-Since", "If-Unmodified-Since"} {
