@@ -11,7 +11,7 @@ import (
 // changes nothing. A notice of what is wrong says it already.
 func (m *Machine) pending(ctx context.Context, now target) string {
 	quiet := *m
-	quiet.Out = io.Discard
+	quiet.Out, quiet.Warnings = io.Discard, io.Discard
 	c, err := quiet.choose(ctx)
 	switch {
 	case err != nil:
