@@ -21,9 +21,12 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/registry/cors"
 	"github.com/redoubt-registry/redoubt/appliance/registry/etag"
 	"github.com/redoubt-registry/redoubt/appliance/registry/front"
+	"github.com/redoubt-registry/redoubt/appliance/registry/links"
 	"github.com/redoubt-registry/redoubt/appliance/registry/manifest"
 	"github.com/redoubt-registry/redoubt/appliance/registry/page"
 	"github.com/redoubt-registry/redoubt/appliance/registry/redis"
+	"github.com/redoubt-registry/redoubt/appliance/registry/referrers"
+	"github.com/redoubt-registry/redoubt/appliance/registry/route"
 	"github.com/redoubt-registry/redoubt/appliance/storage/bucket"
 	"github.com/redoubt-registry/redoubt/appliance/storage/directory"
 	"github.com/redoubt-registry/redoubt/appliance/storage/driver"
@@ -37,6 +40,7 @@ func register() {
 	blob.Register()
 	blobcache.Register()
 	manifest.Register()
+	links.Register()
 	driver.Register()
 	directory.Register()
 }
@@ -48,10 +52,19 @@ func (g *generation) buildApp(s *server, old *generation) error {
 	if err := g.takeCache(s, old); err != nil {
 		return err
 	}
-	if err := g.serveBlobs(); err != nil {
+	written := &links.Links{}
+	found := referrers.New(written, func(text string, err error) {
+		if err == nil {
+			s.log.Info(text)
+			return
+		}
+		s.log.WithError(err).Warn(text)
+	})
+	if err := g.serveBlobs(written); err != nil {
 		return err
 	}
-	g.addMiddleware("repository", manifest.Name, nil)
+	g.addMiddleware("registry", links.Name, configuration.Parameters{links.Option: written})
+	g.addMiddleware("repository", manifest.Name, configuration.Parameters{manifest.LinksOption: written, manifest.ReferrersOption: found})
 	g.addMiddleware("storage", blobcache.Name, nil)
 	g.keepUploads(s.uploads)
 	headers, host := c.HTTP.Headers, c.HTTP.Host
@@ -63,8 +76,11 @@ func (g *generation) buildApp(s *server, old *generation) error {
 		app.Health.StorageDriver.Enabled = false
 	}
 	if c.HTTP.TLS.Certificate != "" || c.HTTP.RelativeURLs && len(g.proxies) > 0 {
-		app.HTTP.Host = "" // links follow the name and port that the client used
+		// Links say no name and port: what the client used may be another one than what
+		// arrives here, behind a proxy or a port map.
+		app.HTTP.Host, app.HTTP.RelativeURLs = "", true
 	}
+	takeManifests(&app)
 	ctx, cancel := context.WithCancel(context.Background())
 	g.cancel = cancel
 	g.health = health.NewRegistry()
@@ -73,9 +89,33 @@ func (g *generation) buildApp(s *server, old *generation) error {
 		return err
 	}
 	g.app.RegisterHealthChecks(g.health)
-	api := front.Front{App: g.app, Base: strings.TrimSuffix(c.HTTP.Prefix, "/") + "/v2", Catalog: c.Catalog.MaxEntries, Tags: c.Tags.MaxTags}
+	api := front.Front{App: g.app, Base: strings.TrimSuffix(c.HTTP.Prefix, "/") + "/v2", Catalog: c.Catalog.MaxEntries, Tags: c.Tags.MaxTags, Seen: front.NewSeen()}
+	if c.Proxy.RemoteURL == "" {
+		login, err := openAccess(c)
+		if err != nil {
+			return err
+		}
+		api.Referrers = func(w http.ResponseWriter, r *http.Request, q route.Request) {
+			if login.mayPull(w, r, q.Name) {
+				found.Serve(w, r, q)
+			}
+		}
+	}
 	g.handler = g.route(api, page.Welcome{Host: display(host)}, cors.New(headers))
 	return nil
+}
+
+// takeManifests sets what manifests may refer to where the configuration does not say:
+// as the specification has it, an index to what is not there, and a layer to where else
+// it is kept.
+func takeManifests(c *configuration.Configuration) {
+	v := &c.Validation.Manifests
+	if v.Indexes.Platforms == "" {
+		v.Indexes.Platforms = "none"
+	}
+	if len(v.URLs.Allow) == 0 && len(v.URLs.Deny) == 0 {
+		v.URLs.Allow = []string{"^https?://"}
+	}
 }
 
 // storageFailed answers a request that the storage has failed.
@@ -171,7 +211,7 @@ func (g *generation) takeRedis(s *server, old *generation, section configuration
 
 // serveBlobs serves blobs directly from their files, or from the bucket if clients are not
 // redirected there, unless another middleware needs to see them.
-func (g *generation) serveBlobs() error {
+func (g *generation) serveBlobs(written *links.Links) error {
 	c := g.config
 	var source blob.Source
 	redirect := false
@@ -193,8 +233,11 @@ func (g *generation) serveBlobs() error {
 	default:
 		return nil
 	}
-	if c.Proxy.RemoteURL == "" && len(c.Notifications.Endpoints) == 0 && len(c.Middleware["storage"]) == 0 {
-		options := configuration.Parameters{blob.SourceOption: source, blob.RedirectOption: redirect}
+	if c.Proxy.RemoteURL == "" {
+		seen := len(c.Notifications.Endpoints) > 0 || len(c.Middleware["storage"]) > 0
+		options := configuration.Parameters{
+			blob.SourceOption: source, blob.RedirectOption: redirect, blob.LinksOption: written, blob.UpstreamOption: seen,
+		}
 		if g.descriptors != nil {
 			options[blob.ForgetOption] = g.descriptors.Forget
 		}

@@ -336,6 +336,9 @@ func send(transport http.RoundTripper, method, url string, body io.Reader, heade
 		return answer{}, err
 	}
 	defer w.Body.Close()
+	if at, err := w.Location(); err == nil { // it may have no host
+		w.Header.Set("Location", at.String())
+	}
 	text, err := io.ReadAll(w.Body)
 	return answer{w, string(text)}, err
 }

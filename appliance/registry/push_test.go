@@ -2,6 +2,7 @@ package registry
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // open begins an upload and gives its address.
@@ -57,4 +59,16 @@ func noise(size int) []byte {
 	source := rand.NewChaCha8([32]byte([]byte(fmt.Sprintf("%032d", time.Now().UnixNano()))))
 	_, _ = io.ReadFull(source, data) // it has no end
 	return data
+}
+
+const anyManifest = v1.MediaTypeImageManifest + ", " + v1.MediaTypeImageIndex
+
+// putManifest sends a manifest of a type.
+func (m *machine) putManifest(t testing.TB, repo, reference, mediaType string, manifest any) (answer, digest.Digest) {
+	t.Helper()
+	data, err := json.Marshal(manifest)
+	check(t, err)
+	a, err := m.do(http.MethodPut, "https://"+m.host()+"/v2/"+repo+"/manifests/"+reference, bytes.NewReader(data), "Content-Type", mediaType)
+	check(t, err)
+	return a, digest.FromBytes(data)
 }

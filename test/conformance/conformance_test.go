@@ -101,7 +101,7 @@ func run(t *testing.T, suite string, r *registry, reports string) results {
 	cmd := exec.CommandContext(ctx, suite)
 	cmd.Dir = t.TempDir()
 	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "OCI_") }),
-		"OCI_VERSION=1.1", "OCI_REGISTRY="+r.address, "OCI_TLS=disabled", "OCI_USERNAME=conformance",
+		"OCI_VERSION=dev", "OCI_REGISTRY="+r.address, "OCI_TLS=disabled", "OCI_USERNAME=conformance",
 		"OCI_PASSWORD="+r.password, "OCI_RESULTS_DIR="+reports)
 	out, err := cmd.CombinedOutput()
 	exit := (*exec.ExitError)(nil)

@@ -396,7 +396,10 @@ func uploadAnywhere(t *testing.T, c *cluster) {
 		if err != nil || answer.Status != want {
 			t.Fatalf("%s: %v %+v", method, err, answer)
 		}
-		return answer.Header.Get("Location")
+		if method == http.MethodPut {
+			return ""
+		}
+		return absolute(answer.Header.Get("Location"))
 	}
 	location := send(c.sites[0], http.MethodPost, at("/v2/team/up/blobs/uploads/"), nil, http.StatusAccepted)
 	location = send(c.sites[1], http.MethodPatch, location, data[:6_000_000], http.StatusAccepted)

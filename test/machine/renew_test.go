@@ -313,7 +313,7 @@ func (s *site) stream(body io.Reader) error {
 	if err != nil || answer.Status != http.StatusAccepted {
 		return fmt.Errorf("POST: %d %w", answer.Status, err)
 	}
-	patch, err := http.NewRequest(http.MethodPatch, answer.Header.Get("Location"), body)
+	patch, err := http.NewRequest(http.MethodPatch, absolute(answer.Header.Get("Location")), body)
 	if err != nil {
 		return err
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/redoubt-registry/redoubt/appliance/registry/links"
 	"github.com/redoubt-registry/redoubt/appliance/storage/driver"
 )
 
@@ -29,6 +30,11 @@ const (
 	ForgetOption = "forget"
 	// RedirectOption is true where clients are sent to the bucket.
 	RedirectOption = "redirect"
+	// LinksOption is a *links.Links, for digests other than sha256.
+	LinksOption = "links"
+	// UpstreamOption is true where upstream serves the blobs, since others see them
+	// pass: notifications, or another middleware.
+	UpstreamOption = "upstream"
 )
 
 // Register makes the middleware known to distribution. It may be called more
@@ -44,7 +50,12 @@ func newRepository(_ context.Context, r distribution.Repository, options map[str
 	}
 	forget, _ := options[ForgetOption].(Forget)
 	redirect, _ := options[RedirectOption].(bool)
-	return repository{Repository: r, source: from, forget: forget, redirect: redirect}, nil
+	upstream, _ := options[UpstreamOption].(bool)
+	l, ok := options[LinksOption].(*links.Links)
+	if !ok {
+		return nil, errors.New("cannot serve blobs: they were given no links")
+	}
+	return repository{Repository: r, serving: serving{source: from, forget: forget, redirect: redirect, upstream: upstream, links: l}}, nil
 }
 
 // Source opens blobs; Files and Objects make one. What it opens is read from where
@@ -57,39 +68,48 @@ type Source interface {
 	// damaged tells whether there is a blob that is not what desc says, where that
 	// can be found out without asking a network for it.
 	damaged(desc v1.Descriptor) (bool, error)
+	// alias makes what is there under one digest be there under another one too.
+	alias(ctx context.Context, from, to digest.Digest) error
 }
 
 // Forget makes a cache forget the descriptor of a blob in a repository.
 type Forget = func(ctx context.Context, repository string, dgst digest.Digest) error
 
+// serving is how blobs are served.
+type serving struct {
+	source             Source
+	forget             Forget
+	redirect, upstream bool
+	links              *links.Links
+}
+
 type repository struct {
 	distribution.Repository
-	source   Source
-	forget   Forget
-	redirect bool
+	serving
 }
 
 func (r repository) Blobs(ctx context.Context) distribution.BlobStore {
-	return &store{BlobStore: r.Repository.Blobs(ctx), source: r.source, forget: r.forget, redirect: r.redirect, repository: r.Named().Name()}
+	return &store{BlobStore: r.Repository.Blobs(ctx), serving: r.serving, repository: r.Named().Name()}
 }
 
 // store lives for one request. The handler asks Stat before ServeBlob, so the
 // answer is kept in between.
 type store struct {
 	distribution.BlobStore
-	source     Source
-	forget     Forget
-	redirect   bool
+	serving
 	repository string
 
 	asked digest.Digest
-	last  v1.Descriptor
+	last  v1.Descriptor // as it is stored: it may have another digest
 }
 
+// Stat implements distribution.BlobStatter. A client is told the digest that it asks
+// for.
 func (s *store) Stat(ctx context.Context, dgst digest.Digest) (v1.Descriptor, error) {
 	desc, err := s.BlobStore.Stat(ctx, dgst)
 	if err == nil {
 		s.asked, s.last = dgst, desc
+		desc.Digest = dgst
 	}
 	return desc, err
 }
@@ -99,20 +119,19 @@ const cacheAge = 365 * 24 * time.Hour
 
 // ServeBlob implements distribution.BlobServer with upstream's headers.
 func (s *store) ServeBlob(ctx context.Context, w http.ResponseWriter, r *http.Request, dgst digest.Digest) error {
-	if s.redirect && driver.Redirects(r) {
+	if s.upstream || s.redirect && driver.Redirects(r) {
 		err := s.BlobStore.ServeBlob(ctx, w, r, dgst)
 		if errors.Is(err, distribution.ErrBlobUnknown) { // the descriptor outlived its object: upstream answers 500
 			return errcode.ErrorCodeBlobUnknown.WithDetail(dgst)
 		}
 		return err
 	}
-	desc := s.last
-	if s.asked == "" || desc.Digest != dgst {
-		var err error
-		if desc, err = s.Stat(ctx, dgst); err != nil { // access check
+	if s.asked != dgst {
+		if _, err := s.Stat(ctx, dgst); err != nil { // access check
 			return err
 		}
 	}
+	desc := s.last
 	f, size, err := s.source.open(r, desc)
 	if errors.Is(err, fs.ErrNotExist) {
 		// The descriptor outlived its file: collected behind our back, or damaged.
@@ -129,11 +148,11 @@ func (s *store) ServeBlob(ctx context.Context, w http.ResponseWriter, r *http.Re
 		}
 	}
 	h := w.Header()
-	h.Set("ETag", fmt.Sprintf("%q", desc.Digest))
+	h.Set("ETag", fmt.Sprintf("%q", dgst))
 	h.Set("Cache-Control", fmt.Sprintf("max-age=%.f", cacheAge.Seconds()))
-	h.Set("Docker-Content-Digest", desc.Digest.String())
+	h.Set("Docker-Content-Digest", dgst.String())
 	h.Set("Content-Type", desc.MediaType)
-	http.ServeContent(w, r, desc.Digest.String(), time.Time{}, f)
+	http.ServeContent(w, r, "", time.Time{}, f)
 	return nil
 }
 

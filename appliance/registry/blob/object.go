@@ -88,6 +88,15 @@ func (objects) right(f io.ReadSeeker, dgst digest.Digest) (bool, error) { return
 // damaged implements Source.
 func (objects) damaged(v1.Descriptor) (bool, error) { return false, nil }
 
+// alias implements Source: the bucket copies by itself.
+func (o objects) alias(ctx context.Context, from, to digest.Digest) error {
+	if err := o.bucket.Copy(ctx, layout.Path(from), layout.Path(to)); err != nil {
+		fault.Note(ctx, err)
+		return fmt.Errorf("cannot keep a blob: %w", err)
+	}
+	return nil
+}
+
 // Read implements io.Reader.
 func (o *object) Read(p []byte) (int, error) {
 	if o.offset >= o.size {

@@ -19,6 +19,7 @@ import (
 	"github.com/distribution/distribution/v3/registry/handlers"
 
 	"github.com/redoubt-registry/redoubt/appliance/registry/blob"
+	"github.com/redoubt-registry/redoubt/appliance/registry/links"
 	"github.com/redoubt-registry/redoubt/appliance/storage/bucket"
 	"github.com/redoubt-registry/redoubt/appliance/storage/driver"
 	"github.com/redoubt-registry/redoubt/test/proxy"
@@ -30,6 +31,8 @@ func registry(t *testing.T, endpoint string, s *stores.Store, redirect bool) (no
 	t.Helper()
 	driver.Register()
 	blob.Register()
+	links.Register()
+	written := &links.Links{}
 	params := configuration.Parameters{
 		"bucket": s.NewBucket(t), "region": s.Region, "regionendpoint": endpoint, "accesskey": s.AccessKey, "secretkey": s.SecretKey, "rootdirectory": "images",
 	}
@@ -43,7 +46,10 @@ func registry(t *testing.T, endpoint string, s *stores.Store, redirect bool) (no
 		"maintenance": {"uploadpurging": map[any]any{"enabled": false}},
 	}
 	c.HTTP.Secret = "secret"
-	c.Middleware = map[string][]configuration.Middleware{"repository": {{Name: blob.Name, Options: configuration.Parameters{blob.SourceOption: blob.Objects(b), blob.RedirectOption: redirect}}}}
+	c.Middleware = map[string][]configuration.Middleware{
+		"registry":   {{Name: links.Name, Options: configuration.Parameters{links.Option: written}}},
+		"repository": {{Name: blob.Name, Options: configuration.Parameters{blob.SourceOption: blob.Objects(b), blob.RedirectOption: redirect, blob.LinksOption: written}}},
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
 	server := httptest.NewServer(handlers.NewApp(ctx, c))

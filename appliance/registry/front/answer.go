@@ -18,22 +18,31 @@ const maxError = 64 << 10
 // that of the specification, and without what concerns the machine.
 type answer struct {
 	http.ResponseWriter
-	refusal *route.Refusal // to be told instead
+	refusal *route.Refusal                   // to be told instead
+	created func(http.Header)                // adds to the headers of a success; nil: nothing
+	judge   func(http.Header) *route.Refusal // refuses what the application found; nil: nothing
 	begun   bool
+	status  int // that is answered
 	failed  int // the status of an error, whose body is kept
 	body    bytes.Buffer
 }
 
 // WriteHeader implements http.ResponseWriter.
 func (a *answer) WriteHeader(status int) {
+	if status == http.StatusOK && !a.begun && a.judge != nil {
+		a.refusal = a.judge(a.Header())
+	}
 	switch {
 	case a.begun:
 	case status < 200:
 		a.ResponseWriter.WriteHeader(status)
 	case status >= http.StatusBadRequest || a.refusal != nil:
-		a.begun, a.failed = true, status
+		a.begun, a.failed, a.status = true, status, status
 	default:
-		a.begun = true
+		a.begun, a.status = true, status
+		if status == http.StatusCreated && a.created != nil {
+			a.created(a.Header())
+		}
 		a.ResponseWriter.WriteHeader(status)
 	}
 }

@@ -7,6 +7,7 @@ package front
 import (
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/redoubt-registry/redoubt/appliance/registry/route"
@@ -18,6 +19,10 @@ type Front struct {
 	Base    string       // of the paths, such as /v2
 	Catalog int          // entries of a page of the catalogue at most
 	Tags    int          // entries of a page of tags at most
+	Seen    *Seen        // where blobs are; nil: it is not remembered
+	// Referrers answers a request for referrers, after it has asked for a login. It is
+	// nil where there are none.
+	Referrers func(w http.ResponseWriter, r *http.Request, q route.Request)
 }
 
 // Read reads a request, and gives the one that stands for it: its path is in the
@@ -27,6 +32,9 @@ func (f Front) Read(r *http.Request) (*http.Request, route.Request, *route.Refus
 	rest := strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, f.Base), "/")
 	query := r.URL.Query()
 	q, refusal := route.Parse(r.Method, rest, query, r.Header)
+	if q.Kind == route.Referrers && f.Referrers == nil {
+		refusal = route.Unknown
+	}
 	if refusal != nil {
 		return r, q, refusal
 	}
@@ -58,16 +66,47 @@ func (f Front) Read(r *http.Request) (*http.Request, route.Request, *route.Refus
 // login right; else its own answer is.
 func (f Front) Serve(w http.ResponseWriter, r *http.Request, q route.Request, refusal *route.Refusal) {
 	a := &answer{ResponseWriter: w, refusal: refusal}
+	r = r.WithContext(route.With(r.Context(), q))
 	switch {
 	case refusal != nil:
-		r = f.login(r)
+		f.App.ServeHTTP(a, f.login(r))
+	case q.Kind == route.Referrers && r.Method != http.MethodOptions:
+		f.Referrers(a, r, q)
 	case q.Kind == route.Manifest && r.Method == http.MethodPut:
-		out := *r
-		out.Body = &manifest{ReadCloser: r.Body, length: r.ContentLength, refuse: func(why *route.Refusal) { a.refusal = why }}
-		r = &out
+		f.put(a, r, q)
+	case q.Kind == route.Manifest && (r.Method == http.MethodGet || r.Method == http.MethodHead):
+		f.get(a, r)
+	case q.Kind == route.Upload && r.Method == http.MethodPost:
+		f.begin(a, r, q)
+	default:
+		f.App.ServeHTTP(a, r)
 	}
-	f.App.ServeHTTP(a, r)
 	a.finish()
+	f.note(q, a.status)
+}
+
+// put puts a manifest.
+func (f Front) put(a *answer, r *http.Request, q route.Request) {
+	out := *r
+	target := *r.URL
+	target.Path = f.Base + "/" + q.Stand()
+	body := &manifest{ReadCloser: r.Body, length: r.ContentLength, refuse: func(why *route.Refusal) { a.refusal = why }}
+	out.Body, out.URL = body, &target
+	a.created = func(h http.Header) {
+		if q.Digest != "" {
+			location := h.Get("Location")
+			h.Set("Location", location[:strings.LastIndexByte(location, '/')+1]+q.Digest.String())
+			h.Set("Docker-Content-Digest", q.Digest.String())
+		}
+		h.Set("ETag", strconv.Quote(h.Get("Docker-Content-Digest")))
+		if body.subject != "" && f.Referrers != nil {
+			h.Set("OCI-Subject", body.subject.String())
+		}
+		for _, tag := range q.Tags {
+			h.Add("OCI-Tag", tag)
+		}
+	}
+	f.App.ServeHTTP(a, &out)
 }
 
 // login is a request that asks for nothing but whether the login of r is right.

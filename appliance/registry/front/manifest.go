@@ -6,6 +6,9 @@ import (
 	"errors"
 	"io"
 
+	"github.com/opencontainers/go-digest"
+
+	"github.com/redoubt-registry/redoubt/appliance/registry/referrers"
 	"github.com/redoubt-registry/redoubt/appliance/registry/route"
 )
 
@@ -16,6 +19,7 @@ type manifest struct {
 	length  int64 // as announced; -1: not at all
 	refuse  func(*route.Refusal)
 	content *bytes.Reader // nil: nothing is read yet
+	subject digest.Digest // what it refers to; empty: nothing
 }
 
 // errRefused is why the application cannot read a body. The client is told more.
@@ -51,6 +55,7 @@ func (m *manifest) read() ([]byte, error) {
 	var head struct {
 		SchemaVersion int `json:"schemaVersion"`
 	}
+	m.subject = referrers.Subject(data)
 	if err := json.Unmarshal(data, &head); err == nil && head.SchemaVersion != 2 {
 		m.refuse(route.BadSchema)
 		return nil, errRefused

@@ -3,6 +3,7 @@
 package manifest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
@@ -13,31 +14,55 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/redoubt-registry/redoubt/appliance/registry/blobcache"
+	"github.com/redoubt-registry/redoubt/appliance/registry/links"
+	"github.com/redoubt-registry/redoubt/appliance/registry/referrers"
+	"github.com/redoubt-registry/redoubt/appliance/registry/route"
 )
 
 // Name is what the middleware is called in distribution's middleware section. It
-// needs those of blobcache.
-const Name = "redoubt-manifest"
+// needs those of blobcache. LinksOption is its option, a *links.Links, and
+// ReferrersOption a *referrers.Index.
+const (
+	Name            = "redoubt-manifest"
+	LinksOption     = "links"
+	ReferrersOption = "referrers"
+)
 
 // Register makes the middleware known to distribution. It may be called more than
 // once.
 func Register() {
-	_ = middleware.Register(Name, func(_ context.Context, r distribution.Repository, _ map[string]any) (distribution.Repository, error) {
-		return repository{r}, nil
-	}) // fails only when it is there already
+	_ = middleware.Register(Name, newRepository) // fails only when it is there already
 }
 
-type repository struct{ distribution.Repository }
+func newRepository(_ context.Context, r distribution.Repository, options map[string]any) (distribution.Repository, error) {
+	l, ok := options[LinksOption].(*links.Links)
+	index, given := options[ReferrersOption].(*referrers.Index)
+	if !ok || !given {
+		return nil, errors.New("cannot keep manifests: there are no links, or no index of referrers")
+	}
+	return repository{r, l, index}, nil
+}
+
+type repository struct {
+	distribution.Repository
+	links     *links.Links
+	referrers *referrers.Index
+}
 
 func (r repository) Manifests(ctx context.Context, options ...distribution.ManifestServiceOption) (distribution.ManifestService, error) {
 	s, err := r.Repository.Manifests(ctx, options...)
-	return service{ManifestService: s, repository: r.Repository, ctx: ctx, options: options}, err
+	return service{ManifestService: s, repository: r, ctx: ctx, options: options}, err
+}
+
+// Tags implements distribution.Repository.
+func (r repository) Tags(ctx context.Context) distribution.TagService {
+	return tags{TagService: r.Repository.Tags(ctx), repository: r.Named().Name()}
 }
 
 // service lives for one request.
 type service struct {
 	distribution.ManifestService
-	repository distribution.Repository
+	repository repository
 	ctx        context.Context
 	options    []distribution.ManifestServiceOption
 }
@@ -55,12 +80,59 @@ func (s service) Put(ctx context.Context, m distribution.Manifest, options ...di
 			return "", err
 		}
 	}
-	all, err := s.repository.Manifests(blobcache.AlsoBlobs(s.ctx, blobs), s.options...)
+	_, data, err := m.Payload()
+	if err != nil {
+		return "", err
+	}
+	asked := route.From(ctx)
+	if asked.Digest != "" {
+		if asked.Digest.Algorithm().FromBytes(data) != asked.Digest {
+			return "", errcode.ErrorCodeDigestInvalid.WithDetail(nil)
+		}
+		options = nil // its tag only stands for the digest
+	}
+	all, err := s.repository.Repository.Manifests(blobcache.AlsoBlobs(s.ctx, blobs), s.options...)
 	if err != nil {
 		return "", err
 	}
 	d, err := all.Put(ctx, m, options...)
-	return d, mistake(err)
+	if err != nil {
+		return d, mistake(err)
+	}
+	return d, s.note(ctx, cmp.Or(asked.Digest, d), data, asked.Tags)
+}
+
+// note keeps what upstream does not of a manifest that was put: its own digest where
+// that is not sha256, what it refers to, and its tags.
+func (s service) note(ctx context.Context, dgst digest.Digest, data []byte, with []string) error {
+	name := s.repository.Named().Name()
+	if dgst.Algorithm() != digest.Canonical {
+		if err := s.repository.links.Manifest(ctx, name, dgst, data); err != nil {
+			return err
+		}
+	}
+	if err := s.repository.referrers.Add(ctx, name, dgst, data); err != nil {
+		return err
+	}
+	for _, tag := range with {
+		if err := s.repository.Repository.Tags(ctx).Tag(ctx, tag, v1.Descriptor{Digest: dgst}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Delete implements distribution.ManifestService.
+func (s service) Delete(ctx context.Context, dgst digest.Digest) error {
+	name := s.repository.Named().Name()
+	data, err := s.repository.referrers.Manifest(ctx, name, dgst)
+	if err != nil {
+		return err
+	}
+	if err := s.ManifestService.Delete(ctx, dgst); err != nil || data == nil {
+		return err
+	}
+	return s.repository.referrers.Remove(ctx, name, dgst, data)
 }
 
 // mistake is the error of a put, with a code for what upstream finds wrong in a

@@ -4,6 +4,8 @@ import (
 	"net/url"
 	"regexp"
 	"strconv"
+
+	"github.com/opencontainers/go-digest"
 )
 
 // Page is the part of a list that is asked for.
@@ -36,6 +38,8 @@ func (q *Request) parsePage(query url.Values) *Refusal {
 		return badLastTag
 	case q.Kind == Catalog && !validName(q.Page.Last):
 		return badLastName
+	case q.Kind == Referrers && digest.Digest(q.Page.Last).Validate() != nil:
+		return badLastDigest
 	}
 	return nil
 }

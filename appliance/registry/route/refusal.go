@@ -11,9 +11,11 @@ type Refusal struct {
 	Allow   string // the methods that the path has, for status 405
 }
 
+// Unknown refuses a path that is not there.
+var Unknown = &Refusal{Status: http.StatusNotFound, Code: "UNSUPPORTED",
+	Message: "there is nothing at this path"}
+
 var (
-	unknown = &Refusal{Status: http.StatusNotFound, Code: "UNSUPPORTED",
-		Message: "there is nothing at this path"}
 	badName = &Refusal{Status: http.StatusBadRequest, Code: "NAME_INVALID",
 		Message: "cannot use the repository's name: it must have at most 255 characters, of a-z, 0-9 and single separators . _ __ - between them, in parts divided by /"}
 	badTag = &Refusal{Status: http.StatusBadRequest, Code: "TAG_INVALID",
@@ -25,6 +27,8 @@ var (
 		Message: "cannot use n: it must be a number"}
 	badLastTag      = &Refusal{Status: http.StatusBadRequest, Code: "TAG_INVALID", Message: "cannot use last: it must be a tag"}
 	badLastName     = &Refusal{Status: http.StatusBadRequest, Code: "NAME_INVALID", Message: "cannot use last: it must be a repository's name"}
+	badLastDigest   = &Refusal{Status: http.StatusBadRequest, Code: "DIGEST_INVALID", Message: "cannot use last: it must be a digest"}
+	tooManyTags     = &Refusal{Status: http.StatusRequestEntityTooLarge, Code: "TAG_INVALID", Message: "cannot take the manifest: at most 100 tags can be given with it"}
 	badContentRange = &Refusal{Status: http.StatusBadRequest, Code: "BLOB_UPLOAD_INVALID",
 		Message: "cannot use Content-Range: it must be BEGIN-END, such as 0-1023"}
 	unknownUpload = &Refusal{Status: http.StatusNotFound, Code: "BLOB_UPLOAD_UNKNOWN",
@@ -42,6 +46,10 @@ const MaxManifest = 4 << 20
 // BadSchema refuses a manifest of another schema than the second.
 var BadSchema = &Refusal{Status: http.StatusBadRequest, Code: "MANIFEST_INVALID",
 	Message: "cannot take the manifest: its schemaVersion must be 2"}
+
+// NotAccepted answers a request for a manifest of other types than the stored one.
+var NotAccepted = &Refusal{Status: http.StatusNotFound, Code: "MANIFEST_UNKNOWN",
+	Message: "the manifest is of a type that the request's Accept does not name"}
 
 func notAllowed(allowed string) *Refusal {
 	return &Refusal{Status: http.StatusMethodNotAllowed, Code: "UNSUPPORTED",

@@ -22,7 +22,9 @@ const (
 	Manifest Kind = "manifest"
 	Blob     Kind = "blob"
 	Upload   Kind = "upload"
-	None     Kind = "other"
+	// Referrers is the list of what refers to a manifest.
+	Referrers Kind = "referrers"
+	None      Kind = "other"
 )
 
 // Request is what a request asks for. Fields that its kind does not have are empty.
@@ -33,6 +35,13 @@ type Request struct {
 	Digest digest.Digest // of a manifest or blob, or what an upload must have
 	ID     string        // of an upload; empty for one that begins
 	Page   Page          // of a list
+	Tags   []string      // that a manifest which is put by its digest gets
+	Type   string        // the artifact type that referrers are asked for by; empty: all
+	Mount  digest.Digest // that an upload may begin with instead of bytes
+	From   string        // the repository of Mount; empty: any
+
+	// What a manifest that is put may replace (RFC 9110, 13.1); empty: anything.
+	IfMatch, IfNoneMatch string
 }
 
 // methods are those of each kind; an upload that begins has its own.
@@ -43,6 +52,8 @@ var methods = map[Kind]string{
 	Manifest: "GET, HEAD, PUT, DELETE, OPTIONS",
 	Blob:     "GET, HEAD, DELETE, OPTIONS",
 	Upload:   "GET, HEAD, PATCH, PUT, DELETE, OPTIONS",
+
+	Referrers: "GET, HEAD, OPTIONS",
 }
 
 const methodsOfBegin = "POST, OPTIONS"
@@ -59,7 +70,7 @@ func Parse(method, rest string, query url.Values, header http.Header) (Request, 
 	kind, name, last := split(rest)
 	q := Request{Kind: kind}
 	if kind == None {
-		return q, unknown
+		return q, Unknown
 	}
 	if kind != Base && kind != Catalog {
 		if !validName(name) {
@@ -79,7 +90,16 @@ func Parse(method, rest string, query url.Values, header http.Header) (Request, 
 	case Catalog, Tags:
 		refusal = q.parsePage(query)
 	case Manifest:
-		refusal = q.parseReference(method, last)
+		refusal = q.parseManifest(method, last, query)
+		if method == http.MethodPut {
+			q.IfMatch = strings.Join(header.Values("If-Match"), ",")
+			q.IfNoneMatch = strings.Join(header.Values("If-None-Match"), ",")
+		}
+	case Referrers:
+		if refusal = q.parseDigest(last); refusal == nil {
+			q.Type = query.Get("artifactType")
+			refusal = q.parsePage(query)
+		}
 	case Blob:
 		refusal = q.parseDigest(last)
 	case Upload:
@@ -101,6 +121,8 @@ func (q Request) Path() string {
 		return q.Name + "/blobs/" + q.Digest.String()
 	case Upload:
 		return q.Name + "/blobs/uploads/" + q.ID
+	case Referrers:
+		return q.Name + "/referrers/" + q.Digest.String()
 	}
 	return ""
 }
@@ -123,6 +145,9 @@ func split(rest string) (kind Kind, name, last string) {
 	}
 	if name, ok := below(dir, "manifests"); ok {
 		return Manifest, name, last
+	}
+	if name, ok := below(dir, "referrers"); ok {
+		return Referrers, name, last
 	}
 	if name, ok := below(dir, "blobs/uploads"); ok {
 		return Upload, name, last
@@ -169,6 +194,31 @@ func (q *Request) parseReference(method, reference string) *Refusal {
 	return nil
 }
 
+// maxTags is the most tags that one manifest is put with; the specification asks
+// for at least ten.
+const maxTags = 100
+
+// parseManifest reads the reference of a manifest, and the tags that it gets beside
+// a digest.
+func (q *Request) parseManifest(method, reference string, query url.Values) *Refusal {
+	if refusal := q.parseReference(method, reference); refusal != nil {
+		return refusal
+	}
+	if method != http.MethodPut || q.Digest == "" {
+		return nil
+	}
+	for _, tag := range query["tag"] {
+		switch {
+		case !validTag(tag):
+			return badTag
+		case len(q.Tags) == maxTags:
+			return tooManyTags
+		}
+		q.Tags = append(q.Tags, tag)
+	}
+	return nil
+}
+
 func (q *Request) parseDigest(text string) *Refusal {
 	d, err := digest.Parse(text)
 	if err != nil {
@@ -191,6 +241,12 @@ func (q *Request) parseUpload(method, id string, query url.Values, header http.H
 	}
 	if text := query.Get("digest"); text != "" {
 		return q.parseDigest(text)
+	}
+	if method == http.MethodPost {
+		// What nothing can have is not mounted: the upload begins.
+		if d, err := digest.Parse(query.Get("mount")); err == nil {
+			q.Mount, q.From = d, query.Get("from")
+		}
 	}
 	return nil
 }

@@ -18,6 +18,40 @@ const (
 	Tags      = "_manifests/tags"
 )
 
+// Referrers is the part of a repository that says what refers to a manifest. It is
+// ours: the stock registry passes it over, and it can be made again from the manifests.
+const Referrers = "_manifests/referrers"
+
+// ReferrersPath is the directory of what refers to a subject, with one file for each.
+func ReferrersPath(repository string, subject digest.Digest) string {
+	return fmt.Sprintf("%s/%s/%s/%s/%s", Repositories, repository, Referrers, subject.Algorithm(), subject.Encoded())
+}
+
+// ReferrerPath is the file of one that refers to a subject.
+func ReferrerPath(repository string, subject, referrer digest.Digest) string {
+	return fmt.Sprintf("%s/%s-%s", ReferrersPath(repository, subject), referrer.Algorithm(), referrer.Encoded())
+}
+
+// ReferrerAt is the digest that the name of a referrer's file says.
+func ReferrerAt(p string) (digest.Digest, bool) {
+	algorithm, hex, _ := strings.Cut(path.Base(p), "-")
+	return encoded(algorithm, hex)
+}
+
+// ReferrersWhole is the file that says that all manifests of a repository were looked
+// at for what they refer to.
+func ReferrersWhole(repository string) string {
+	return fmt.Sprintf("%s/%s/%s/whole", Repositories, repository, Referrers)
+}
+
+// FallbackTag is the tag of the list of referrers that clients keep themselves where
+// a registry has none (OCI distribution specification, "Referrers Tag Schema").
+func FallbackTag(subject digest.Digest) string {
+	const most = 128 // letters of a tag
+	tag := subject.Algorithm().String() + "-" + subject.Encoded()
+	return tag[:min(len(tag), most)]
+}
+
 // Link is a file that holds a digest.
 type Link struct {
 	Path   string

@@ -1,0 +1,78 @@
+package blob
+
+import (
+	"context"
+	"errors"
+
+	"github.com/distribution/distribution/v3"
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Create implements distribution.BlobIngester. Upstream mounts a blob of another
+// digest than sha256 by a link that leads nowhere.
+func (s *store) Create(ctx context.Context, options ...distribution.BlobCreateOption) (distribution.BlobWriter, error) {
+	var asked distribution.CreateOptions
+	for _, option := range options {
+		if err := option.Apply(&asked); err != nil {
+			return nil, err
+		}
+	}
+	if asked.Mount.ShouldMount && foreign(asked.Mount.From.Digest()) {
+		dgst := asked.Mount.From.Digest()
+		size, err := s.links.Mount(ctx, asked.Mount.From.Name(), s.repository, dgst)
+		if err == nil {
+			return nil, distribution.ErrBlobMounted{From: asked.Mount.From,
+				Descriptor: v1.Descriptor{MediaType: "application/octet-stream", Digest: dgst, Size: size}}
+		}
+		if !errors.Is(err, distribution.ErrBlobUnknown) {
+			return nil, err
+		}
+		options = nil // it is uploaded
+	}
+	return s.writer(s.BlobStore.Create(ctx, options...))
+}
+
+// Resume implements distribution.BlobIngester.
+func (s *store) Resume(ctx context.Context, id string) (distribution.BlobWriter, error) {
+	return s.writer(s.BlobStore.Resume(ctx, id))
+}
+
+func (s *store) writer(w distribution.BlobWriter, err error) (distribution.BlobWriter, error) {
+	if err != nil {
+		return nil, err
+	}
+	return writer{BlobWriter: w, store: s}, nil
+}
+
+// writer is an upload that ends under the digest that the client gives.
+type writer struct {
+	distribution.BlobWriter
+	store *store
+}
+
+// Commit implements distribution.BlobWriter. Upstream verifies the digest, and keeps
+// the blob as sha256.
+func (w writer) Commit(ctx context.Context, asked v1.Descriptor) (v1.Descriptor, error) {
+	desc, err := w.BlobWriter.Commit(ctx, asked)
+	if err != nil || !foreign(asked.Digest) || desc.Digest == asked.Digest {
+		return desc, err
+	}
+	s := w.store
+	if err := s.source.alias(ctx, desc.Digest, asked.Digest); err != nil {
+		return v1.Descriptor{}, err
+	}
+	if err := s.links.Layer(ctx, s.repository, asked.Digest); err != nil {
+		return v1.Descriptor{}, err
+	}
+	if s.forget != nil { // that it is stored as sha256
+		if err := s.forget(ctx, s.repository, asked.Digest); err != nil {
+			return v1.Descriptor{}, err
+		}
+	}
+	desc.Digest = asked.Digest
+	return desc, nil
+}
+
+// foreign tells whether upstream keeps what has such a digest under another one.
+func foreign(dgst digest.Digest) bool { return dgst.Algorithm() != digest.Canonical }

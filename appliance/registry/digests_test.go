@@ -1,0 +1,213 @@
+package registry
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/distribution/distribution/v3/configuration"
+	"github.com/distribution/distribution/v3/registry/handlers"
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/redoubt-registry/redoubt/appliance/storage/layout"
+)
+
+// stock is upstream's registry, as it is, on a directory.
+func stock(t *testing.T, root string) (address string) {
+	t.Helper()
+	c := &configuration.Configuration{Storage: configuration.Storage{
+		"filesystem": {"rootdirectory": root}, "delete": {"enabled": true},
+		"maintenance": {"uploadpurging": map[any]any{"enabled": false}},
+	}}
+	c.HTTP.Secret = "secret"
+	server := httptest.NewServer(handlers.NewApp(t.Context(), c))
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+// serves says that a registry answers GET and HEAD with what has a digest.
+func serves(t *testing.T, what string, d digest.Digest, get func(method string) answer) {
+	t.Helper()
+	for _, method := range []string{http.MethodGet, http.MethodHead} {
+		a := get(method)
+		if a.StatusCode != http.StatusOK || a.Header.Get("Docker-Content-Digest") != d.String() || a.ContentLength <= 0 ||
+			method == http.MethodGet && d.Algorithm().FromString(a.body) != d {
+			t.Errorf("%s: %s %s with %s of %d bytes", method, what, a.Status, a.Header.Get("Docker-Content-Digest"), a.ContentLength)
+		}
+	}
+}
+
+// What is pushed by its sha512 is served by it, here and by the stock registry, which
+// finds it where it looks for it; and so is what the stock registry has taken.
+func TestSHA512(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.memory = true
+	m.config(t, "info")
+	m.start(t)
+	other := stock(t, m.path("store"))
+	ours := func(path string) func(string) answer {
+		return func(method string) answer {
+			a, err := m.do(method, "https://"+m.host()+path, nil, "Accept", anyManifest)
+			check(t, err)
+			return a
+		}
+	}
+	theirs := func(path string) func(string) answer {
+		return func(method string) answer {
+			a, err := send(http.DefaultTransport, method, other+path, nil, "Accept", anyManifest)
+			check(t, err)
+			return a
+		}
+	}
+	data := noise(200_000)
+	layer := digest.SHA512.FromBytes(data)
+	a, err := m.end(m.chunk(t, m.open(t, "app"), data), nil, layer)
+	check(t, err)
+	if a.StatusCode != http.StatusCreated || a.Header.Get("Docker-Content-Digest") != layer.String() || !strings.HasSuffix(a.Header.Get("Location"), layer.String()) {
+		t.Fatalf("PUT: %s %v %s", a.Status, a.Header, a.body)
+	}
+	image := v1.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageManifest,
+		Config: v1.Descriptor{MediaType: v1.MediaTypeImageConfig, Digest: layer, Size: 200_000}, Layers: []v1.Descriptor{}}
+	text, err := json.Marshal(image)
+	check(t, err)
+	manifest := digest.SHA512.FromBytes(text)
+	a, _ = m.putManifest(t, "app", manifest.String()+"?tag=one&tag=two", v1.MediaTypeImageManifest, image)
+	if a.StatusCode != http.StatusCreated || a.Header.Get("Docker-Content-Digest") != manifest.String() ||
+		!strings.HasSuffix(a.Header.Get("Location"), manifest.String()) || strings.Join(a.Header.Values("OCI-Tag"), " ") != "one two" {
+		t.Fatalf("PUT: %s %v %s", a.Status, a.Header, a.body)
+	}
+	for path, d := range map[string]digest.Digest{
+		"/v2/app/blobs/" + layer.String(): layer, "/v2/app/manifests/" + manifest.String(): manifest,
+		"/v2/app/manifests/one": manifest, "/v2/app/manifests/two": manifest,
+	} {
+		serves(t, "ours", d, ours(path))
+		serves(t, "the stock registry's", d, theirs(path))
+	}
+	if _, err := os.Stat(m.path("store" + layout.Path(layer))); err != nil { // a garbage collection keeps it there
+		t.Error(err)
+	}
+	a, err = m.do(http.MethodPost, "https://"+m.host()+"/v2/mounted/blobs/uploads/?from=app&mount="+layer.String(), nil)
+	check(t, err)
+	if a.StatusCode != http.StatusCreated || a.Header.Get("Docker-Content-Digest") != layer.String() {
+		t.Errorf("mount: %s %v %s", a.Status, a.Header, a.body)
+	}
+	serves(t, "mounted", layer, ours("/v2/mounted/blobs/"+layer.String()))
+
+	// What the stock registry keeps under another digest.
+	data = noise(1000)
+	layer = digest.SHA512.FromBytes(data)
+	a, err = send(http.DefaultTransport, http.MethodPost, other+"/v2/old/blobs/uploads/", nil)
+	check(t, err)
+	a, err = send(http.DefaultTransport, http.MethodPut, a.Header.Get("Location")+"&digest="+layer.String(), bytes.NewReader(data))
+	check(t, err)
+	if a.StatusCode != http.StatusCreated {
+		t.Fatalf("PUT: %s %s", a.Status, a.body)
+	}
+	serves(t, "the stock registry's push", layer, ours("/v2/old/blobs/"+layer.String()))
+	bad, _ := m.putManifest(t, "app", digest.SHA512.FromString("other").String(), v1.MediaTypeImageManifest, image)
+	if bad.StatusCode != http.StatusBadRequest || !strings.Contains(bad.body, "DIGEST_INVALID") {
+		t.Errorf("a wrong digest: %s %s", bad.Status, bad.body)
+	}
+}
+
+// A blob comes with the request that begins its upload, and is mounted without a word
+// where from.
+func TestUploadsInOneRequest(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.config(t, "info")
+	m.start(t)
+	begin := func(repo string, query url.Values, body []byte) answer {
+		a, err := m.do(http.MethodPost, "https://"+m.host()+"/v2/"+repo+"/blobs/uploads/?"+query.Encode(), bytes.NewReader(body))
+		check(t, err)
+		return a
+	}
+	data := noise(5000)
+	d := digest.FromBytes(data)
+	if a := begin("app", url.Values{"digest": {d.String()}}, data[1:]); a.StatusCode != http.StatusBadRequest || !strings.Contains(a.body, "DIGEST_INVALID") {
+		t.Errorf("other bytes: %s %s", a.Status, a.body)
+	}
+	if a := begin("b", url.Values{"mount": {d.String()}}, nil); a.StatusCode != http.StatusAccepted {
+		t.Errorf("a mount of what nobody has: %s %s", a.Status, a.body)
+	}
+	if a := begin("app", url.Values{"digest": {d.String()}}, data); a.StatusCode != http.StatusCreated || a.Header.Get("Docker-Content-Digest") != d.String() {
+		t.Fatalf("POST: %s %s", a.Status, a.body)
+	}
+	if left, err := filepath.Glob(m.path("store/docker/registry/v2/repositories/app/_uploads/*")); err != nil || len(left) > 0 {
+		t.Errorf("left: %v %v", left, err)
+	}
+	if a := begin("b", url.Values{"mount": {d.String()}}, nil); a.StatusCode != http.StatusCreated || !strings.HasSuffix(a.Header.Get("Location"), "/v2/b/blobs/"+d.String()) {
+		t.Errorf("a mount: %s %v %s", a.Status, a.Header, a.body)
+	}
+	if a := begin("c", url.Values{"digest": {d.String()}}, nil); a.StatusCode != http.StatusAccepted {
+		t.Errorf("a digest without the bytes: %s %s", a.Status, a.body)
+	}
+}
+
+// A manifest is answered as it is stored to who takes all types, and never converted.
+func TestAccept(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.config(t, "info")
+	m.start(t)
+	m.pushBlob(t, "app", v1.DescriptorEmptyJSON.Data)
+	const (
+		list  = "application/vnd.docker.distribution.manifest.list.v2+json"
+		image = "application/vnd.docker.distribution.manifest.v2+json"
+	)
+	versioned := specs.Versioned{SchemaVersion: 2}
+	platform := &v1.Platform{OS: "linux", Architecture: "amd64"}
+	a, d := m.putManifest(t, "app", "image", image, v1.Manifest{Versioned: versioned, MediaType: image, Config: v1.Descriptor{
+		MediaType: "application/vnd.docker.container.image.v1+json", Digest: v1.DescriptorEmptyJSON.Digest, Size: 2}, Layers: []v1.Descriptor{}})
+	if a.StatusCode != http.StatusCreated {
+		t.Fatalf("PUT: %s %s", a.Status, a.body)
+	}
+	m.attach(t, "app", "a/b", nil, "x")
+	stored := map[string]any{
+		v1.MediaTypeImageManifest: artifact("a/b", nil, "x"),
+		// The second entry is not there.
+		v1.MediaTypeImageIndex: v1.Index{Versioned: versioned, MediaType: v1.MediaTypeImageIndex, Manifests: []v1.Descriptor{
+			{MediaType: image, Digest: d, Size: 1}, {MediaType: image, Digest: digest.FromString("sparse"), Size: 1}}},
+		list: v1.Index{Versioned: versioned, MediaType: list, Manifests: []v1.Descriptor{{MediaType: image, Digest: d, Size: 1, Platform: platform}}},
+	}
+	for kind, manifest := range stored {
+		if a, _ := m.putManifest(t, "app", "tag", kind, manifest); a.StatusCode != http.StatusCreated {
+			t.Fatalf("PUT %s: %s %s", kind, a.Status, a.body)
+		}
+		for accept, status := range map[string]int{
+			"": 200, "*/*": 200, "application/json": 200, "application/*": 200, "text/html, */*;q=0.1": 200, kind: 200,
+			image + ", " + kind: 200, image: 404,
+		} {
+			a := m.get(t, "/v2/app/manifests/tag", "Accept", accept)
+			if a.StatusCode != status || status == 200 && a.Header.Get("Content-Type") != kind || status == 404 && !strings.Contains(a.body, "MANIFEST_UNKNOWN") {
+				t.Errorf("%s with Accept %q: %s %s", kind, accept, a.Status, a.Header.Get("Content-Type"))
+			}
+		}
+	}
+}
+
+// A manifest may refer to a layer that is kept elsewhere.
+func TestLayersElsewhere(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.config(t, "info")
+	m.start(t)
+	m.pushBlob(t, "app", v1.DescriptorEmptyJSON.Data)
+	for address, status := range map[string]int{"https://example.com/layer": 201, "file:///etc/passwd": 400, "javascript:x": 400} {
+		manifest := artifact("a/b", nil, address)
+		manifest.Layers = []v1.Descriptor{{MediaType: "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+			Digest: digest.FromString(address), Size: 1, URLs: []string{address}}}
+		if a, _ := m.putManifest(t, "app", "x", v1.MediaTypeImageManifest, manifest); a.StatusCode != status {
+			t.Errorf("%s: %s %s", address, a.Status, a.body)
+		}
+	}
+}

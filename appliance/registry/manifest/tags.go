@@ -1,0 +1,76 @@
+package manifest
+
+import (
+	"context"
+	"errors"
+	"hash/maphash"
+	"net/http"
+	"sync"
+
+	"github.com/distribution/distribution/v3"
+	"github.com/distribution/distribution/v3/registry/api/errcode"
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/redoubt-registry/redoubt/appliance/registry/etag"
+	"github.com/redoubt-registry/redoubt/appliance/registry/route"
+	"github.com/redoubt-registry/redoubt/appliance/storage/fault"
+)
+
+// changed is told to a client whose condition does not hold any more.
+var changed = errcode.Register("redoubt", errcode.ErrorDescriptor{
+	Value: "PRECONDITION_FAILED", HTTPStatusCode: http.StatusPreconditionFailed,
+	Message: "the tag is not what If-Match or If-None-Match says: another client has written it",
+})
+
+// tags are the tags of a repository.
+type tags struct {
+	distribution.TagService
+	repository string
+}
+
+// Tag implements distribution.TagService. What is put by its digest has its tags
+// already: upstream knows a digest that is not sha256 as a tag, see route.Stand. A
+// condition is checked and the tag written in one step of this process; another machine
+// on the same bucket may come in between.
+func (t tags) Tag(ctx context.Context, tag string, desc v1.Descriptor) error {
+	q := route.From(ctx)
+	if q.Digest != "" {
+		return nil
+	}
+	defer locks.lock(t.repository + ":" + tag)()
+	if q.IfMatch != "" || q.IfNoneMatch != "" {
+		have, err := t.Get(ctx, tag)
+		if err != nil && !errors.As(err, new(distribution.ErrTagUnknown)) {
+			return err
+		}
+		if !holds(q, have.Digest) {
+			return fault.Refuse(ctx, changed.WithDetail(nil))
+		}
+	}
+	return t.TagService.Tag(ctx, tag, desc)
+}
+
+// holds tells whether a tag that points to have, or to nothing, is what a client wants
+// to replace (RFC 9110, 13.2.2).
+func holds(q route.Request, have digest.Digest) bool {
+	if q.IfMatch != "" {
+		return have != "" && etag.Matches(q.IfMatch, have.String())
+	}
+	return have == "" || !etag.Matches(q.IfNoneMatch, have.String())
+}
+
+// keyed are locks by name. Two names may share one.
+type keyed struct {
+	seed  maphash.Seed
+	locks [256]sync.Mutex
+}
+
+// locks are for all configurations of the process.
+var locks = keyed{seed: maphash.MakeSeed()}
+
+func (k *keyed) lock(name string) (unlock func()) {
+	l := &k.locks[maphash.String(k.seed, name)%uint64(len(k.locks))]
+	l.Lock()
+	return l.Unlock
+}
