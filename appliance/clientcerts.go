@@ -21,7 +21,8 @@ import (
 type ClientOptions struct {
 	Name         string
 	Days         int
-	Out          string // directory
+	Out          string    // directory; "-" is Archive
+	Archive      io.Writer // gets a tar archive
 	PKCS12       bool
 	PasswordFile string // of PKCS #12; empty: a password is made
 }
@@ -65,7 +66,8 @@ func bundle(cas []servingCA) []byte {
 	return out
 }
 
-// IssueClient issues a client's certificate and writes it to a directory.
+// IssueClient issues a client's certificate and writes it to a directory, or as an
+// archive.
 func (m *Machine) IssueClient(o ClientOptions) error {
 	now, err := m.serving()
 	if err != nil {
@@ -83,7 +85,7 @@ func (m *Machine) IssueClient(o ClientOptions) error {
 		return err
 	}
 	host := strings.TrimPrefix(address(now.cfg), "https://")
-	if _, err := os.Lstat(filepath.Join(o.Out, host)); err == nil {
+	if _, err := os.Lstat(filepath.Join(o.Out, host)); err == nil && o.Out != "-" {
 		return fmt.Errorf("%s exists: remove it, or choose another --out", filepath.Join(o.Out, host))
 	}
 	store, err := m.clientCA(now)
@@ -95,19 +97,39 @@ func (m *Machine) IssueClient(o ClientOptions) error {
 	if err != nil {
 		return err
 	}
-	dir, err := clientca.Export(o.Out, host, bundle(cas), issued)
-	if err == nil && o.PKCS12 {
-		err = clientca.ExportPKCS12(dir, password, issued)
+	clientFiles := clientca.Files(host, bundle(cas), issued)
+	if o.PKCS12 {
+		f, err := clientca.PKCS12(password, issued)
+		if err != nil {
+			return err
+		}
+		clientFiles = append(clientFiles, f)
 	}
+	say := m.Out
+	if o.Out == "-" {
+		say = m.Warnings
+	}
+	fmt.Fprintf(say, "issued   %s, serial number %s, to %s\n", issued.Client.Name, issued.Client.Serial, day(issued.Client.NotAfter))
+	if err := m.handOut(o, host, clientFiles); err != nil {
+		return err
+	}
+	if o.PKCS12 && o.PasswordFile == "" {
+		fmt.Fprintf(say, "password of client.p12: %s\n", password)
+	}
+	warnUnasked(now, m.Warnings)
+	return nil
+}
+
+// handOut writes a client's files where o says.
+func (m *Machine) handOut(o ClientOptions, host string, clientFiles []clientca.File) error {
+	if o.Out == "-" {
+		return clientca.Tar(o.Archive, host, clientFiles, m.Now())
+	}
+	dir, err := clientca.Export(o.Out, host, clientFiles)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(m.Out, "issued   %s, serial number %s, to %s\n", issued.Client.Name, issued.Client.Serial, day(issued.Client.NotAfter))
 	fmt.Fprintf(m.Out, "wrote    %s\n", dir)
-	if o.PKCS12 && o.PasswordFile == "" {
-		fmt.Fprintf(m.Out, "password of client.p12: %s\n", password)
-	}
-	warnUnasked(now, m.Warnings)
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -69,17 +70,22 @@ func caClientCommand() *cobra.Command {
 DIR gets HOST[:PORT]/ with ca.crt, client.cert, client.key and hosts.toml: copy it to
 /etc/docker/certs.d or /etc/containers/certs.d of the client, or name DIR to
 containerd as its config_path. The key is nowhere else; this machine does not keep it.
+With --out - the same goes to stdout as a tar archive, and to no disk here:
+ssh MACHINE sudo redoubt ca client NAME --out - | tar -x
 
 NAME becomes the certificate's common name, which auth.clientCertificates matches.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			o.Name = args[0]
+			o.Name, o.Archive = args[0], cmd.OutOrStdout()
+			if o.Out == "-" && isTerminal(o.Archive) {
+				return errors.New("--out - writes a tar archive, and this is a terminal: add | tar -x, or name a directory")
+			}
 			return onMachine(cmd, func(m *appliance.Machine) error { return m.IssueClient(o) })
 		},
 	}
 	flags := cmd.Flags()
 	flags.IntVar(&o.Days, "days", 90, "how long it is valid, at most 365")
-	flags.StringVar(&o.Out, "out", "", "the `DIR` to write to")
+	flags.StringVar(&o.Out, "out", "", "the `DIR` to write to, or - for a tar archive on stdout")
 	flags.BoolVar(&o.PKCS12, "pkcs12", false, "write client.p12 as well, for browsers and Java")
 	flags.StringVar(&o.PasswordFile, "password-file", "", "`FILE` with the password of client.p12 (default: one is made and printed)")
 	if err := cmd.MarkFlagRequired("out"); err != nil {

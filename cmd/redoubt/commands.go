@@ -31,5 +31,7 @@ func commands() []*cobra.Command {
 		alertCommand(),
 		storageCommand(),
 		credentialsCommand(),
+		metricsCommand(),
+		hashCommand(),
 	}
 }

@@ -64,11 +64,15 @@ Colours are for terminals alone; NO_COLOR turns them off (no-color.org).`,
 
 // colors are for a terminal whose user has not turned them off.
 func colors(w io.Writer) config.Colors {
-	f, ok := w.(*os.File)
-	if !ok || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" || !term.IsTerminal(int(f.Fd())) {
+	if os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" || !isTerminal(w) {
 		return config.Colors{}
 	}
 	return config.Terminal()
+}
+
+func isTerminal(w any) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
 }
 
 // finding is an entry as validate --json prints it.

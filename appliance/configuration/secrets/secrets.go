@@ -186,15 +186,41 @@ func (r Resolver) hashed(s config.Secret, kept string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if len(password) > maxPassword {
-		return "", fmt.Errorf("too long: bcrypt takes at most %d bytes", maxPassword)
-	}
-	if strings.Contains(password, "\x00") { // no client can log in with it
-		return "", errors.New("it has a NUL, which bcrypt takes for its end: write it as UTF-8")
+	if err := usable(password); err != nil {
+		return "", err
 	}
 	if kept != "" && bcrypt.CompareHashAndPassword([]byte(kept), []byte(password)) == nil {
 		return kept, nil
 	}
+	return bcrypted(password)
+}
+
+// Hash is the passwordHash of a password that a person chooses.
+func Hash(password string) (string, error) {
+	switch {
+	case password == "":
+		return "", errors.New("it is empty")
+	case strings.ContainsAny(password, "\t\n"):
+		return "", errors.New("it must not hold a tab or a line break")
+	}
+	if err := usable(password); err != nil {
+		return "", err
+	}
+	return bcrypted(password)
+}
+
+// usable says why no client could log in with a password.
+func usable(password string) error {
+	if len(password) > maxPassword {
+		return fmt.Errorf("too long: bcrypt takes at most %d bytes", maxPassword)
+	}
+	if strings.Contains(password, "\x00") {
+		return errors.New("it has a NUL, which bcrypt takes for its end: write it as UTF-8")
+	}
+	return nil
+}
+
+func bcrypted(password string) (string, error) {
 	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.DefaultCost)
 	if err != nil {
 		return "", errors.New("cannot hash it")
