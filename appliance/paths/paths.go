@@ -41,7 +41,9 @@ const (
 	Renewal      = Run + "/renew.json"                // the last renewal; every user may read it
 	StorageState = "/run/redoubt-health/storage.json" // the grade of the storage
 	RedisSocket  = "/run/redoubt-redis/redis.sock"    // the machine's own Redis
-	RoleSocket   = "/run/redoubt-credentials/socket"  // the credentials of the instance's role
+	// AccessJournal takes the access log: the streams of systemd-journald@access.service.
+	AccessJournal = "/run/systemd/journal.access/stdout"
+	RoleSocket    = "/run/redoubt-credentials/socket" // the credentials of the instance's role
 )
 
 // What the machine keeps.

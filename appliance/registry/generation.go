@@ -74,7 +74,7 @@ func (s *server) build(old *generation) (*generation, error) {
 		return nil, err
 	}
 	if !config.Log.AccessLog.Disabled {
-		g.accessLog = g.settings.NewAccess(s.log.Out)
+		g.accessLog = g.settings.NewAccess(s.accessOut)
 	}
 	g.undoLog = g.settings.Apply(s.log)
 	// Also in maintenance, which may end with a certificate.

@@ -28,6 +28,9 @@ type Options struct {
 	Challenges   string // directory with the answers to an ACME CA's challenges, by token
 	Renewal      string // what redoubt renew says of the certificate, for the metrics
 	Storage      string // what redoubt health says of the storage; empty: nobody looks
+	// AccessJournal is the socket of the journal that has the access log, where systemd
+	// has connected stderr to the journal; empty: stderr has it.
+	AccessJournal string
 	// StorageRecord remembers which file system the storage is; empty: nothing does.
 	StorageRecord string
 	Listeners     []net.Listener // nil: those that systemd passes, or else http.addr

@@ -5,9 +5,11 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -18,6 +20,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
 	"github.com/redoubt-registry/redoubt/appliance/registry/blobcache"
 	"github.com/redoubt-registry/redoubt/appliance/registry/bounds"
+	"github.com/redoubt-registry/redoubt/appliance/registry/logs"
 	"github.com/redoubt-registry/redoubt/appliance/registry/metrics"
 	"github.com/redoubt-registry/redoubt/appliance/registry/socket"
 	"github.com/redoubt-registry/redoubt/appliance/storage/directory"
@@ -29,6 +32,7 @@ import (
 type server struct {
 	opts            Options
 	log             *logrus.Logger
+	accessOut       io.Writer // of the access log
 	metrics         *metrics.Metrics
 	front, redirect *http.Server
 	gate            *bounds.Gate
@@ -49,6 +53,10 @@ func newServer(opts Options, logger *logrus.Logger) *server {
 	opts.Bounds = opts.Bounds.OrDefault()
 	s := &server{opts: opts, gate: bounds.NewGate(opts.Bounds), log: logger, uploads: directory.NewUploads(),
 		watchdogAgent: "redoubt-watchdog/" + rand.Text()}
+	s.accessOut = logger.Out
+	if opts.AccessJournal != "" && os.Getenv("JOURNAL_STREAM") != "" {
+		s.accessOut = &logs.Journal{Socket: opts.AccessJournal, Identifier: "redoubt", Else: logger.Out}
+	}
 	s.self = ephemeral()
 	s.grade = &storageGrade{path: opts.Storage}
 	if opts.Challenges != "" {

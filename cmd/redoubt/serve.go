@@ -24,6 +24,7 @@ func serveCommand() *cobra.Command {
 	flags.StringVar(&opts.Challenges, "challenges", paths.Challenges, "directory with the answers to the challenges of an ACME CA")
 	flags.StringVar(&opts.Renewal, "renewal", paths.Renewal, "what redoubt renew says of the certificate")
 	flags.StringVar(&opts.Storage, "storage", paths.StorageState, "what redoubt health says of the storage")
+	flags.StringVar(&opts.AccessJournal, "access-journal", paths.AccessJournal, "the socket of the journal that gets the access log, under systemd")
 	flags.StringVar(&opts.StorageRecord, "storage-record", paths.StorageRecord, "what remembers which file system the storage is")
 	return cmd
 }

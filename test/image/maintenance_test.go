@@ -164,7 +164,7 @@ func maintenanceDisk(t *testing.T, g *guest) {
 	reasons(t, "/run/issue.d", g.sh(t, "cat /run/issue.d/*redoubt*"), inText)
 	reasons(t, "/run/motd.d", g.sh(t, "cat /run/motd.d/*redoubt*"), inText)
 	reasons(t, "the journal", g.sh(t, "journalctl -b --no-pager -o cat -u redoubt-apply.service"), inText)
-	if out := g.sh(t, "journalctl -b --no-pager | grep -F '"+secretValue+"' || true; grep -rlF '"+secretValue+"' /run/redoubt /run/systemd /var/lib/redoubt || true"); out != "" {
+	if out := g.sh(t, "journalctl --namespace='*' -b --no-pager | grep -F '"+secretValue+"' || true; grep -rlF '"+secretValue+"' /run/redoubt /run/systemd /var/lib/redoubt || true"); out != "" {
 		t.Errorf("the value is in %s", out)
 	}
 	if out := g.sh(t, "cat /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n' | grep -F '"+secretValue+"' || true"); out != "" {

@@ -89,7 +89,7 @@ func rotate(t *testing.T, s *site, store *stores.Store, document func(u stores.U
 	run := s.Property(units.Registry, "MainPID")
 	for _, place := range []string{
 		"tr '\\0' ' ' </proc/" + run + "/environ; tr '\\0' ' ' </proc/" + run + "/cmdline; echo; cat /run/redoubt/registry.yml",
-		"journalctl --no-pager --all",
+		"journalctl --namespace='*' --no-pager --all",
 		"cat /var/lib/redoubt/config/* /var/lib/redoubt/generations/*/*",
 	} {
 		if out, err := s.TryRun("sh", "-c", place); err != nil || strings.Contains(out, store.SecretKey) {

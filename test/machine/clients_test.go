@@ -94,7 +94,7 @@ func TestRealClients(t *testing.T) {
 		}
 	}
 	s.Eventually("the access log names the client's user", func() bool {
-		return strings.Contains(s.Run("journalctl", "--no-pager", "--output=cat", "--unit="+units.Registry), `"user":"ci"`)
+		return strings.Contains(s.Run("journalctl", "--no-pager", "--output=cat", "--namespace=access"), `"user":"ci"`)
 	})
 	s.run("what watches keeps watching", watched)
 

@@ -200,7 +200,7 @@ var answered = regexp.MustCompile(`(?m)^.*"msg":"request".*"status":[23].*\n`)
 // stop cuts the machine's power and prints what it said if the test failed.
 func (m *Machine) stop() {
 	if m.t.Failed() && m.leader != 0 {
-		out, _ := m.TryRun("journalctl", "--no-pager", "--output=short-monotonic", "--lines=20000")
+		out, _ := m.TryRun("journalctl", "--namespace=*", "--no-pager", "--output=short-monotonic", "--lines=20000")
 		out = answered.ReplaceAllString(out, "") // they are most of it
 		m.t.Logf("journal:\n%s", out)
 	}

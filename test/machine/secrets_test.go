@@ -28,7 +28,7 @@ func noSecret(t *testing.T, s *site, secrets []string) {
 	for where, script := range map[string]string{
 		"an argument":      `for f in /proc/[0-9]*/cmdline; do tr '\0' '\n' <$f 2>/dev/null; done`,
 		"an environment":   `for f in /proc/[0-9]*/environ; do tr '\0' '\n' <$f 2>/dev/null; done`,
-		"the journal":      `journalctl --sync; journalctl --all --output=export --no-pager`,
+		"the journal":      `journalctl --sync; journalctl --namespace=access --sync; journalctl --namespace="*" --all --output=export --no-pager`,
 		"a unit":           `systemctl show '*' --all --no-pager`,
 		"status":           `redoubt status --json; redoubt show --origin`,
 		"the kernel's log": `dmesg 2>/dev/null`,

@@ -35,6 +35,16 @@ func TestServe(t *testing.T) {
 		ref, image := s.push("team/app:v1", 3)
 		s.mustPull(ref, image)
 	})
+	s.run("the access log has a journal of its own", func(t *testing.T, s *site) {
+		const line = `"msg":"request"`
+		s.Eventually("a request is in the access log", func() bool {
+			return strings.Contains(s.Run("journalctl", "--namespace=access", "--no-pager", "--output=cat", "--unit="+units.Registry), line)
+		})
+		own := s.Run("journalctl", "--no-pager", "--output=cat", "--unit="+units.Registry)
+		if !strings.Contains(own, "Started "+units.Registry) || strings.Contains(own, line) || strings.Contains(own, "cannot write the access log") {
+			t.Errorf("the machine's own journal:\n%s", own)
+		}
+	})
 	s.run("who is let in", func(t *testing.T, s *site) {
 		for _, tt := range []struct {
 			user, password string
@@ -154,7 +164,7 @@ func status(t *testing.T, s *site) {
 // the journal, the console, arguments, environments, and files that anybody reads.
 func noSecretShows(t *testing.T, s *site) {
 	places := map[string]string{
-		"journal": s.Run("journalctl", "--no-pager", "--all", "--output=export"),
+		"journal": s.Run("journalctl", "--namespace=*", "--no-pager", "--all", "--output=export"),
 		"console": s.Console(),
 		"procs":   s.Run("sh", "-c", `cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr '\0' '\n'`),
 		"readable by anybody": s.Run("sh", "-c",
