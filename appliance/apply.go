@@ -9,6 +9,9 @@ import (
 // Options are what the caller of Apply chooses.
 type Options struct {
 	DryRun bool // print what would be done, and do nothing
+
+	// AcceptEmptyStorage takes up another storage although images would be hidden.
+	AcceptEmptyStorage bool
 }
 
 // Apply makes the machine what its configuration says. It prints the plan that
@@ -28,6 +31,9 @@ func (m *Machine) Apply(ctx context.Context, o Options) error {
 	chosen, err := m.choose(ctx)
 	if err == nil && !o.DryRun {
 		chosen, err = m.check(ctx, chosen)
+	}
+	if err == nil {
+		chosen, err = m.guardStorage(ctx, chosen, o.AcceptEmptyStorage)
 	}
 	if err != nil {
 		return err

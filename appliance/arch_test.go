@@ -82,6 +82,7 @@ var below = map[string][]string{
 	"storage":                {},
 	"storage/bucket":         {},
 	"storage/storagecheck":   {"storage/bucket", "storage/health"},
+	"storage/contents":       {"storage/layout"},
 	"storage/directory":      {"storage/fault", "storage/layout"},
 	"storage/driver":         {"storage/bucket", "storage/fault", "storage/layout"},
 	"storage/fault":          {},

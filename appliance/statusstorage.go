@@ -10,7 +10,9 @@ import (
 
 	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
 	"github.com/redoubt-registry/redoubt/appliance/paths"
+	"github.com/redoubt-registry/redoubt/appliance/registryyml"
 	"github.com/redoubt-registry/redoubt/appliance/storage/health"
+	"github.com/redoubt-registry/redoubt/appliance/storage/storagecheck"
 	"github.com/redoubt-registry/redoubt/appliance/system/status"
 )
 
@@ -41,13 +43,27 @@ func (m *Machine) storageStatus(cfg config.Config) *status.Storage {
 	return s
 }
 
-// storageState is the state that redoubt health stored; nil before its first check.
+// storageState is the state that redoubt health stored; nil before its first check, as
+// after a change of the storage.
 func (m *Machine) storageState() *health.State {
 	s, err := health.ReadState(filepath.Join(m.Root, paths.StorageState))
-	if err != nil {
+	if err != nil || s.Storage != "" && s.Storage != m.storageName() {
 		return nil
 	}
 	return &s
+}
+
+// storageName is what the storage that serves is called in a State.
+func (m *Machine) storageName() string {
+	data, err := os.ReadFile(filepath.Join(m.Root, paths.RegistryYML))
+	if err != nil {
+		return ""
+	}
+	c, err := registryyml.Read(data)
+	if err != nil {
+		return ""
+	}
+	return storagecheck.Name(c.Storage)
 }
 
 func (m *Machine) storageHealth() *status.Health {

@@ -41,10 +41,11 @@ func TestStatusOfTheStorage(t *testing.T) {
 		state health.State
 		words []string
 	}{
-		"well":     {health.State{Grade: health.OK, Since: at, Checked: at, Operations: operations}, []string{"  health      ok since", "  slowest     put, 2.5s"}},
-		"degraded": {health.State{Grade: health.Degraded, Since: at, Checked: at, Error: "the disk is full"}, []string{"degraded: ", "  - the storage is degraded: the disk is full\n", "  health      degraded since"}},
-		"recovers": {health.State{Grade: health.Degraded, Since: at, Checked: at, Reason: "it is full"}, []string{"  - the storage is degraded: it is full\n"}},
-		"old":      {health.State{Grade: health.OK, Checked: at.Add(-time.Hour)}, []string{"  - the storage was last checked at", "  health      unknown"}},
+		"well":            {health.State{Grade: health.OK, Since: at, Checked: at, Operations: operations}, []string{"  health      ok since", "  slowest     put, 2.5s"}},
+		"degraded":        {health.State{Grade: health.Degraded, Since: at, Checked: at, Error: "the disk is full"}, []string{"degraded: ", "  - the storage is degraded: the disk is full\n", "  health      degraded since"}},
+		"recovers":        {health.State{Grade: health.Degraded, Since: at, Checked: at, Reason: "it is full"}, []string{"  - the storage is degraded: it is full\n"}},
+		"another storage": {health.State{Grade: health.Down, Since: at, Checked: at, Error: "gone", Storage: "/srv/before"}, []string{"ok: "}},
+		"old":             {health.State{Grade: health.OK, Checked: at.Add(-time.Hour)}, []string{"  - the storage was last checked at", "  health      unknown"}},
 	} {
 		b.found(test.state)
 		r, err := b.machine().Status(t.Context(), "9.9.9")
@@ -56,7 +57,7 @@ func TestStatusOfTheStorage(t *testing.T) {
 				t.Errorf("%s: no %q in:\n%s", what, words, r)
 			}
 		}
-		if (r.Verdict == status.OK) != (what == "well") {
+		if (r.Verdict == status.OK) != (what == "well" || what == "another storage") {
 			t.Errorf("%s:\n%s", what, r)
 		}
 	}
@@ -72,10 +73,10 @@ func TestAlertOfTheStorage(t *testing.T) {
 	if text, err := b.alert(start, unit, "timeout"); err != nil || !strings.Contains(text, "the storage cannot be looked at") {
 		t.Errorf("before the first look: %v %q", err, text)
 	}
-	bad := health.State{Grade: health.Degraded, Checked: start, Reason: "it is full", Storage: "/images", Error: "the disk is full"}
+	bad := health.State{Grade: health.Degraded, Checked: start, Reason: "it is full", Storage: "/var/lib/redoubt/registry", Error: "the disk is full"}
 	b.found(bad)
 	text, err := b.alert(start, unit, "exit-code")
-	if err != nil || !strings.Contains(text, "the storage is degraded: it is full (/images); see: journalctl -u redoubt-health.service") {
+	if err != nil || !strings.Contains(text, "the storage is degraded: it is full (/var/lib/redoubt/registry); see: journalctl -u redoubt-health.service") {
 		t.Errorf("%v %q", err, text)
 	}
 	bad.Error = "the disk is still full"

@@ -130,7 +130,7 @@ func tryOut(ctx context.Context, b *bucket.Bucket) error {
 // or, after a boot, did so last.
 func (m *Machine) hasBucket(want target, before config.Config, serves bool) (bool, error) {
 	if !serves {
-		return before.Storage.S3 != nil && reflect.DeepEqual(before.Storage, want.cfg.Storage), nil
+		return before.Storage.S3 != nil && reflect.DeepEqual(before.Storage.S3, want.cfg.Storage.S3), nil
 	}
 	names := []string{paths.RegistryYML, paths.S3CA, paths.S3Keys}
 	have, err := disk.Read(m.Root, names)

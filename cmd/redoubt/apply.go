@@ -8,7 +8,7 @@ import (
 )
 
 func applyCommand() *cobra.Command {
-	var boot, dryRun bool
+	var boot, dryRun, acceptEmpty bool
 	cmd := &cobra.Command{
 		Use:   "apply",
 		Short: "Make the machine what its configuration says",
@@ -19,6 +19,9 @@ reload or restart, and the registry must then answer. If it does not, what serve
 before comes back. A second apply without a change in between does nothing, but that
 it starts again what of the machine was stopped. Warnings go to stderr.
 
+A change of storage that would hide images is refused: copy them first (redoubt storage
+copy), or say --accept-empty-storage.
+
 The exit status is 0 when the machine serves what its configuration asks for, else 1;
 then what is printed last says what serves instead.`,
 		Args: cobra.NoArgs,
@@ -27,11 +30,12 @@ then what is printed last says what serves instead.`,
 				if boot {
 					m.Ready = func() error { _, err := daemon.SdNotify(false, daemon.SdNotifyReady); return err }
 				}
-				return m.Apply(cmd.Context(), appliance.Options{DryRun: dryRun})
+				return m.Apply(cmd.Context(), appliance.Options{DryRun: dryRun, AcceptEmptyStorage: acceptEmpty})
 			})
 		},
 	}
 	cmd.Flags().BoolVar(&boot, "boot", false, "tell systemd when the files are in place (for redoubt-apply.service)")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "print the plan and change nothing")
+	cmd.Flags().BoolVar(&acceptEmpty, "accept-empty-storage", false, "take up another storage although images that clients had are not in it")
 	return cmd
 }

@@ -86,7 +86,14 @@ func TestChanges(t *testing.T) {
 	})
 	s.run("another storage root", func(t *testing.T, s *site) {
 		s.configure("30-storage.yaml", "redoubt: {storage: {filesystem: {root: /srv/images}}}\n")
-		s.mustApply()
+		for _, args := range [][]string{{"apply", "--dry-run"}, {"apply"}} {
+			out, err := s.TryRun(append([]string{"redoubt"}, args...)...)
+			if err == nil || !strings.Contains(out, "→ a directory, empty") || !strings.Contains(out, "would be hidden") || !strings.Contains(out, "30-storage.yaml:1:") {
+				t.Errorf("%v: images would be hidden: %v\n%s", args, err, out)
+			}
+			s.mustPull(ref, image)
+		}
+		s.Run("redoubt", "apply", "--accept-empty-storage")
 		if answer, err := machine.Do(s.transport, manifests()); err != nil || answer.Status != http.StatusNotFound {
 			t.Errorf("the image of the old root: %v %d", err, answer.Status)
 		}
@@ -94,7 +101,7 @@ func TestChanges(t *testing.T) {
 		s.mustPull(there, other)
 		s.Run("test", "-d", "/srv/images/docker/registry")
 		s.Run("rm", "/etc/redoubt/config.d/30-storage.yaml")
-		s.mustApply()
+		s.Run("redoubt", "apply", "--accept-empty-storage")
 		s.mustPull(ref, image)
 	})
 	s.run("no Redis", func(t *testing.T, s *site) {

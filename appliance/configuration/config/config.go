@@ -18,7 +18,7 @@ type Config struct {
 	Listen        Listen         `yaml:"listen" jsonschema_description:"What the registry answers on."`
 	TLS           TLS            `yaml:"tls" jsonschema_description:"Where the server's certificate comes from."`
 	Auth          Auth           `yaml:"auth" jsonschema_description:"Who may use the registry."`
-	Storage       Storage        `yaml:"storage" jsonschema:"maxProperties=1" jsonschema_description:"Where images live: exactly one of its keys."`
+	Storage       Storage        `yaml:"storage" jsonschema_description:"Where images live: exactly one of filesystem and s3."`
 	Cache         Cache          `yaml:"cache" jsonschema_description:"The cache of blob descriptors."`
 	Mirrors       []Mirror       `yaml:"mirrors" jsonschema_description:"Registries that this one is a pull-through cache of."`
 	Health        Health         `yaml:"health" jsonschema_description:"How the registry checks itself."`
@@ -134,10 +134,12 @@ type Rule struct {
 	Actions      []string `yaml:"actions" jsonschema_description:"pull, push, delete."`
 }
 
-// Storage is where images live: exactly one of its fields is set.
+// Storage is where images live: exactly one of Filesystem and S3 is set.
 type Storage struct {
 	Filesystem *Filesystem `yaml:"filesystem" jsonschema_description:"A directory of this machine."`
 	S3         *S3         `yaml:"s3" jsonschema_description:"A bucket of an S3-compatible service."`
+
+	AcceptEmpty bool `yaml:"acceptEmpty" jsonschema_description:"Whether another storage is taken up although images that clients had are not in it. Without it such a change is refused. For once: redoubt apply --accept-empty-storage."`
 }
 
 // Filesystem keeps images in a directory.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/go-viper/mapstructure/v2"
@@ -242,14 +243,17 @@ func defaultValue() *value {
 	return v
 }
 
+// accept is the key of storage that is no place.
+const accept = "acceptEmpty"
+
 // withDefaults fills in what is not set. Of the choices below storage only the
 // one that was made has defaults, and filesystem when none was.
 func withDefaults(base, v *value) *value {
 	storage, choice := base.get("storage"), v.get("storage")
 	chosen := newGroup(storage.at)
 	for _, key := range storage.keys {
-		made := choice != nil && len(choice.keys) > 0
-		if made && choice.fields[key] != nil || !made && key == "filesystem" {
+		made := choice != nil && slices.ContainsFunc(choice.keys, func(k string) bool { return k != accept })
+		if key == accept || made && choice.fields[key] != nil || !made && key == "filesystem" {
 			chosen.set(key, merge(nil, storage.fields[key], false))
 		}
 	}

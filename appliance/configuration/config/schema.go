@@ -90,6 +90,9 @@ func keySchema(required bool) (map[string]any, error) {
 	if !required {
 		delete(schema, "required")
 	}
+	storage := schema["properties"].(map[string]any)["storage"].(map[string]any)
+	there := map[string]any{"type": "object"} // and not null
+	storage["not"] = map[string]any{"type": "object", "required": []string{"filesystem", "s3"}, "properties": map[string]any{"filesystem": there, "s3": there}}
 	annotate(schema, defaultValue())
 	allowForms(schema)
 	return schema, nil

@@ -33,8 +33,9 @@ type Objects struct {
 	ID     string // of this machine: several share the bucket
 }
 
-func (o Objects) String() string {
-	s := o.Bucket.Settings()
+func (o Objects) String() string { return bucketName(o.Bucket.Settings()) }
+
+func bucketName(s bucket.Settings) string {
 	name := strings.TrimSuffix(s.Bucket+"/"+s.Root, "/")
 	if s.Endpoint == "" {
 		return fmt.Sprintf("bucket %s in %s", name, s.Region)

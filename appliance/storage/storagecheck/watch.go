@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"time"
@@ -176,6 +177,23 @@ func (w Watch) place(storage configuration.Storage) Place {
 		return Objects{Bucket: b, ID: w.id()}
 	}
 	return nil
+}
+
+// Name is what the place of a storage is called in a State; empty for a kind that is not
+// checked, and where it cannot be told.
+func Name(storage configuration.Storage) string {
+	switch params := storage.Parameters(); storage.Type() {
+	case "filesystem":
+		root, _ := params["rootdirectory"].(string)
+		return root
+	case "s3", "s3aws":
+		params = maps.Clone(params)
+		delete(params, "cabundle") // of which the name says nothing
+		if s, err := bucket.FromParameters(params); err == nil {
+			return bucketName(s)
+		}
+	}
+	return ""
 }
 
 // id is this machine's own, from which machine-id(5) cannot be derived.
