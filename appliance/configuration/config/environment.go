@@ -62,6 +62,8 @@ func translate(vars []Variable, at spot) (overlay *value, label func(path string
 		switch known := advise(strings.ToLower(strings.ReplaceAll(rest, "_", "."))); {
 		case v.Name == "":
 			t.refuse("name", "required: such as REGISTRY_LOG_LEVEL")
+		case !ok && foreignAdvice(v.Name) != "":
+			t.tell(foreignAdvice(v.Name))
 		case !ok || rest == "":
 			t.refuse("name", "must begin with REGISTRY_: leave it out, for no other variable has an effect here")
 		case seen[v.Name]:
