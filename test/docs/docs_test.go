@@ -18,9 +18,13 @@ var update = flag.Bool("update", false, "write what is made from the code again"
 
 func documents(t *testing.T) map[string]string {
 	t.Helper()
-	names, err := filepath.Glob(top + "/docs/*.md")
-	if err != nil {
-		t.Fatal(err)
+	var names []string
+	for _, pages := range []string{"/docs/*.md", "/docs/clouds/*.md"} {
+		found, err := filepath.Glob(top + pages)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, found...)
 	}
 	docs := map[string]string{}
 	for _, name := range append(names, top+"/README.md", top+"/CONTRIBUTING.md", top+"/STYLE.md", top+"/CHANGELOG.md") {
