@@ -67,6 +67,7 @@ var below = map[string][]string{
 	"configuration":          {},
 	"configuration/config":   {"certificates/cert"},
 	"configuration/disk":     {"configuration/plan", "configuration/tree"},
+	"configuration/foreign":  {"certificates/cert", "configuration/config"},
 	"configuration/history":  {"configuration/disk", "configuration/plan", "configuration/tree"},
 	"configuration/plan":     {"configuration/tree"},
 	"configuration/render":   {"configuration/config", "configuration/tree", "units"},
@@ -177,7 +178,7 @@ func room(path string) int {
 // What is pure can be tested without a machine: it reaches no network, no bus
 // and no other program.
 func TestPurePackages(t *testing.T) {
-	for _, p := range packages(t, "./appliance/configuration/tree", "./appliance/configuration/config", "./appliance/configuration/render",
+	for _, p := range packages(t, "./appliance/configuration/tree", "./appliance/configuration/config", "./appliance/configuration/foreign", "./appliance/configuration/render",
 		"./appliance/configuration/plan", "./appliance/certificates/cert", "./appliance/certificates/renewal", "./appliance/storage/health",
 		"./appliance/access/limit") {
 		for _, i := range p.Imports {
@@ -192,8 +193,8 @@ func TestPurePackages(t *testing.T) {
 
 // The renderers have no clock, no environment and no disk either.
 func TestRenderersAndPlansTouchNothing(t *testing.T) {
-	for _, p := range packages(t, "./appliance/configuration/tree", "./appliance/configuration/render", "./appliance/configuration/plan",
-		"./appliance/certificates/renewal", "./appliance/access/limit") {
+	for _, p := range packages(t, "./appliance/configuration/tree", "./appliance/configuration/foreign", "./appliance/configuration/render",
+		"./appliance/configuration/plan", "./appliance/certificates/renewal", "./appliance/access/limit") {
 		for _, i := range []string{"os", "math/rand", "math/rand/v2", "crypto/rand", "syscall"} {
 			if slices.Contains(p.Imports, i) {
 				t.Errorf("%s imports %s", p.ImportPath, i)

@@ -19,6 +19,7 @@ func rootCommand() *cobra.Command {
 func commands() []*cobra.Command {
 	return []*cobra.Command{
 		validateCommand(),
+		importCommand(),
 		schemaCommand(),
 		showCommand(),
 		serveCommand(),

@@ -19,9 +19,9 @@ var advice = map[string]string{
 	"middleware":                        "there is no middleware here: leave it out",
 	"middleware.storage":                "no CDN stands before the storage here: leave it out; with a bucket, storage: {s3: {redirect: true}} sends clients to the bucket itself",
 	"auth":                              "use auth.users: the appliance has its own access control; leave this out",
-	"auth.htpasswd":                     "use auth.users, such as users: [{name: alice, passwordHash: \"$2y$…\"}], one for each line of the htpasswd file",
+	"auth.htpasswd":                     "use auth.htpasswd, which takes the lines of the file as they are, below htpasswd: |, or auth.users",
 	"auth.htpasswd.realm":               "use auth.realm, such as auth: {realm: Registry}",
-	"auth.htpasswd.path":                "use auth.users, such as users: [{name: alice, passwordHash: \"$2y$…\"}], one for each line of that file",
+	"auth.htpasswd.path":                "use auth.htpasswd, which takes the lines of that file as they are, below htpasswd: |, or auth.users",
 	"auth.token":                        "a token server cannot log in here: use auth.users, such as users: [{name: alice, passwordHash: \"$2y$…\"}]",
 	"http.addr":                         "use listen.httpsPort, such as listen: {httpsPort: 5000}, where clients name a port; else leave it out: systemd holds the sockets",
 	"http.net":                          "leave it out: systemd holds the sockets, which listen.httpsPort and listen.httpPort choose",
@@ -94,6 +94,17 @@ func advise(path string) string {
 		}
 	}
 	return ""
+}
+
+// Advice says what to write instead of a setting of the stock registry that the
+// appliance does not take, given as its path such as http.tls.certificate. It is empty
+// for what registry: takes, and for a group of which only parts are refused.
+func Advice(path string) string {
+	path = strings.ToLower(path)
+	if finer(path) {
+		return ""
+	}
+	return advise(path)
 }
 
 // finer tells whether advice has more to say of what is below path.
