@@ -186,17 +186,15 @@ func (m *Machine) build(cfg config.Config, layers []config.Layer, known bool) (t
 	if err != nil {
 		return t, err
 	}
-	facts, kept, err := m.resolver().Facts(cfg, kept)
+	made, err := realize(cfg, m.resolver(), kept)
 	if err != nil {
 		return t, err
 	}
-	if t.secrets, err = kept.Files(); err != nil {
+	t.files = made.files
+	if t.secrets, err = made.kept.Files(); err != nil {
 		return t, err
 	}
 	if t.document, err = cfg.Document(); err != nil {
-		return t, err
-	}
-	if t.files, err = render.Tree(cfg, facts); err != nil {
 		return t, err
 	}
 	t.certificates, err = m.certificates(t, known)

@@ -965,3 +965,34 @@ func TestWarningsApart(t *testing.T) {
 		t.Errorf("stdout:\n%s", &b.out)
 	}
 }
+
+// TestJudgedAlike holds that a boot, render and validate refuse the same documents for
+// the same reasons.
+func TestJudgedAlike(t *testing.T) {
+	b := newBox(t)
+	const head = "#cloud-config\nredoubt:\n  hostname: a.example.com\n"
+	for _, document := range []string{
+		head + "  storage: {s3: {bucket: images, region: eu-central-1, accessKey: 'API Key: EXOsecretvalue', secretKey: s}}\n",
+		head + "  registry: {tags: {maxtags: -1}}\n",
+		head + "  environment: [{name: REGISTRY_TAGS_MAXTAGS, value: '-1'}]\n",
+		head + "  auth: {users: [{name: a, passwordHash: secretvalue}]}\n",
+		head + "  tls: {mode: files, files: {certificate: a, privateKey: b}}\n",
+		head + "  nods: 1\n",
+	} {
+		b.userData(strings.TrimPrefix(document, "#cloud-config\n"))
+		b.put("user-data", b.get("var/lib/cloud/instance/user-data.txt"))
+		file := filepath.Join(b.root, "user-data")
+		want := strings.ReplaceAll(strings.TrimSpace(appliance.Validate("/", file, "", time.Now()).Errors().String()), file, "user-data")
+		if want == "" {
+			t.Errorf("valid:\n%s", document)
+		}
+		want = strings.TrimPrefix(want, "user-data: ") // what has no line
+		rendered := appliance.Render(filepath.Join(b.root, "out"), []string{file}, "", &b.out, &b.out)
+		if rendered == nil || !strings.Contains(strings.ReplaceAll(rendered.Error(), file, "user-data"), want) {
+			t.Errorf("render: %v\nvalidate: %s", rendered, want)
+		}
+		if err := b.apply(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("apply: %v\nvalidate: %s", err, want)
+		}
+	}
+}

@@ -4,9 +4,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/redoubt-registry/redoubt/appliance/configuration/disk"
-	"github.com/redoubt-registry/redoubt/appliance/configuration/render"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/secrets"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/userdata"
 )
@@ -16,29 +16,21 @@ import (
 // no root and no systemd. The secrets that a machine makes for itself are new
 // ones, for dir alone.
 func Render(dir string, files []string, credentials string, out, warnings io.Writer) error {
-	cfg, origins, report := userdata.ReadFiles(files).Parse()
+	resolver := secrets.Resolver{Root: "/", Credentials: credentials}
+	made, report := judge(userdata.ReadFiles(files), resolver, secrets.Kept{}, time.Now())
 	for _, w := range report.Warnings() {
 		fmt.Fprintln(warnings, w)
 	}
 	if err := report.Err(); err != nil {
 		return fmt.Errorf("cannot render:\n%w", err)
 	}
-	resolver := secrets.Resolver{Root: "/", Credentials: credentials}
-	facts, _, err := resolver.Facts(cfg, secrets.Kept{})
-	if err != nil {
-		return fmt.Errorf("cannot render:\n%w", entries(err, origins).Err())
-	}
-	t, err := render.Tree(cfg, facts)
-	if err != nil {
-		return err
-	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("cannot make the output directory: %w", err)
 	}
-	if err := disk.Export(dir, t); err != nil {
+	if err := disk.Export(dir, made.files); err != nil {
 		return err
 	}
-	for _, f := range t {
+	for _, f := range made.files {
 		if !f.Mode.IsDir() {
 			fmt.Fprintf(out, "wrote    %s%s\n", dir, f.Path)
 		}

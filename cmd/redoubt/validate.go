@@ -6,12 +6,13 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/redoubt-registry/redoubt/appliance"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
-	"github.com/redoubt-registry/redoubt/appliance/configuration/userdata"
 )
 
 func validateCommand() *cobra.Command {
@@ -25,7 +26,9 @@ they may be secrets.
 
 Each FILE is a configuration of its own: cloud-config with a redoubt: key, a MIME
 message with such a part, either of them packed with gzip, or the configuration
-alone. The exit status is 0 when all are valid, else 1.
+alone. What it keeps in file:PATH or cred:NAME is not looked for. But a file below
+/etc/redoubt is judged as the layer of this machine that it is, with all other layers
+and what they name. The exit status is 0 when all are valid, else 1.
 
 With --json the report is a JSON array on standard output, for editors and CI. Each
 item has file, severity ("error" or "warning") and message, and where they are known
@@ -37,7 +40,10 @@ Colours are for terminals alone; NO_COLOR turns them off (no-color.org).`,
 		RunE: func(cmd *cobra.Command, files []string) error {
 			var all config.Report
 			for _, file := range files {
-				report := userdata.ValidateFile(file)
+				if _, ok := appliance.LayerName("/", file); ok && os.Geteuid() != 0 {
+					return fmt.Errorf("only root may read what this is a layer of: sudo %s %s", cmd.CommandPath(), file)
+				}
+				report := appliance.Validate("/", file, appliance.CredentialsDir(os.Getenv("CREDENTIALS_DIRECTORY")), time.Now())
 				all = append(all, report...)
 				if asJSON {
 					continue

@@ -118,7 +118,7 @@ func outputs(t *testing.T, document string) map[string]string {
 	if err := os.WriteFile(file, []byte(document), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	report := userdata.ValidateFile(file)
+	cfg, origins, report := userdata.ReadFiles([]string{file}).Parse()
 	out := map[string]string{"journal": report.String(), "error": fmt.Sprint(report.Err()), "validate": report.Show(config.Terminal())}
 	list, err := json.Marshal(report)
 	if err != nil {
@@ -126,7 +126,6 @@ func outputs(t *testing.T, document string) map[string]string {
 	}
 	out["JSON"] = string(list)
 	if report.Err() == nil {
-		cfg, origins, _ := userdata.ReadFiles([]string{file}).Parse()
 		shown, err := cfg.Show(origins)
 		if err != nil {
 			t.Fatal(err)

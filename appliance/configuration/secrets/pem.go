@@ -21,9 +21,12 @@ func (r Resolver) Key(value config.Secret) ([]byte, error) { return r.pem(value,
 
 func (r Resolver) pem(value config.Secret, read func(string) ([]byte, error)) ([]byte, error) {
 	path, ok := strings.CutPrefix(string(value), "file:")
-	if !ok {
+	if !ok || r.away(value) {
 		text, err := r.Value(value)
-		return []byte(text), err
+		if err != nil {
+			return nil, err
+		}
+		return []byte(text), nil
 	}
 	data, err := read(filepath.Join(r.Root, path))
 	if err != nil {
@@ -36,7 +39,7 @@ func (r Resolver) pem(value config.Secret, read func(string) ([]byte, error)) ([
 // error is a Problem, or several that are joined.
 func (r Resolver) Pair(pair config.KeyPair, names []string, now time.Time) (cert.Checked, error) {
 	certPEM, key, err := r.both("tls.files", pair.Certificate, pair.PrivateKey)
-	if err != nil {
+	if err != nil || certPEM == nil || key == nil {
 		return cert.Checked{}, err
 	}
 	checked, err := cert.CheckPair(certPEM, key, names, now)
@@ -50,7 +53,7 @@ func (r Resolver) Pair(pair config.KeyPair, names []string, now time.Time) (cert
 // are those of Pair.
 func (r Resolver) CA(ca config.InternalCA, names []string, now time.Time) (*cert.CA, error) {
 	certPEM, key, err := r.both("tls.internalCA", ca.Certificate, ca.PrivateKey)
-	if err != nil {
+	if err != nil || certPEM == nil || key == nil {
 		return nil, err
 	}
 	out, err := cert.CheckCA(certPEM, key, names, now)
@@ -60,6 +63,7 @@ func (r Resolver) CA(ca config.InternalCA, names []string, now time.Time) (*cert
 	return out, nil
 }
 
+// both reads a pair. What is not looked for is nil.
 func (r Resolver) both(path, certificate string, privateKey config.Secret) (certPEM, key []byte, err error) {
 	var errs []error
 	if certPEM, err = r.PEM(config.Secret(certificate)); err != nil {
@@ -68,7 +72,7 @@ func (r Resolver) both(path, certificate string, privateKey config.Secret) (cert
 	if key, err = r.Key(privateKey); err != nil {
 		errs = append(errs, Problem{path + ".privateKey", err})
 	}
-	return certPEM, key, errors.Join(errs...)
+	return certPEM, key, sought(errs)
 }
 
 func unusable(path, certificate string, key config.Secret, err error) error {
@@ -94,19 +98,20 @@ func (r Resolver) clientTrust(cfg config.Config, facts *render.Facts, errs *[]er
 	if auth.Mode == "none" {
 		return
 	}
+	all := true
 	for i, value := range auth.CAs {
 		data, err := r.PEM(config.Secret(value))
 		if err == nil {
 			data, err = cert.CheckCAs(data, time.Time{})
 		}
 		if err != nil {
-			*errs = append(*errs, Problem{fmt.Sprintf("tls.clientAuth.cas[%d]", i), err})
+			*errs, all = append(*errs, Problem{fmt.Sprintf("tls.clientAuth.cas[%d]", i), err}), false
 		}
 		facts.ClientCAs = append(facts.ClientCAs, data...)
 	}
 	for i, value := range auth.CRLs {
 		data, err := r.PEM(config.Secret(value))
-		if err == nil {
+		if err == nil && all {
 			data, err = cert.CheckCRLs(data, facts.ClientCAs)
 		}
 		if err != nil {

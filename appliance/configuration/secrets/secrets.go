@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/crypto/bcrypt"
@@ -35,11 +36,31 @@ const SystemCredentials = "/run/credentials/@system"
 type Resolver struct {
 	Root        string // what file: paths are below
 	Credentials string // directory of the credentials for cred: names
+	// Elsewhere makes do without the machine: what is kept elsewhere is not looked for,
+	// and no password is hashed.
+	Elsewhere bool
+}
+
+// errElsewhere is the error of what is not looked for. Facts and the checks of pairs
+// leave it out.
+var errElsewhere = errors.New("it is kept elsewhere")
+
+// away says whether a value is not looked for.
+func (r Resolver) away(s config.Secret) bool {
+	return r.Elsewhere && (strings.HasPrefix(string(s), "cred:") || strings.HasPrefix(string(s), "file:"))
+}
+
+// sought leaves out of joined errors what is not looked for.
+func sought(errs []error) error {
+	return errors.Join(slices.DeleteFunc(errs, func(err error) bool { return errors.Is(err, errElsewhere) })...)
 }
 
 // Value returns the secret itself, without a line break at its end. Errors
 // name where it was looked for.
 func (r Resolver) Value(s config.Secret) (string, error) {
+	if r.away(s) {
+		return "", errElsewhere
+	}
 	if name, ok := strings.CutPrefix(string(s), "cred:"); ok {
 		value, err := read(filepath.Join(r.Credentials, name), "credential "+name)
 		if errors.Is(err, fs.ErrNotExist) && r.Credentials == SystemCredentials {
@@ -145,14 +166,13 @@ func (r Resolver) Facts(cfg config.Config, kept Kept) (render.Facts, Kept, error
 		hash, err := r.hashed(u.Password, kept.Hashes[u.Name])
 		if err != nil {
 			errs = append(errs, Problem{path + ".password", err})
-			continue
 		}
 		facts.PasswordHashes[u.Name], next.Hashes[u.Name] = hash, hash
 	}
 	r.clientTrust(cfg, &facts, &errs)
 	r.bucket(cfg, &facts, &errs)
 	r.redis(cfg, &facts, &errs)
-	return facts, next, errors.Join(errs...)
+	return facts, next, sought(errs)
 }
 
 func (r Resolver) httpSecret(cfg config.Config, next *Kept, errs *[]error) string {
@@ -188,6 +208,9 @@ func (r Resolver) hashed(s config.Secret, kept string) (string, error) {
 	}
 	if err := usable(password); err != nil {
 		return "", err
+	}
+	if r.Elsewhere {
+		return "", nil
 	}
 	if kept != "" && bcrypt.CompareHashAndPassword([]byte(kept), []byte(password)) == nil {
 		return kept, nil

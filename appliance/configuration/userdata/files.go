@@ -31,18 +31,6 @@ func forCloud(d Decoded) bool {
 	return d.Report.Err() != nil || slices.ContainsFunc(d.Layers, cloud)
 }
 
-// ValidateFile reports all there is to say about one file on its own.
-func ValidateFile(path string) config.Report {
-	f := ReadFiles([]string{path})
-	_, _, report := f.Parse()
-	for i := range report {
-		if report[i].File == "" || len(f.Layers) == 0 {
-			report[i].File = path
-		}
-	}
-	return report
-}
-
 // readAny reads a file: cloud-config, MIME, gzip, or ours alone.
 func readAny(path string) Decoded {
 	data, err := readFile(path)

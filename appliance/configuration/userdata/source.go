@@ -69,6 +69,7 @@ func (s Source) Read() Found {
 		s.own(&given, "credential "+credential, filepath.Join(s.Credentials, credential))
 	}
 	s.file(&own, paths.OperatorFile)
+	s.beside(&own)
 	s.directory(&own, paths.OperatorDir)
 	return overrule(image, given, own)
 }
@@ -127,10 +128,36 @@ func (s Source) directory(f *Found, dir string) {
 		return
 	}
 	for _, e := range entries { // sorted by name
-		if strings.HasSuffix(e.Name(), ".yaml") && !strings.HasPrefix(e.Name(), ".") {
-			s.file(f, dir+"/"+e.Name())
+		switch name := e.Name(); {
+		case strings.HasSuffix(name, ".yaml") && !strings.HasPrefix(name, "."):
+			s.file(f, dir+"/"+name)
+		case !strings.HasPrefix(name, ".") || strings.Contains(name, ".y"): // the rest is none of a person's settings
+			f.passedOver(dir+"/"+name, "only files whose name ends in .yaml, and does not begin with a dot, are read here")
 		}
 	}
+}
+
+// beside warns of what looks like settings beside the operator's file, which alone is
+// read there.
+func (s Source) beside(f *Found) {
+	at, err := resolve(s.Root, paths.Operator)
+	if err != nil {
+		return
+	}
+	entries, err := os.ReadDir(at)
+	if err != nil {
+		return // there is none
+	}
+	for _, e := range entries {
+		name := paths.Operator + "/" + e.Name()
+		if ext := filepath.Ext(name); (ext == ".yaml" || ext == ".yml") && name != paths.OperatorFile {
+			f.passedOver(name, "settings belong into "+paths.OperatorFile+", or a file of "+paths.OperatorDir+" whose name ends in .yaml")
+		}
+	}
+}
+
+func (f *Found) passedOver(name, why string) {
+	f.Report = append(f.Report, config.Entry{File: name, Message: "this file is not read: " + why, Warning: true})
 }
 
 func (s Source) file(f *Found, path string) {

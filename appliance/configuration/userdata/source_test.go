@@ -134,27 +134,3 @@ func TestNoNews(t *testing.T) {
 		t.Errorf("%v:\n%s", found.NoNews, names(found))
 	}
 }
-
-func TestValidateFile(t *testing.T) {
-	root := machine(t, map[string]string{
-		"good.yaml": good, "bare.yaml": "hostname: a.example.com\n", "packed": packed(t, good),
-		"mime": mixed("Content-Type: text/cloud-config\n\n" + good), "bad.yaml": "hostnme: a\n",
-		"script": "#!/bin/sh\n", "empty": "", "jinja": "## template: jinja\n" + good, "foreign.yaml": "#cloud-config\npackages: []\n",
-	})
-	for name, want := range map[string]string{
-		"good.yaml": "", "bare.yaml": "", "packed": "", "mime": "",
-		"bad.yaml":     ":1:1: hostnme: unknown key (did you mean \"hostname\"?)\n",
-		"script":       ": no \"redoubt:\" key: add \"redoubt:\" with at least \"  hostname: NAME\" below it\n",
-		"empty":        ": no \"redoubt:\" key: add \"redoubt:\" with at least \"  hostname: NAME\" below it\n",
-		"foreign.yaml": ": no \"redoubt:\" key: add \"redoubt:\" with at least \"  hostname: NAME\" below it\n",
-		"jinja":        ": a template, an include or an archive: only cloud-init on the machine can expand it\n",
-		"missing":      ": cannot read: no such file or directory\n",
-		".":            ": cannot read: is a directory\n",
-	} {
-		path := filepath.Join(root, name)
-		got := ValidateFile(path).Errors().String()
-		if got != want && got != path+want {
-			t.Errorf("%s:\ngot:  %swant: %s", name, got, want)
-		}
-	}
-}
