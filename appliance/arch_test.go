@@ -109,7 +109,7 @@ var below = map[string][]string{
 	"registry/front":         {"registry/page", "registry/referrers", "registry/route"},
 	"registry/links":         {"storage/layout"},
 	"registry/logs":          {},
-	"registry/manifest":      {"registry/blobcache", "registry/etag", "registry/links", "registry/referrers", "registry/route", "storage/fault"},
+	"registry/manifest":      {"registry/blobcache", "registry/etag", "registry/links", "registry/referrers", "registry/route", "storage/fault", "storage/layout"},
 	"registry/metrics":       {"registry/route"},
 	"registry/page":          {},
 	"registry/redis":         {},

@@ -25,8 +25,7 @@ func openAccess(c *configuration.Configuration) (access, error) {
 // mayPull tells whether a client may pull from a repository. It has answered where it
 // may not.
 func (a access) mayPull(w http.ResponseWriter, r *http.Request, repository string) bool {
-	wanted := auth.Access{Resource: auth.Resource{Type: "repository", Name: repository}, Action: "pull"}
-	_, err := a.controller.Authorized(r, wanted)
+	err := a.pulls(r, repository)
 	if err == nil {
 		return true
 	}
@@ -36,6 +35,16 @@ func (a access) mayPull(w http.ResponseWriter, r *http.Request, repository strin
 		return false
 	}
 	challenge.SetHeaders(r, w)
-	_ = errcode.ServeJSON(w, errcode.ErrorCodeUnauthorized.WithDetail([]auth.Access{wanted})) // the client has gone
+	_ = errcode.ServeJSON(w, errcode.ErrorCodeUnauthorized.WithDetail([]auth.Access{pull(repository)})) // the client has gone
 	return false
+}
+
+// pulls says why a client may not pull from a repository.
+func (a access) pulls(r *http.Request, repository string) error {
+	_, err := a.controller.Authorized(r, pull(repository))
+	return err
+}
+
+func pull(repository string) auth.Access {
+	return auth.Access{Resource: auth.Resource{Type: "repository", Name: repository}, Action: "pull"}
 }

@@ -90,18 +90,40 @@ func (g *generation) buildApp(s *server, old *generation) error {
 	}
 	g.app.RegisterHealthChecks(g.health)
 	api := front.Front{App: g.app, Base: strings.TrimSuffix(c.HTTP.Prefix, "/") + "/v2", Catalog: c.Catalog.MaxEntries, Tags: c.Tags.MaxTags, Seen: front.NewSeen()}
-	if c.Proxy.RemoteURL == "" {
-		login, err := openAccess(c)
-		if err != nil {
-			return err
-		}
-		api.Referrers = func(w http.ResponseWriter, r *http.Request, q route.Request) {
-			if login.mayPull(w, r, q.Name) {
-				found.Serve(w, r, q)
-			}
-		}
+	if err := g.answerOurselves(&api, written, found); err != nil {
+		return err
 	}
 	g.handler = g.route(api, page.Welcome{Host: display(host)}, cors.New(headers))
+	return nil
+}
+
+// answerOurselves makes the answers that are not the application's. A pull-through cache
+// has none, and manifests are the application's where somebody is notified of them.
+func (g *generation) answerOurselves(api *front.Front, written *links.Links, found *referrers.Index) error {
+	c := g.config
+	if c.Proxy.RemoteURL != "" {
+		return nil
+	}
+	login, err := openAccess(c)
+	if err != nil {
+		return err
+	}
+	api.Referrers = func(w http.ResponseWriter, r *http.Request, q route.Request) {
+		if login.mayPull(w, r, q.Name) {
+			found.Serve(w, r, q)
+		}
+	}
+	if len(c.Notifications.Endpoints) > 0 {
+		return nil
+	}
+	var knows manifest.Knows
+	if g.descriptors != nil && g.root == "" { // a directory answers faster than any cache
+		knows = g.descriptors.HasManifest
+	}
+	manifests := manifest.NewReader(written, knows)
+	api.Manifest = func(w http.ResponseWriter, r *http.Request, q route.Request) bool {
+		return login.pulls(r, q.Name) == nil && manifests.Serve(w, r, q)
+	}
 	return nil
 }
 

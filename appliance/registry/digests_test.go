@@ -211,3 +211,54 @@ func TestLayersElsewhere(t *testing.T) {
 		}
 	}
 }
+
+// What is in memory is answered while it is there: not after it was deleted, here or
+// behind the registry's back, nor under a tag that has moved.
+func TestManifestsAreAnsweredAsTheyAreNow(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.memory = true
+	m.config(t, "info")
+	m.start(t)
+	m.pushBlob(t, "app", v1.DescriptorEmptyJSON.Data)
+	push := func(tag, note string) digest.Digest {
+		a, d := m.putManifest(t, "app", tag, v1.MediaTypeImageManifest, artifact("a/b", nil, note))
+		if a.StatusCode != http.StatusCreated {
+			t.Fatalf("PUT: %s %s", a.Status, a.body)
+		}
+		return d
+	}
+	is := func(reference string, status int, note string) {
+		t.Helper()
+		for range 2 { // the second time from memory
+			a := m.get(t, "/v2/app/manifests/"+reference)
+			if a.StatusCode != status || status == 200 && !strings.Contains(a.body, `"`+note+`"`) || a.Header.Get("X-Content-Type-Options") == "" {
+				t.Errorf("%s: %s %s", reference, a.Status, a.body)
+			}
+		}
+	}
+	one := push("v1", "one")
+	is("v1", 200, "one")
+	two := push("v1", "two")
+	is("v1", 200, "two")
+	is(one.String(), 200, "one")
+	a, err := m.do(http.MethodDelete, "https://"+m.host()+"/v2/app/manifests/"+one.String(), nil)
+	check(t, err)
+	if a.StatusCode != http.StatusAccepted {
+		t.Fatalf("DELETE: %s %s", a.Status, a.body)
+	}
+	is(one.String(), 404, "")
+	a, err = m.do(http.MethodGet, "https://"+m.host()+"/v2/app/manifests/v1", nil, "If-None-Match", `"`+two.String()+`"`)
+	check(t, err)
+	if a.StatusCode != http.StatusNotModified || a.Header.Get("ETag") != `"`+two.String()+`"` || a.Header.Get("Docker-Content-Digest") != two.String() {
+		t.Errorf("%s %v", a.Status, a.Header)
+	}
+	if a, err = m.do(http.MethodGet, "https://"+m.host()+"/v2/app/manifests/v1", nil, "Authorization", ""); err != nil || a.StatusCode != http.StatusUnauthorized {
+		t.Errorf("without a login: %v %s", err, a.Status)
+	}
+	check(t, os.Remove(m.path("store"+layout.TagPath("app", "v1"))))
+	is("v1", 404, "")
+	check(t, os.RemoveAll(m.path("store/docker/registry/v2/repositories/app")))
+	m.reload(t) // what the caches say of a repository that is gone is forgotten
+	is(two.String(), 404, "")
+}

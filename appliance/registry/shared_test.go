@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -123,7 +124,9 @@ func deletedThroughAnotherMachine(t *testing.T, storage string) {
 	id, err := image.Digest()
 	check(t, err)
 	manifest := "/v2/app/manifests/" + id.String()
-	cached(t, manifest, one, two)
+	if strings.HasPrefix(storage, "s3") { // a directory is asked itself
+		cached(t, manifest, one, two)
+	}
 	two.delete(t, manifest)
 	gone(t, manifest, one, two)
 	check(t, one.push(image, "app:1"))

@@ -76,6 +76,16 @@ func (k *Kinds) Forget(ctx context.Context, repo string, dgst digest.Digest) err
 	return errors.Join(b.Clear(ctx, dgst), k.BlobDescriptorCacheProvider.Clear(ctx, dgst))
 }
 
+// HasManifest tells whether the cache knows that a repository has a manifest.
+func (k *Kinds) HasManifest(ctx context.Context, repo string, dgst digest.Digest) bool {
+	m, err := k.manifests.RepositoryScoped(repo)
+	if err != nil {
+		return false
+	}
+	desc, err := m.Stat(ctx, dgst)
+	return err == nil && desc.Digest == dgst
+}
+
 // kinds are both caches of a repository.
 type kinds map[kind]distribution.BlobDescriptorService
 

@@ -20,17 +20,20 @@ var manifestTypes = []string{
 // get gets a manifest as it is stored. The application is told that the client takes
 // all types: it would convert some, and does not know what RFC 9110, 12.5.1, says of a
 // client that names none, or a range of them.
-func (f Front) get(a *answer, r *http.Request) {
+func (f Front) get(a *answer, r *http.Request, q route.Request) {
 	wanted := r.Header.Values("Accept")
-	out := *r
-	out.Header = r.Header.Clone()
-	out.Header["Accept"] = manifestTypes
 	a.judge = func(h http.Header) *route.Refusal {
 		if accepts(wanted, h.Get("Content-Type")) {
 			return nil
 		}
 		return route.NotAccepted
 	}
+	if f.Manifest != nil && f.Manifest(a, r, q) {
+		return
+	}
+	out := *r
+	out.Header = r.Header.Clone()
+	out.Header["Accept"] = manifestTypes
 	f.App.ServeHTTP(a, &out)
 }
 

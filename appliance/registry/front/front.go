@@ -23,6 +23,9 @@ type Front struct {
 	// Referrers answers a request for referrers, after it has asked for a login. It is
 	// nil where there are none.
 	Referrers func(w http.ResponseWriter, r *http.Request, q route.Request)
+	// Manifest answers a request for a manifest, or returns false and has done nothing.
+	// It is nil where the application sees them all.
+	Manifest func(w http.ResponseWriter, r *http.Request, q route.Request) bool
 }
 
 // Read reads a request, and gives the one that stands for it: its path is in the
@@ -75,7 +78,7 @@ func (f Front) Serve(w http.ResponseWriter, r *http.Request, q route.Request, re
 	case q.Kind == route.Manifest && r.Method == http.MethodPut:
 		f.put(a, r, q)
 	case q.Kind == route.Manifest && (r.Method == http.MethodGet || r.Method == http.MethodHead):
-		f.get(a, r)
+		f.get(a, r, q)
 	case q.Kind == route.Upload && r.Method == http.MethodPost:
 		f.begin(a, r, q)
 	default:
