@@ -5,8 +5,6 @@ package machine_test
 import (
 	"fmt"
 	"net/http"
-	"os"
-	"regexp"
 	"strings"
 	"testing"
 
@@ -46,11 +44,13 @@ func TestPageOfMoving(t *testing.T) {
 		bucket, machine.LanAddress, store.AccessKey, store.SecretKey)
 	s.Write("/etc/redoubt/elsewhere.yaml", text, 0o600)
 
-	p := &page{site: s, replace: strings.NewReplacer("example-images", bucket, "https://s3.example.com", "http://"+machine.LanAddress+":9000",
+	d := newDeskIn(t, lan.PID(), lan.Address(1))
+	s.letIn(d.key(t), "debian")
+	p := &page{site: s, desk: d, replace: strings.NewReplacer("example-images", bucket, "https://s3.example.com", "http://"+machine.LanAddress+":9000",
 		"AKIAEXAMPLEEXAMPLE00", store.AccessKey, "replace/this/with/the/secret/of/your/key", store.SecretKey, "s3:\n", "s3:\n      redirect: false\n"),
 		before: map[string]func(){}}
 	p.before["90-read-only.yaml <<"] = func() { push("team/app:late") } // caught up with
-	p.before["50-storage.yaml\nrm"] = func() {
+	p.before["50-storage.yaml\nsudo rm"] = func() {
 		pullAll()
 		req := request("/v2/team/app/blobs/uploads/")
 		req.Method = http.MethodPost
@@ -77,21 +77,7 @@ func TestPageOfMoving(t *testing.T) {
 // checking runs the commands of docs/storage.md that check.
 func (p *page) checking(t *testing.T) {
 	t.Helper()
-	text, err := os.ReadFile("../../docs/storage.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, section, _ := strings.Cut(string(text), "\n## Checking\n")
-	section, _, _ = strings.Cut(section, "\n## ")
-	blocks := regexp.MustCompile("(?ms)^```sh\n(.*?)^```").FindAllStringSubmatch(section, -1)
-	if len(blocks) != 2 {
-		t.Fatalf("%d blocks of commands", len(blocks))
-	}
-	for _, b := range blocks {
-		if out, err := p.TryRun("sh", "-ec", b[1]); err != nil {
-			t.Errorf("%s%v\n%s", b[1], err, out)
-		}
-	}
+	p.readSection(t, "storage.md", "Checking")
 	p.Run("systemctl", "start", "storage-scrub.service")
 	damaged := p.Run("sh", "-ec", "find /var/lib/redoubt/registry/docker/registry/v2/blobs -name data -size +50k | head -n 1")
 	p.Run("truncate", "--size=10", damaged)

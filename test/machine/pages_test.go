@@ -3,7 +3,6 @@
 package machine_test
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,27 +18,15 @@ import (
 // the last.
 var fence = regexp.MustCompile("(?ms)^```(yaml|sh)\n(.*?)^```")
 
-// shims stand for what the clients' desk does not have: a way into the machine by SSH,
-// and a place of their own for podman's images.
+// shims stand for what the clients' desk does not have: a place of their own for
+// podman's images.
 const shims = `set -e
-mkdir "$1/bin" "$1/home/here"
-cat >"$1/bin/scp" <<'END'
-#!/bin/sh -e
-[ "$1" != -r ] || shift
-for last; do :; done
-path() { case $1 in root@*:*) echo "/proc/LEADER/root${1#*:}" ;; *) echo "$1" ;; esac; }
-while [ $# -gt 1 ]; do cp -r --preserve=mode "$(path "$1")" "$(path "$last")"; shift; done
-END
-cat >"$1/bin/ssh" <<'END'
-#!/bin/sh -e
-shift
-exec nsenter --target LEADER --mount --uts --ipc --net --pid --cgroup --root --wd -- "$@"
-END
+mkdir "$1/bin"
 cat >"$1/bin/podman" <<'END'
 #!/bin/sh -e
 exec /usr/bin/podman --root=DIR/podman --runroot=DIR/podman-run --storage-driver=vfs --events-backend=none --cgroup-manager=cgroupfs "$@"
 END
-sed -i "s|LEADER|$2|; s|DIR|$1|g" "$1"/bin/*
+sed -i "s|DIR|$1|g" "$1"/bin/*
 chmod +x "$1"/bin/*
 `
 
@@ -54,19 +41,39 @@ type page struct {
 func (s *site) page(t *testing.T) *page {
 	d := newDesk(t, s)
 	d.docker()
-	if out, err := exec.Command("sh", "-c", shims, "sh", d.dir, fmt.Sprint(s.Leader())).CombinedOutput(); err != nil {
+	if out, err := exec.Command("sh", "-c", shims, "sh", d.dir).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
+	s.letIn(d.key(t), "debian")
 	return &page{site: s, desk: d, replace: strings.NewReplacer(), before: map[string]func(){}}
 }
 
+// read follows a page from its beginning to its end.
 func (p *page) read(t *testing.T, file string) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("../../docs", file))
 	if err != nil {
 		t.Fatal(err)
 	}
-	blocks := fence.FindAllStringSubmatch(string(text), -1)
+	p.follow(t, file, string(text))
+}
+
+// readSection follows the section of a page below a heading.
+func (p *page) readSection(t *testing.T, file, heading string) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("../../docs", file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(text), "\n## "+heading+"\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	p.follow(t, file, section)
+}
+
+// follow does what a text says. What is done on the machine is done as the login user.
+func (p *page) follow(t *testing.T, file, text string) {
+	t.Helper()
+	blocks := fence.FindAllStringSubmatch(text, -1)
 	if len(blocks) == 0 {
 		t.Fatalf("%s has no commands", file)
 	}
@@ -78,27 +85,32 @@ func (p *page) read(t *testing.T, file string) {
 			}
 		}
 		where, _, _ := strings.Cut(code, "\n")
+		var out string
+		var err error
 		switch {
 		case b[1] == "yaml":
 			p.configure("page.yaml", code)
-			if strings.Contains(code, "file:") {
-				continue // until its files are there; the page says when to apply
+			if !strings.Contains(code, "file:") { // until its files are there; the page says when to apply
+				p.mustApply()
 			}
-			p.mustApply()
 		case where == "# on the machine":
-			if out, err := p.TryRun("sh", "-ec", code); err != nil {
-				t.Fatalf("%s:\n%s%v\n%s", file, code, err, out)
-			}
+			out, err = p.desk.on("debian", code)
 		case where == "# on the client":
 			d := p.desk
-			out, err := d.try("env", "PATH="+d.dir+"/bin:/usr/sbin:/usr/bin:/sbin:/bin", "CONTAINERD_SNAPSHOTTER=native",
+			out, err = d.try("env", "PATH="+d.dir+"/bin:/usr/sbin:/usr/bin:/sbin:/bin", "CONTAINERD_SNAPSHOTTER=native",
 				"CONTAINERD_ADDRESS="+d.dir+"/exec/containerd/containerd.sock", "CONTAINERD_NAMESPACE=test",
 				"sh", "-ec", "cd "+d.dir+"/home/here\n"+code)
 			if err != nil {
-				t.Fatalf("%s:\n%s%v\n%s\n%s", file, code, err, out, d.daemonLog())
+				out += d.daemonLog()
 			}
 		default:
 			t.Errorf("%s: it is not said where to run:\n%s", file, code)
+		}
+		if err != nil {
+			t.Fatalf("%s:\n%s%v\n%s", file, code, err, out)
+		}
+		if strings.Contains(out, "unable to resolve host") {
+			t.Errorf("%s:\n%s%s", file, code, out)
 		}
 	}
 }
