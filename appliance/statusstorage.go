@@ -12,6 +12,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/paths"
 	"github.com/redoubt-registry/redoubt/appliance/registryyml"
 	"github.com/redoubt-registry/redoubt/appliance/storage/health"
+	"github.com/redoubt-registry/redoubt/appliance/storage/neighbours"
 	"github.com/redoubt-registry/redoubt/appliance/storage/storagecheck"
 	"github.com/redoubt-registry/redoubt/appliance/system/status"
 )
@@ -20,7 +21,9 @@ import (
 // health does.
 func (m *Machine) storageStatus(cfg config.Config) *status.Storage {
 	if cfg.Storage.Filesystem == nil {
-		return &status.Storage{Type: "s3", Bucket: bucketName(cfg.Storage.S3), Health: m.storageHealth()}
+		s := &status.Storage{Type: "s3", Bucket: bucketName(cfg.Storage.S3), Health: m.storageHealth()}
+		s.Others, s.OthersUnknown = neighbours.Problem(filepath.Join(m.Root, paths.Neighbours), m.storageName())
+		return s
 	}
 	s := &status.Storage{Type: "filesystem", Root: cfg.Storage.Filesystem.Root, Health: m.storageHealth()}
 	dir := filepath.Join(m.Root, s.Root)
@@ -83,6 +86,15 @@ func (m *Machine) storageHealth() *status.Health {
 
 // storageCause is why redoubt-health.service has failed.
 func (m *Machine) storageCause() string {
+	others, _ := neighbours.Problem(filepath.Join(m.Root, paths.Neighbours), m.storageName())
+	grade := m.gradeCause()
+	if grade == "" || others == "" {
+		return grade + others
+	}
+	return grade + "; " + others
+}
+
+func (m *Machine) gradeCause() string {
 	s := m.storageState()
 	if s == nil || s.Stale(m.Now()) {
 		return "the storage cannot be looked at"

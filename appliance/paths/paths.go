@@ -35,12 +35,13 @@ const (
 
 // What programs say of themselves until the next boot, and where they are reached.
 const (
-	Applied      = Run + "/applied.json"              // what the units have read
-	Alerts       = Run + "/alerts.json"               // what was sent, and when
-	ApplyLock    = Run + "/apply.lock"                // held by the one apply that runs
-	Renewal      = Run + "/renew.json"                // the last renewal; every user may read it
-	StorageState = "/run/redoubt-health/storage.json" // the grade of the storage
-	RedisSocket  = "/run/redoubt-redis/redis.sock"    // the machine's own Redis
+	Applied      = Run + "/applied.json"               // what the units have read
+	Alerts       = Run + "/alerts.json"                // what was sent, and when
+	ApplyLock    = Run + "/apply.lock"                 // held by the one apply that runs
+	Renewal      = Run + "/renew.json"                 // the last renewal; every user may read it
+	StorageState = "/run/redoubt-health/storage.json"  // the grade of the storage
+	Neighbours   = "/run/redoubt-health/machines.json" // which other machines use the storage
+	RedisSocket  = "/run/redoubt-redis/redis.sock"     // the machine's own Redis
 	// AccessJournal takes the access log: the streams of systemd-journald@access.service.
 	AccessJournal = "/run/systemd/journal.access/stdout"
 	RoleSocket    = "/run/redoubt-credentials/socket" // the credentials of the instance's role

@@ -197,6 +197,9 @@ func auth(cfg config.Config) configuration.Parameters {
 	if trust := cfg.Listen.Proxy.Trust; len(trust) > 0 {
 		options["proxies"] = trust
 	}
+	if cfg.Nodes > 1 {
+		options["nodes"] = cfg.Nodes // for the look at who else uses the bucket
+	}
 	if cfg.Nodes > 1 && cfg.TLS.Mode == "acme" {
 		options["challenges"] = "bucket" // whichever machine the CA asks
 	}

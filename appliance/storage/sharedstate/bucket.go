@@ -28,6 +28,7 @@ const (
 	bucketPrefix     = "redoubt/state/"
 	challengesPrefix = bucketPrefix + "challenges/"
 	probePrefix      = bucketPrefix + "probe/"
+	machinesPrefix   = bucketPrefix + "machines/"
 )
 
 const (
@@ -41,6 +42,9 @@ func InBucket(b *bucket.Bucket) Bucket { return Bucket{b, bucketPrefix} }
 
 // ChallengesIn keeps the answers to a CA's challenges, which any machine gives.
 func ChallengesIn(b *bucket.Bucket) Bucket { return Bucket{b, challengesPrefix} }
+
+// MachinesIn keeps the heartbeats of the machines that use the bucket.
+func MachinesIn(b *bucket.Bucket) Bucket { return Bucket{b, machinesPrefix} }
 
 // Where is the address of an object, for messages.
 func (b Bucket) Where(key string) string {
@@ -119,6 +123,15 @@ func (b Bucket) Put(ctx context.Context, key string, data []byte, ifVersion stri
 		}
 	}
 	return "", ErrConflict
+}
+
+// Overwrite replaces an object whatever is there: it is for objects that one machine alone
+// writes, and for services without conditional writes.
+func (b Bucket) Overwrite(ctx context.Context, key string, data []byte) (string, error) {
+	if !safeKey.MatchString(key) {
+		return "", fmt.Errorf("cannot write %q: not a name of an object", key)
+	}
+	return b.objects.Put(ctx, b.prefix+key, data, bucket.Condition{})
 }
 
 // Delete removes an object.

@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"net/url"
 	"os"
 	"path/filepath"
 	"time"
@@ -20,6 +21,8 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/registryyml"
 	"github.com/redoubt-registry/redoubt/appliance/storage/bucket"
 	"github.com/redoubt-registry/redoubt/appliance/storage/health"
+	"github.com/redoubt-registry/redoubt/appliance/storage/neighbours"
+	"github.com/redoubt-registry/redoubt/appliance/storage/sharedstate"
 )
 
 // Watch checks the storage that the registry of this machine uses.
@@ -27,6 +30,7 @@ type Watch struct {
 	Registry    string // registry.yml, where the storage is named
 	Maintenance string // while this file exists there is nothing to check
 	State       string // where the state is kept
+	Neighbours  string // where it is kept which other machines use the storage
 	Record      string // the record of the file system of a directory
 	Root        string // of this machine's own files: /
 	User        string // the registry's user: root could do more than it
@@ -39,6 +43,7 @@ func NewWatch(out io.Writer) Watch {
 		Registry:    paths.RegistryYML,
 		Maintenance: paths.Maintenance,
 		State:       paths.StorageState,
+		Neighbours:  paths.Neighbours,
 		Record:      paths.StorageRecord,
 		Root:        "/",
 		User:        paths.RegistryUser,
@@ -51,15 +56,49 @@ type Settings struct {
 	Place     Place // nil: nothing to check
 	Interval  time.Duration
 	Threshold int
+
+	me neighbours.Machine
 }
 
 // Keep checks once and stores the state. Its error is for people: the grade got worse, or
-// was bad for another day. It prints nothing unless the grade changes.
+// was bad for another day, or other machines use the storage that are not meant to. It
+// prints nothing unless the grade changes.
 func (w Watch) Keep(ctx context.Context) error {
 	settings, err := w.Settings()
 	if err != nil || settings.Place == nil {
 		return err
 	}
+	return errors.Join(w.grade(ctx, settings), w.lookAround(ctx, settings))
+}
+
+// aroundTimeout is for the heartbeat and the look at others: four requests, once a minute.
+const aroundTimeout = 5 * time.Second
+
+// lookAround looks for other machines that use the bucket. Where it fails the storage has
+// been found bad by the check, or status says so.
+func (w Watch) lookAround(ctx context.Context, settings Settings) error {
+	objects, ok := settings.Place.(Objects)
+	if !ok || ctx.Err() != nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, aroundTimeout)
+	defer cancel()
+	now := time.Now()
+	before := neighbours.Read(w.Neighbours, objects.String())
+	state := before.Look(ctx, sharedstate.MachinesIn(objects.Bucket), settings.me, settings.Interval, now)
+	if state.Beat.Equal(before.Beat) {
+		return nil // none was due
+	}
+	due := state.Due(now)
+	err := state.Write(w.Neighbours)
+	if due {
+		err = errors.Join(err, errors.New(state.Problem()))
+	}
+	return err
+}
+
+// grade checks the storage and stores the state.
+func (w Watch) grade(ctx context.Context, settings Settings) error {
 	before, err := health.ReadState(w.State)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		fmt.Fprintf(w.Out, "warning: %v; the grade starts from this check\n", err)
@@ -146,7 +185,7 @@ func (w Watch) Settings() (Settings, error) {
 		return Settings{}, fmt.Errorf("cannot read the registry's configuration: %s is damaged: run redoubt apply to write it again", w.Registry)
 	}
 	check := c.Health.StorageDriver
-	s := Settings{Interval: check.Interval, Threshold: check.Threshold}
+	s := Settings{Interval: check.Interval, Threshold: check.Threshold, me: w.me(c)}
 	if s.Interval <= 0 {
 		s.Interval = 10 * time.Second
 	}
@@ -178,6 +217,23 @@ func (w Watch) place(storage configuration.Storage) Place {
 	}
 	return nil
 }
+
+// me is what this machine says of itself to others on the same storage.
+func (w Watch) me(c *configuration.Configuration) neighbours.Machine {
+	m := neighbours.Machine{ID: w.id(), Nodes: 1}
+	m.Name, _ = os.Hostname() // better than nothing
+	if u, err := url.Parse(c.HTTP.Host); err == nil && u.Host != "" {
+		m.Name = u.Host
+	}
+	if n, ok := c.Auth.Parameters()[nodesOption].(int); ok {
+		m.Nodes = n
+	}
+	return m
+}
+
+// nodesOption is the option of the access controller with the number of machines that are
+// meant to use the storage. Distribution's own words have none for it.
+const nodesOption = "nodes"
 
 // Name is what the place of a storage is called in a State; empty for a kind that is not
 // checked, and where it cannot be told.

@@ -31,7 +31,7 @@ func newStation(t *testing.T, storage string) *station {
 	s := &station{t: t}
 	s.Watch = Watch{
 		Registry: filepath.Join(dir, "registry.yml"), Maintenance: filepath.Join(dir, "maintenance.json"),
-		State: filepath.Join(dir, "state.json"), Record: filepath.Join(dir, "record.json"), Root: dir, Out: &s.out,
+		State: filepath.Join(dir, "state.json"), Neighbours: filepath.Join(dir, "machines.json"), Record: filepath.Join(dir, "record.json"), Root: dir, Out: &s.out,
 	}
 	s.configure(storage, "{enabled: true, interval: 5s, threshold: 2}")
 	return s

@@ -91,6 +91,11 @@ type Storage struct {
 	Error      string `json:"error,omitempty"`
 
 	Health *Health `json:"health,omitempty"` // nil: before the first check
+
+	// Others is that more machines use the storage than are meant to, and OthersUnknown why
+	// it cannot be told.
+	Others        string `json:"otherMachines,omitempty"`
+	OthersUnknown string `json:"otherMachinesUnknown,omitempty"`
 }
 
 // Directory is the file system below Root, in bytes, and whether the registry can write
@@ -172,6 +177,9 @@ func (r *Report) Judge() {
 	if s := r.Storage; s != nil {
 		if text := s.Health.problem(); text != "" {
 			problem("%s", text)
+		}
+		if s.Others != "" {
+			problem("%s", s.Others)
 		}
 		for _, p := range s.problems() {
 			problem("%s", p)

@@ -103,6 +103,9 @@ func TestJudge(t *testing.T) {
 		{"storage down, with a key to fix", func(r *status.Report) {
 			*r.Storage = status.Storage{Type: "s3", Bucket: "b", Health: &status.Health{Grade: health.Down, Error: "no such bucket", Key: "storage.s3.bucket"}}
 		}, status.Degraded, "the storage is down: storage.s3.bucket: no such bucket"},
+		{"another machine", func(r *status.Report) {
+			*r.Storage = status.Storage{Type: "s3", Bucket: "b", Others: "b.test uses the same storage", OthersUnknown: "denied"}
+		}, status.Degraded, "b.test uses the same storage"},
 		{"storage not looked at", func(r *status.Report) { r.Storage.Health.Stale = true }, status.Degraded,
 			"the storage was last checked at 2026-03-04 05:06:07 UTC; the reason is in: journalctl -u redoubt-health"},
 		{"a bucket that is not checked yet", func(r *status.Report) { *r.Storage = status.Storage{Type: "s3", Bucket: "b"} }, status.OK, ""},

@@ -66,6 +66,9 @@ func (r *Report) String() string {
 			row("used", "%s, %s free", size(d.Used), size(d.Free))
 			row("writable", "%s", yes(d.Writable))
 		}
+		if s.OthersUnknown != "" {
+			row("others", "whether other machines use it cannot be told: %s", s.OthersUnknown)
+		}
 		row("health", "%s", s.Health)
 		if h := s.Health; h != nil {
 			row("last check", "%s", moment(h.Checked))
