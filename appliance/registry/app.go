@@ -27,6 +27,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/registry/redis"
 	"github.com/redoubt-registry/redoubt/appliance/registry/referrers"
 	"github.com/redoubt-registry/redoubt/appliance/registry/route"
+	"github.com/redoubt-registry/redoubt/appliance/registry/uses"
 	"github.com/redoubt-registry/redoubt/appliance/storage/bucket"
 	"github.com/redoubt-registry/redoubt/appliance/storage/directory"
 	"github.com/redoubt-registry/redoubt/appliance/storage/driver"
@@ -60,11 +61,12 @@ func (g *generation) buildApp(s *server, old *generation) error {
 		}
 		s.log.WithError(err).Warn(text)
 	})
-	if err := g.serveBlobs(written); err != nil {
+	used := uses.New(written)
+	if err := g.serveBlobs(written, used); err != nil {
 		return err
 	}
 	g.addMiddleware("registry", links.Name, configuration.Parameters{links.Option: written})
-	g.addMiddleware("repository", manifest.Name, configuration.Parameters{manifest.LinksOption: written, manifest.ReferrersOption: found})
+	g.addMiddleware("repository", manifest.Name, configuration.Parameters{manifest.LinksOption: written, manifest.ReferrersOption: found, manifest.UsesOption: used})
 	g.addMiddleware("storage", blobcache.Name, nil)
 	g.keepUploads(s.uploads)
 	headers, host := c.HTTP.Headers, c.HTTP.Host
@@ -127,6 +129,9 @@ func (g *generation) answerOurselves(api *front.Front, written *links.Links, fou
 	return nil
 }
 
+// tagsAtOnce is how many tags are read side by side to find those of a manifest.
+const tagsAtOnce = 32
+
 // takeManifests sets what manifests may refer to where the configuration does not say:
 // as the specification has it, an index to what is not there, and a layer to where else
 // it is kept.
@@ -137,6 +142,9 @@ func takeManifests(c *configuration.Configuration) {
 	}
 	if len(v.URLs.Allow) == 0 && len(v.URLs.Deny) == 0 {
 		v.URLs.Allow = []string{"^https?://"}
+	}
+	if c.Storage["tag"] == nil { // else as many at a time as there are processors
+		c.Storage["tag"] = configuration.Parameters{"concurrencylimit": tagsAtOnce}
 	}
 }
 
@@ -233,7 +241,7 @@ func (g *generation) takeRedis(s *server, old *generation, section configuration
 
 // serveBlobs serves blobs directly from their files, or from the bucket if clients are not
 // redirected there, unless another middleware needs to see them.
-func (g *generation) serveBlobs(written *links.Links) error {
+func (g *generation) serveBlobs(written *links.Links, used *uses.Index) error {
 	c := g.config
 	var source blob.Source
 	redirect := false
@@ -258,7 +266,8 @@ func (g *generation) serveBlobs(written *links.Links) error {
 	if c.Proxy.RemoteURL == "" {
 		seen := len(c.Notifications.Endpoints) > 0 || len(c.Middleware["storage"]) > 0
 		options := configuration.Parameters{
-			blob.SourceOption: source, blob.RedirectOption: redirect, blob.LinksOption: written, blob.UpstreamOption: seen,
+			blob.SourceOption: source, blob.RedirectOption: redirect, blob.LinksOption: written,
+			blob.UsesOption: used, blob.UpstreamOption: seen,
 		}
 		if g.descriptors != nil {
 			options[blob.ForgetOption] = g.descriptors.Forget
@@ -319,11 +328,32 @@ func (g *generation) route(api front.Front, rest http.Handler, policy cors.Polic
 // unavailable answers a request for which the storage is not good enough, and says
 // whether it did.
 func (g *generation) unavailable(w http.ResponseWriter, r *http.Request) bool {
-	if len(g.failures(r.Context())) > 0 {
-		page.Unavailable(w, "the registry's storage is not available")
+	if failed := g.failures(r.Context()); len(failed) > 0 {
+		page.Unavailable(w, g.reason(failed))
 		return true
 	}
 	return g.grade != nil && g.grade.refuse(w, r)
+}
+
+// reason says which checks have failed. The operator's own are called by paths and
+// addresses, which are none of a client's business.
+func (g *generation) reason(failed map[string]string) string {
+	for _, c := range g.config.Health.FileCheckers {
+		if _, ok := failed[c.File]; ok {
+			return "the registry is taken out of service by a file (health.file of its configuration)"
+		}
+	}
+	for _, c := range g.config.Health.HTTPCheckers {
+		if _, ok := failed[c.URI]; ok {
+			return "a service that the registry needs does not answer (health.http of its configuration)"
+		}
+	}
+	for _, c := range g.config.Health.TCPCheckers {
+		if _, ok := failed[c.Addr]; ok {
+			return "a service that the registry needs does not answer (health.tcp of its configuration)"
+		}
+	}
+	return "the registry's storage is not available"
 }
 
 // display is the host that a client logs in to.

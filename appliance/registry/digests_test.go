@@ -3,6 +3,7 @@ package registry
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -261,4 +262,99 @@ func TestManifestsAreAnsweredAsTheyAreNow(t *testing.T) {
 	check(t, os.RemoveAll(m.path("store/docker/registry/v2/repositories/app")))
 	m.reload(t) // what the caches say of a repository that is gone is forgotten
 	is(two.String(), 404, "")
+}
+
+// What an image is made of is not deleted under it, and its parts can be when it is
+// gone.
+func TestWhatIsNeededStays(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.memory = true
+	m.config(t, "info")
+	m.start(t)
+	m.pushBlob(t, "app", v1.DescriptorEmptyJSON.Data)
+	layer := m.pushBlob(t, "app", noise(100))
+	image := artifact("a/b", nil, "image")
+	image.Layers = []v1.Descriptor{{MediaType: v1.MediaTypeImageLayer, Digest: layer, Size: 100}}
+	put := func(tag, kind string, manifest any) digest.Digest {
+		a, d := m.putManifest(t, "app", tag, kind, manifest)
+		if a.StatusCode != http.StatusCreated {
+			t.Fatalf("PUT: %s %s", a.Status, a.body)
+		}
+		return d
+	}
+	child := put("image", v1.MediaTypeImageManifest, image)
+	index := put("index", v1.MediaTypeImageIndex, v1.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageIndex,
+		Manifests: []v1.Descriptor{{MediaType: v1.MediaTypeImageManifest, Digest: child, Size: 1}}})
+	signature := m.attach(t, "app", "a/signature", &v1.Descriptor{MediaType: v1.MediaTypeImageManifest, Digest: child, Size: 1}, "signature")
+	for _, c := range []struct {
+		what   string
+		status int
+	}{
+		{"blobs/" + layer.String(), 409}, {"manifests/" + child.String(), 409}, {"manifests/image", 202},
+		{"manifests/" + index.String(), 202}, {"blobs/" + layer.String(), 409}, {"manifests/" + child.String(), 202},
+		{"blobs/" + layer.String(), 202}, {"blobs/" + layer.String(), 404}, {"manifests/" + signature.String(), 202},
+		{"manifests/" + signature.String(), 404}, {"manifests/index", 404},
+	} {
+		a, err := m.do(http.MethodDelete, "https://"+m.host()+"/v2/app/"+c.what, nil)
+		check(t, err)
+		if a.StatusCode != c.status || c.status == 409 && !strings.Contains(a.body, "IN_USE") {
+			t.Errorf("DELETE %s: %s %s", c.what, a.Status, a.body)
+		}
+	}
+}
+
+// A manifest goes with all its tags, and the last page of a list is not an empty one.
+func TestManyTags(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.config(t, "info")
+	m.start(t)
+	m.pushBlob(t, "app", v1.DescriptorEmptyJSON.Data)
+	manifest := artifact("a/b", nil, "tagged")
+	data, err := json.Marshal(manifest)
+	check(t, err)
+	d := digest.FromBytes(data)
+	query := url.Values{}
+	for n := range 100 {
+		query.Add("tag", fmt.Sprintf("t%02d", n))
+	}
+	if a, _ := m.putManifest(t, "app", d.String()+"?"+query.Encode(), v1.MediaTypeImageManifest, manifest); a.StatusCode != http.StatusCreated {
+		t.Fatalf("PUT: %s %s", a.Status, a.body)
+	}
+	pages := 0
+	for target := "/v2/app/tags/list?n=25"; target != ""; pages++ {
+		a := m.get(t, target)
+		if a.StatusCode != http.StatusOK || strings.Count(a.body, `"t`) != 25+1 { // and its name "tags"
+			t.Fatalf("%s: %s %s", target, a.Status, a.body)
+		}
+		link, _, _ := strings.Cut(strings.TrimPrefix(a.Header.Get("Link"), "<"), ">")
+		target = link
+	}
+	if pages != 4 {
+		t.Errorf("%d pages", pages)
+	}
+	a, err := m.do(http.MethodDelete, "https://"+m.host()+"/v2/app/manifests/"+d.String(), nil)
+	check(t, err)
+	if left := m.get(t, "/v2/app/tags/list"); a.StatusCode != http.StatusAccepted || strings.Contains(left.body, "t99") {
+		t.Errorf("DELETE: %s %s, then %s", a.Status, a.body, left.body)
+	}
+}
+
+// The operator's own check is named for what it is, without its path.
+func TestTheOperatorsFile(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.config(t, "info")
+	text, err := os.ReadFile(m.path("registry.yml"))
+	check(t, err)
+	m.write(t, "registry.yml", strings.Replace(string(text), "health: {", fmt.Sprintf("health: {file: [{file: %q, interval: 10ms}], ", m.path("out")), 1))
+	m.start(t)
+	m.write(t, "out", "")
+	until(t, "the file to be seen", func() bool { return m.get(t, "/v2/").StatusCode == http.StatusServiceUnavailable })
+	if a := m.get(t, "/v2/"); !strings.Contains(a.body, "health.file") || strings.Contains(a.body, m.dir) {
+		t.Errorf("%s %s", a.Status, a.body)
+	}
+	check(t, os.Remove(m.path("out")))
+	until(t, "the file to be gone", func() bool { return m.get(t, "/v2/").StatusCode == http.StatusOK })
 }

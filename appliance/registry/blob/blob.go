@@ -18,6 +18,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/redoubt-registry/redoubt/appliance/registry/links"
+	"github.com/redoubt-registry/redoubt/appliance/registry/uses"
 	"github.com/redoubt-registry/redoubt/appliance/storage/driver"
 )
 
@@ -32,6 +33,8 @@ const (
 	RedirectOption = "redirect"
 	// LinksOption is a *links.Links, for digests other than sha256.
 	LinksOption = "links"
+	// UsesOption is a *uses.Index, which is asked before a blob is deleted.
+	UsesOption = "uses"
 	// UpstreamOption is true where upstream serves the blobs, since others see them
 	// pass: notifications, or another middleware.
 	UpstreamOption = "upstream"
@@ -55,7 +58,11 @@ func newRepository(_ context.Context, r distribution.Repository, options map[str
 	if !ok {
 		return nil, errors.New("cannot serve blobs: they were given no links")
 	}
-	return repository{Repository: r, serving: serving{source: from, forget: forget, redirect: redirect, upstream: upstream, links: l}}, nil
+	used, ok := options[UsesOption].(*uses.Index)
+	if !ok {
+		return nil, errors.New("cannot serve blobs: what needs them cannot be found")
+	}
+	return repository{Repository: r, serving: serving{source: from, forget: forget, redirect: redirect, upstream: upstream, links: l, uses: used}}, nil
 }
 
 // Source opens blobs; Files and Objects make one. What it opens is read from where
@@ -81,6 +88,7 @@ type serving struct {
 	forget             Forget
 	redirect, upstream bool
 	links              *links.Links
+	uses               *uses.Index
 }
 
 type repository struct {
@@ -173,6 +181,17 @@ func (s *store) settle(ctx context.Context, f io.ReadSeeker, dgst digest.Digest)
 	}
 	_, err = f.Seek(0, io.SeekStart)
 	return err
+}
+
+// Delete implements distribution.BlobDeleter. What an image is made of stays.
+func (s *store) Delete(ctx context.Context, dgst digest.Digest) error {
+	if _, err := s.Stat(ctx, dgst); err != nil {
+		return err
+	}
+	if err := s.uses.Free(ctx, s.repository, dgst); err != nil {
+		return err
+	}
+	return s.BlobStore.Delete(ctx, dgst)
 }
 
 // Damaged tells whether a blob is there with another content than a manifest says

@@ -20,6 +20,7 @@ import (
 
 	"github.com/redoubt-registry/redoubt/appliance/registry/blob"
 	"github.com/redoubt-registry/redoubt/appliance/registry/links"
+	"github.com/redoubt-registry/redoubt/appliance/registry/uses"
 	"github.com/redoubt-registry/redoubt/appliance/storage/bucket"
 	"github.com/redoubt-registry/redoubt/appliance/storage/driver"
 	"github.com/redoubt-registry/redoubt/test/proxy"
@@ -48,7 +49,7 @@ func registry(t *testing.T, endpoint string, s *stores.Store, redirect bool) (no
 	c.HTTP.Secret = "secret"
 	c.Middleware = map[string][]configuration.Middleware{
 		"registry":   {{Name: links.Name, Options: configuration.Parameters{links.Option: written}}},
-		"repository": {{Name: blob.Name, Options: configuration.Parameters{blob.SourceOption: blob.Objects(b), blob.RedirectOption: redirect, blob.LinksOption: written}}},
+		"repository": {{Name: blob.Name, Options: configuration.Parameters{blob.SourceOption: blob.Objects(b), blob.RedirectOption: redirect, blob.LinksOption: written, blob.UsesOption: uses.New(written)}}},
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)

@@ -1,4 +1,4 @@
-// Package links writes what upstream does not write: content under another digest than
+// Package links reads and writes what upstream does not: manifests as they are, and content under another digest than
 // sha256. Upstream keeps it as sha256, with a link to that, which its garbage collection
 // does not follow. Here it lies under the digest that the client gave it, which the
 // stock registry serves and keeps as well.
@@ -61,7 +61,7 @@ func (l *Links) Mount(ctx context.Context, from, repository string, dgst digest.
 		return 0, fmt.Errorf("cannot mount a blob: %w", err)
 	}
 	info, err := l.Driver.Stat(ctx, layout.Path(target))
-	if errors.As(err, new(driver.PathNotFoundError)) {
+	if missing(err) {
 		return 0, distribution.ErrBlobUnknown
 	}
 	if err != nil {
@@ -70,8 +70,8 @@ func (l *Links) Mount(ctx context.Context, from, repository string, dgst digest.
 	return info.Size(), l.put(ctx, layout.LinkPath(repository, layout.Layers, dgst), target.String())
 }
 
-// Manifest keeps a manifest of a repository under its digest.
-func (l *Links) Manifest(ctx context.Context, repository string, dgst digest.Digest, data []byte) error {
+// Write keeps a manifest of a repository under its digest.
+func (l *Links) Write(ctx context.Context, repository string, dgst digest.Digest, data []byte) error {
 	info, err := l.Driver.Stat(ctx, layout.Path(dgst))
 	if err != nil || info.Size() != int64(len(data)) {
 		if err := l.put(ctx, layout.Path(dgst), string(data)); err != nil {
@@ -79,6 +79,45 @@ func (l *Links) Manifest(ctx context.Context, repository string, dgst digest.Dig
 		}
 	}
 	return l.put(ctx, layout.LinkPath(repository, layout.Revisions, dgst), dgst.String())
+}
+
+// largest is the size in bytes of the largest manifest.
+const largest = 4 << 20
+
+// Read reads a manifest of a repository, nil if there is none.
+func (l *Links) Read(ctx context.Context, repository string, dgst digest.Digest) ([]byte, error) {
+	target, gone, err := layout.Read(ctx, l.Driver, layout.LinkPath(repository, layout.Revisions, dgst))
+	if _, damaged := errors.AsType[*layout.Damage](err); gone || damaged {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return l.Content(ctx, target)
+}
+
+// Content reads a blob that may be a manifest, nil if there is none.
+func (l *Links) Content(ctx context.Context, dgst digest.Digest) ([]byte, error) {
+	info, err := l.Driver.Stat(ctx, layout.Path(dgst))
+	if missing(err) || err == nil && info.Size() > largest {
+		return nil, nil
+	}
+	var data []byte
+	if err == nil {
+		data, err = l.Driver.GetContent(ctx, layout.Path(dgst))
+	}
+	if missing(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot read a manifest: %w", err)
+	}
+	return data, nil
+}
+
+func missing(err error) bool {
+	_, ok := errors.AsType[driver.PathNotFoundError](err)
+	return ok
 }
 
 func (l *Links) put(ctx context.Context, path, text string) error {

@@ -3,7 +3,6 @@
 package manifest
 
 import (
-	"cmp"
 	"context"
 	"errors"
 
@@ -17,15 +16,17 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/registry/links"
 	"github.com/redoubt-registry/redoubt/appliance/registry/referrers"
 	"github.com/redoubt-registry/redoubt/appliance/registry/route"
+	"github.com/redoubt-registry/redoubt/appliance/registry/uses"
 )
 
 // Name is what the middleware is called in distribution's middleware section. It
-// needs those of blobcache. LinksOption is its option, a *links.Links, and
-// ReferrersOption a *referrers.Index.
+// needs those of blobcache. LinksOption is its option, a *links.Links, ReferrersOption
+// a *referrers.Index, and UsesOption a *uses.Index.
 const (
 	Name            = "redoubt-manifest"
 	LinksOption     = "links"
 	ReferrersOption = "referrers"
+	UsesOption      = "uses"
 )
 
 // Register makes the middleware known to distribution. It may be called more than
@@ -37,16 +38,18 @@ func Register() {
 func newRepository(_ context.Context, r distribution.Repository, options map[string]any) (distribution.Repository, error) {
 	l, ok := options[LinksOption].(*links.Links)
 	index, given := options[ReferrersOption].(*referrers.Index)
-	if !ok || !given {
-		return nil, errors.New("cannot keep manifests: there are no links, or no index of referrers")
+	used, known := options[UsesOption].(*uses.Index)
+	if !ok || !given || !known {
+		return nil, errors.New("cannot keep manifests: there are no links, or no indexes of what refers to them and needs them")
 	}
-	return repository{r, l, index}, nil
+	return repository{r, l, index, used}, nil
 }
 
 type repository struct {
 	distribution.Repository
 	links     *links.Links
 	referrers *referrers.Index
+	uses      *uses.Index
 }
 
 func (r repository) Manifests(ctx context.Context, options ...distribution.ManifestServiceOption) (distribution.ManifestService, error) {
@@ -95,19 +98,54 @@ func (s service) Put(ctx context.Context, m distribution.Manifest, options ...di
 	if err != nil {
 		return "", err
 	}
+	if foreign(asked.Digest) {
+		return s.putForeign(ctx, all, m, data, asked)
+	}
+	defer locks.lock(s.repository.Named().Name() + "@" + digest.FromBytes(data).String())()
 	d, err := all.Put(ctx, m, options...)
 	if err != nil {
 		return d, mistake(err)
 	}
-	return d, s.note(ctx, cmp.Or(asked.Digest, d), data, asked.Tags)
+	return d, s.note(ctx, d, data, asked.Tags)
 }
+
+// putForeign puts a manifest under another digest than sha256. Upstream checks it, and
+// keeps it as sha256: that is taken back, unless it was there before.
+func (s service) putForeign(ctx context.Context, all distribution.ManifestService, m distribution.Manifest, data []byte, asked route.Request) (digest.Digest, error) {
+	canonical := digest.FromBytes(data)
+	defer locks.lock(s.repository.Named().Name() + "@" + canonical.String())()
+	had, err := all.Exists(ctx, canonical)
+	if err != nil {
+		return "", err
+	}
+	if _, err := all.Put(ctx, m); err != nil {
+		return "", mistake(err)
+	}
+	if err := s.note(ctx, asked.Digest, data, asked.Tags); err != nil || had {
+		return canonical, err
+	}
+	return canonical, s.forgetCanonical(ctx, canonical)
+}
+
+// forgetCanonical removes what upstream has written. Where deleting is turned off it
+// stays.
+func (s service) forgetCanonical(ctx context.Context, canonical digest.Digest) error {
+	err := s.ManifestService.Delete(ctx, canonical)
+	if errors.Is(err, distribution.ErrUnsupported) {
+		return nil
+	}
+	return err
+}
+
+// foreign tells whether upstream keeps what has such a digest under another one.
+func foreign(dgst digest.Digest) bool { return dgst != "" && dgst.Algorithm() != digest.Canonical }
 
 // note keeps what upstream does not of a manifest that was put: its own digest where
 // that is not sha256, what it refers to, and its tags.
 func (s service) note(ctx context.Context, dgst digest.Digest, data []byte, with []string) error {
 	name := s.repository.Named().Name()
-	if dgst.Algorithm() != digest.Canonical {
-		if err := s.repository.links.Manifest(ctx, name, dgst, data); err != nil {
+	if foreign(dgst) {
+		if err := s.repository.links.Write(ctx, name, dgst, data); err != nil {
 			return err
 		}
 	}
@@ -125,8 +163,11 @@ func (s service) note(ctx context.Context, dgst digest.Digest, data []byte, with
 // Delete implements distribution.ManifestService.
 func (s service) Delete(ctx context.Context, dgst digest.Digest) error {
 	name := s.repository.Named().Name()
-	data, err := s.repository.referrers.Manifest(ctx, name, dgst)
+	data, err := s.repository.links.Read(ctx, name, dgst)
 	if err != nil {
+		return err
+	}
+	if err := s.repository.uses.Free(ctx, name, dgst); err != nil {
 		return err
 	}
 	if err := s.ManifestService.Delete(ctx, dgst); err != nil || data == nil {

@@ -4,13 +4,16 @@ import (
 	"context"
 	"errors"
 	"hash/maphash"
+	"io"
 	"net/http"
 	"sync"
 
 	"github.com/distribution/distribution/v3"
 	"github.com/distribution/distribution/v3/registry/api/errcode"
+	"github.com/distribution/distribution/v3/registry/storage/driver"
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/redoubt-registry/redoubt/appliance/registry/etag"
 	"github.com/redoubt-registry/redoubt/appliance/registry/route"
@@ -49,6 +52,46 @@ func (t tags) Tag(ctx context.Context, tag string, desc v1.Descriptor) error {
 		}
 	}
 	return t.TagService.Tag(ctx, tag, desc)
+}
+
+// List implements distribution.TagService. A page that is full is the last one where
+// there is nothing behind it.
+func (t tags) List(ctx context.Context, limit int, last string) ([]string, error) {
+	if limit <= 0 {
+		return t.TagService.List(ctx, limit, last)
+	}
+	list, err := t.TagService.List(ctx, limit+1, last)
+	if len(list) > limit {
+		return list[:limit], nil
+	}
+	if err == nil {
+		err = io.EOF
+	}
+	return list, err
+}
+
+// untagging is how many tags are deleted at a time.
+const untagging = 32
+
+// Lookup implements distribution.TagService. Upstream asks for the tags of a manifest
+// that it has deleted, to delete them, two at a time: here they are gone already.
+func (t tags) Lookup(ctx context.Context, desc v1.Descriptor) ([]string, error) {
+	list, err := t.TagService.Lookup(ctx, desc)
+	if err != nil {
+		return nil, err
+	}
+	group := errgroup.Group{}
+	group.SetLimit(untagging)
+	for _, tag := range list {
+		group.Go(func() error {
+			err := t.Untag(ctx, tag)
+			if errors.As(err, new(driver.PathNotFoundError)) { // by another client
+				return nil
+			}
+			return err
+		})
+	}
+	return nil, group.Wait()
 }
 
 // holds tells whether a tag that points to have, or to nothing, is what a client wants

@@ -56,7 +56,7 @@ func (i *Index) makeAll(repository string) error {
 	err := layout.EachLink(inner, i.links.Driver, repository, layout.Revisions, func(l layout.Link) error {
 		manifests++
 		group.Go(func() error {
-			data, err := i.Manifest(inner, repository, l.Digest)
+			data, err := i.links.Read(inner, repository, l.Digest)
 			if err != nil {
 				return err
 			}

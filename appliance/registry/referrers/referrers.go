@@ -32,7 +32,7 @@ const (
 	parallel = 16
 	// known is how many descriptors are kept in memory, each of at most knownSize bytes.
 	known, knownSize = 4096, 2 << 10
-	// largest is the size in bytes of the largest manifest.
+	// largest is the size in bytes of the largest list, as of a manifest.
 	largest = 4 << 20
 )
 
@@ -155,7 +155,7 @@ func (i *Index) fallback(ctx context.Context, repository string, subject digest.
 	if err != nil {
 		return nil, err
 	}
-	data, err := i.Manifest(ctx, repository, dgst)
+	data, err := i.links.Read(ctx, repository, dgst)
 	if err != nil || data == nil {
 		return nil, err
 	}
@@ -209,7 +209,7 @@ func (i *Index) descriptor(ctx context.Context, repository string, subject, dgst
 	if err != nil && !missing(err) {
 		return v1.Descriptor{}, fmt.Errorf("cannot read a referrer: %w", err)
 	}
-	if data, err = i.content(ctx, target); err != nil || data == nil {
+	if data, err = i.links.Content(ctx, target); err != nil || data == nil {
 		return v1.Descriptor{}, err
 	}
 	desc, _ = describe(dgst, data)
@@ -221,37 +221,6 @@ func (i *Index) keep(desc v1.Descriptor, size int) v1.Descriptor {
 		i.known.Add(desc.Digest, desc)
 	}
 	return desc
-}
-
-// Manifest reads a manifest of a repository, nil if there is none.
-func (i *Index) Manifest(ctx context.Context, repository string, dgst digest.Digest) ([]byte, error) {
-	target, gone, err := layout.Read(ctx, i.links.Driver, layout.LinkPath(repository, layout.Revisions, dgst))
-	if _, damaged := errors.AsType[*layout.Damage](err); gone || damaged {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	return i.content(ctx, target)
-}
-
-// content reads a blob that may be a manifest, nil if there is none.
-func (i *Index) content(ctx context.Context, dgst digest.Digest) ([]byte, error) {
-	info, err := i.links.Driver.Stat(ctx, layout.Path(dgst))
-	if missing(err) || err == nil && info.Size() > largest {
-		return nil, nil
-	}
-	var data []byte
-	if err == nil {
-		data, err = i.links.Driver.GetContent(ctx, layout.Path(dgst))
-	}
-	if missing(err) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("cannot read a manifest: %w", err)
-	}
-	return data, nil
 }
 
 // sizeOf is about how many bytes a descriptor has in an index.
