@@ -58,8 +58,9 @@ func packages(t *testing.T, patterns ...string) []pkg {
 var rooms = []string{"storage", "certificates", "configuration", "access", "registry", "system"}
 
 // ground are small packages that stand below all rooms: every package may import them,
-// and they import none of the others.
-var ground = []string{"files", "hostname", "paths", "printable", "registryyml"}
+// and they import none of the others. The rules of access are among them: the configuration
+// judges them, and the registry obeys them.
+var ground = []string{"access/acl", "files", "hostname", "paths", "printable", "registryyml"}
 
 // below gives each package of the agent what it may import of the others. What is
 // not named here may import nothing of the agent at all.
@@ -96,6 +97,7 @@ var below = map[string][]string{
 	"storage/scrub":          {"storage/layout", "storage/progress"},
 	"storage/sharedstate":    {"storage/bucket"},
 	"access":                 {},
+	"access/acl":             {},
 	"access/clients":         {"certificates/cert"},
 	"access/identity":        {},
 	"access/limit":           {},
@@ -182,7 +184,7 @@ func room(path string) int {
 func TestPurePackages(t *testing.T) {
 	for _, p := range packages(t, "./appliance/configuration/tree", "./appliance/configuration/config", "./appliance/configuration/foreign", "./appliance/configuration/render",
 		"./appliance/configuration/plan", "./appliance/certificates/cert", "./appliance/certificates/renewal", "./appliance/storage/health",
-		"./appliance/access/limit") {
+		"./appliance/access/acl", "./appliance/access/limit") {
 		for _, i := range p.Imports {
 			impure := i == "net" || strings.HasPrefix(i, "net/http") || i == "os/exec" ||
 				strings.Contains(i, "dbus") || strings.Contains(i, "go-systemd")
@@ -196,7 +198,7 @@ func TestPurePackages(t *testing.T) {
 // The renderers have no clock, no environment and no disk either.
 func TestRenderersAndPlansTouchNothing(t *testing.T) {
 	for _, p := range packages(t, "./appliance/configuration/tree", "./appliance/configuration/foreign", "./appliance/configuration/render",
-		"./appliance/configuration/plan", "./appliance/certificates/renewal", "./appliance/access/limit") {
+		"./appliance/configuration/plan", "./appliance/certificates/renewal", "./appliance/access/acl", "./appliance/access/limit") {
 		for _, i := range []string{"os", "math/rand", "math/rand/v2", "crypto/rand", "syscall"} {
 			if slices.Contains(p.Imports, i) {
 				t.Errorf("%s imports %s", p.ImportPath, i)
