@@ -1,6 +1,9 @@
 package config
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // lifted are the options of distribution's driver s3 for which storage.s3 has a
 // key.
@@ -15,16 +18,50 @@ var lifted = map[string]string{
 	"keyid":          "kmsKeyID",
 }
 
-// liftS3 returns v with what its overlays say of a bucket in our own keys:
-// whoever brings the settings of a stock registry has them checked, probed and
-// kept secret as any others. Their places stay those of the overlay.
-func liftS3(v *value) *value {
+// lift returns v with what its overlays say and more than the registry goes by in our
+// own keys: whoever brings the settings of a stock registry has them checked, carried
+// out and kept secret as any others. Their places stay those of the overlay.
+func lift(v *value) *value {
 	quiet := spot{origins: originsOf(v), wanting: map[string]bool{}, report: &Report{}}
-	env, _ := translate(variables(v.get("environment")), quiet)
-	over := env.get("storage")
-	if registry := v.get("registry", "storage"); registry != nil && registry.kind == group {
+	over, _ := translate(variables(v.get("environment")), quiet)
+	if registry := v.get("registry"); registry != nil && registry.kind == group {
 		over = merge(over, registry, true)
 	}
+	return liftOthers(liftS3(v, over.get("storage")), over)
+}
+
+// liftedToo are further settings for which we have a key: the machine's own check of
+// the storage goes by them, and the size of the cache.
+var liftedToo = map[string]string{
+	"health.storagedriver.interval":    "health.storage.interval",
+	"health.storagedriver.threshold":   "health.storage.threshold",
+	"storage.cache.blobdescriptorsize": "cache.size",
+}
+
+func liftOthers(v, over *value) *value {
+	for stock, ours := range liftedToo {
+		set := over.get(strings.Split(stock, ".")...)
+		if set == nil || set.kind != scalar {
+			continue
+		}
+		if cache := v.get("cache", "type"); ours == "cache.size" && (cache == nil || cache.scalar != "memory") {
+			continue // where it has no effect, which is a mistake of its own
+		}
+		patch := *set
+		patch.at.Path = "" // messages say what it is here
+		for _, key := range slices.Backward(strings.Split(ours, ".")) {
+			outer := newGroup(Origin{})
+			inner := patch
+			outer.set(key, &inner)
+			patch = *outer
+		}
+		v = merge(v, &patch, false)
+	}
+	return v
+}
+
+// liftS3 lifts the settings of a bucket, from the overlay of the storage.
+func liftS3(v, over *value) *value {
 	bucket, have := over.get("s3"), v.get("storage", "s3")
 	if bucket == nil {
 		bucket = have

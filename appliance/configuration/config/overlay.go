@@ -85,9 +85,6 @@ func words(t reflect.Type, path string) []string {
 	case "storage.s3.objectacl":
 		return []string{"private", "public-read", "public-read-write", "authenticated-read", "aws-exec-read",
 			"bucket-owner-read", "bucket-owner-full-control"}
-	case "storage.s3.loglevel":
-		return []string{"off", "debug", "debugwithsigning", "debugwithhttpbody", "debugwithrequestretries",
-			"debugwithrequesterrors", "debugwitheventstreambody"}
 	}
 	return nil
 }
@@ -97,8 +94,8 @@ func words(t reflect.Type, path string) []string {
 const holdsOwned = " http storage storage.cache storage.filesystem storage.s3 "
 
 // overlay refuses what an overlay may not set although its words are right. label is how
-// a path of it was written; s3 tells that a bucket is the storage.
-func overlay(v *value, label func(path string) string, s3 bool, report *Report) {
+// a path of it was written. In cfg, what it says of a bucket is ours already.
+func overlay(v *value, label func(path string) string, cfg Config, report *Report) {
 	if v == nil {
 		return
 	}
@@ -108,12 +105,27 @@ func overlay(v *value, label func(path string) string, s3 bool, report *Report) 
 	v.walk("", func(path string, v *value) {
 		if v.kind == unset && strings.Contains(holdsOwned, " "+path+" ") {
 			refuse(path, "null would take away what the appliance sets here", v)
-		} else if s3 && path == "storage.filesystem" {
-			refuse(path, "the storage is storage.s3: leave this out", v)
+		} else if reason := idle(path, v.scalar, cfg); reason != "" && v.kind != unset {
+			refuse(path, reason, v)
 		} else if reason := outOfRange(path, v.scalar); reason != "" && v.kind == scalar {
 			refuse(path, reason, v)
 		}
 	})
+}
+
+// idle says why a setting would have no effect beside what cfg says.
+func idle(path string, scalar any, cfg Config) string {
+	switch {
+	case path == "storage.filesystem" && cfg.Storage.S3 != nil:
+		return "the storage is storage.s3: leave this out"
+	case path == "storage.redirect.disable" && scalar == false && cfg.Storage.S3 == nil:
+		return "clients can be sent to a bucket alone: leave this out"
+	case path == "storage.cache.blobdescriptorsize" && cfg.Cache.Type != "memory":
+		return "has an effect with cache.type memory alone: leave this out, or use that and cache.size"
+	case path == "http.relativeurls" && scalar == false && cfg.TLS.Mode != "off":
+		return "links here never name a host, so that they are right behind a proxy too: leave this out"
+	}
+	return ""
 }
 
 // outOfRange says why the S3 driver cannot work with a number or a switch.

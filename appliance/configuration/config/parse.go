@@ -23,7 +23,7 @@ var defaults []byte
 func Parse(layers []Layer) (Config, Origins, Report) {
 	var report Report
 	merged, found, whole := mergeAll(layers, &report)
-	merged = liftS3(merged)
+	merged = lift(merged)
 	base := defaultValue()
 	all := withDefaults(base, merged)
 	all.sweep(&report)
@@ -44,10 +44,9 @@ func Parse(layers []Layer) (Config, Origins, Report) {
 		top := spot{origins: origins, wanting: wanting, report: &report}
 		cfg.validate(top)
 		unsupported(base, all, &report)
-		s3 := cfg.Storage.S3 != nil
-		overlay(merged.get("registry"), func(path string) string { return "registry." + path }, s3, &report)
+		overlay(merged.get("registry"), func(path string) string { return "registry." + path }, cfg, &report)
 		env, label := translate(cfg.Environment, top)
-		overlay(env, label, s3, &report)
+		overlay(env, label, cfg, &report)
 	}
 	return cfg, origins, report.Sort().Excerpts(layers)
 }

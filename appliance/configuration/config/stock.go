@@ -52,6 +52,7 @@ var advice = map[string]string{
 	"storage.cache.blobdescriptor":      "use cache.type: memory for inmemory; leave it out for redis, which the machine has",
 	"storage.cache.layerinfo":           "use cache.type: memory for inmemory; leave it out for redis, which the machine has",
 	"storage.s3.pathstyle":              "use forcepathstyle; with storage.s3.endpoint the bucket is in the path anyway, so that it can be left out",
+	"storage.s3.loglevel":               "the bucket's client here has no log of its own: leave it out; log.level sets what the registry logs",
 	"storage.s3.credentialsconfigpath":  "use storage.s3.accessKey and storage.s3.secretKey, which take file:PATH too, such as accessKey: file:/etc/redoubt/s3-key",
 	"redis":                             "leave it out: the machine has a Redis of its own; only one elsewhere is cache.redis, such as cache: {redis: {address: \"redis.example.com:6379\"}}",
 	"proxy":                             "this version is no pull-through cache: leave it out, and let the stock registry be the cache, under a name of its own",

@@ -11,6 +11,9 @@ import (
 )
 
 func (d *draft) carryHTTP() {
+	if relative, ok := truth(d.take("http", "relativeurls")); ok && relative { // false has no effect here
+		put(d.stock, relative, "http", "relativeurls")
+	}
 	address := text(d.take("http", "addr"))
 	if host := text(d.take("http", "host")); host != "" {
 		d.named(host)

@@ -75,7 +75,7 @@ var places = map[string]string{
 	"an overlay's key":            "redoubt:\n  hostname: a.example\n  registry: {http: {SECRET: x}}\n",
 	"an overlay's flow map":       "redoubt:\n  hostname: a.example\n  registry: {notifications: {endpoints: [{name, SECRET}]}}\n",
 	"an overlay's header":         "redoubt:\n  hostname: a.example\n  registry: {http: {headers: {SECRET: x}}}\n",
-	"an overlay's text":           "redoubt:\n  hostname: a.example\n  registry: {storage: {s3: {loglevel: SECRET}}}\n",
+	"an overlay's text":           "redoubt:\n  hostname: a.example\n  registry: {storage: {s3: {storageclass: SECRET}}}\n",
 	"an overlay's number":         "redoubt:\n  hostname: a.example\n  registry: {storage: {s3: {chunksize: SECRET}}}\n",
 	"a variable's name":           "redoubt:\n  hostname: a.example\n  environment: [{name: SECRET, value: x}]\n",
 	"a part of a variable's name": "redoubt:\n  hostname: a.example\n  environment: [{name: REGISTRY_STORGE_S3_SECRET, value: x}]\n",
