@@ -65,27 +65,7 @@ func (m *Machine) choose(ctx context.Context) (choice, error) {
 	if c.problem != nil {
 		found.Layers = append([]config.Layer{{Name: paths.LastGood, Data: lastGood}}, found.Layers...)
 	}
-	cfg, origins, report := found.Parse()
-	c.origins = origins
-	for _, w := range append(report.Warnings(), config.Shadowed(found.Layers, operators, ofImage)...) {
-		fmt.Fprintln(m.Warnings, w)
-	}
-	if found.Overruled && addsNothing(found.Layers, lastGood) {
-		c.problem = errors.New("the last good configuration serves, since the user-data cannot be used any more: correct it. " +
-			"All that /etc/redoubt says is in force, and so is what was in the user-data")
-		c.target, err = m.rebuild(lastGood)
-		return c, err
-	}
-	if report.Err() == nil {
-		before, _, _ := config.Parse([]config.Layer{{Name: paths.LastGood, Data: lastGood}})
-		c.target, err = m.build(cfg, found.Layers, lastGood != nil && sameSources(before, cfg))
-		if err == nil {
-			c.asked = true
-			return c, nil
-		}
-		report = append(report, entries(err, origins)...).Excerpts(found.Layers)
-	}
-	return m.instead(c, cfg, report)
+	return m.take(c, found)
 }
 
 // instead is what the machine is to be when cfg cannot be used, for the reasons in

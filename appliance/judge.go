@@ -45,8 +45,15 @@ func judge(found userdata.Found, r secrets.Resolver, kept secrets.Kept, now time
 	if err == nil {
 		err = brought(cfg, r, now)
 	}
-	if err != nil {
-		report = append(report, entries(err, origins).Excerpts(found.Layers)...).Sort()
+	if err == nil {
+		return out, report
+	}
+	report = append(report, entries(err, origins).Excerpts(found.Layers)...).Sort()
+	if len(found.Given().Layers) > 0 {
+		_, given := judge(found.Given(), r, kept, now)
+		if alone, ok := found.Alone(report, given); ok {
+			return judge(alone, r, kept, now)
+		}
 	}
 	return out, report
 }

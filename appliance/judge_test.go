@@ -76,8 +76,8 @@ func TestValidateLayer(t *testing.T) {
 		"wrong below":  {"etc/redoubt/config.yaml", "nodes: 1\n", "nods: 1\n", "/etc/redoubt/config.d/50.yaml:1:1: nods: unknown key (did you mean \"nodes\"?)\n"},
 		"a file of it": {"etc/redoubt/config.yaml", "httpSecret: file:/etc/redoubt/none\n", "", "/etc/redoubt/config.yaml:1:13: httpSecret: cannot read /etc/redoubt/none: no such file or directory\n"},
 		"ends in .yml": {"etc/redoubt/config.d/x.yml", "nodes: 1\n", "", "/etc/redoubt/config.d/x.yml: this file is not read: only files whose name ends in .yaml, and does not begin with a dot, are read here\n"},
-		"a backup": {"etc/redoubt/config.d/x.yaml~", "nodes: 1\n", "", "this file is not read"},
-		"beside":   {"etc/redoubt/config.yml", "nodes: 1\n", "", "/etc/redoubt/config.yml: this file is not read"},
+		"a backup":     {"etc/redoubt/config.d/x.yaml~", "nodes: 1\n", "", "this file is not read"},
+		"beside":       {"etc/redoubt/config.yml", "nodes: 1\n", "", "/etc/redoubt/config.yml: this file is not read"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			files := map[string]string{tc.file: tc.data}
@@ -93,5 +93,24 @@ func TestValidateLayer(t *testing.T) {
 				t.Errorf("got:\n%swant:\n%s", got, tc.want)
 			}
 		})
+	}
+}
+
+// TestValidateOperatorsFile wants a complete document of the operator to be called valid
+// above user-data with a mistake of any kind: of its YAML, its keys, its overlay or of
+// what it names.
+func TestValidateOperatorsFile(t *testing.T) {
+	for name, user := range map[string]string{
+		"YAML":    "#cloud-config\nredoubt: {hostname: [\n",
+		"key":     "#cloud-config\nredoubt: {hostnme: a.example.com}\n",
+		"overlay": "#cloud-config\nredoubt: {hostname: a.example.com, registry: {tags: {maxtags: -1}}}\n",
+		"secret":  "#cloud-config\nredoubt: {hostname: a.example.com, httpSecret: 'file:/etc/redoubt/none'}\n",
+		"files":   "#cloud-config\nredoubt: {hostname: a.example.com, tls: {mode: files, files: {certificate: 'file:/etc/a', privateKey: 'file:/etc/b'}}}\n",
+	} {
+		root := put(t, map[string]string{"var/lib/cloud/instance/user-data.txt": user, "etc/redoubt/config.yaml": "hostname: own.example.com\nauth: {realm: Own}\n"})
+		report := appliance.Validate(root, filepath.Join(root, "etc/redoubt/config.yaml"), "", time.Now())
+		if report.Err() != nil || !strings.Contains(report.String(), "only this is used, and nothing of user-data") {
+			t.Errorf("%s: %s", name, report)
+		}
 	}
 }

@@ -567,6 +567,21 @@ func TestOperatorsFileWins(t *testing.T) {
 	}
 }
 
+// TestOperatorsFileWinsOverWhatIsFoundLate wants the same where the mistake is in what
+// the user-data names, and in its overlay.
+func TestOperatorsFileWinsOverWhatIsFoundLate(t *testing.T) {
+	for _, wrong := range []string{"  httpSecret: file:/etc/redoubt/none\n", "  registry: {tags: {maxtags: -1}}\n", "  tls: {mode: files, files: {certificate: 'file:/etc/a', privateKey: 'file:/etc/b'}}\n"} {
+		b := newBox(t)
+		b.userData(good + wrong)
+		b.wantError(b.apply(), "no images are served")
+		b.put("etc/redoubt/config.yaml", strings.ReplaceAll(good, "registry.example", "own.example"))
+		b.mustApply()
+		if !strings.Contains(b.out.String(), "only this is used, and nothing of user-data") {
+			t.Errorf("out:\n%s", &b.out)
+		}
+	}
+}
+
 // TestBrokenLaterKeepsWhatItHadSet wants the last good configuration to go on when a
 // mistake comes into user-data whose values are in force beside the operator's.
 func TestBrokenLaterKeepsWhatItHadSet(t *testing.T) {

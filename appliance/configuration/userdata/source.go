@@ -44,6 +44,8 @@ type Found struct {
 	// Overruled is set when the user-data cannot be used and the operator's own files
 	// count alone; the report then has what is wrong in it as warnings.
 	Overruled bool
+
+	parts *parts // nil where nothing can be overruled
 }
 
 // Parse makes the configuration of all that was found. Its report has both
