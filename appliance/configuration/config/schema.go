@@ -91,11 +91,16 @@ func keySchema(required bool) (map[string]any, error) {
 		delete(schema, "required")
 	}
 	storage := schema["properties"].(map[string]any)["storage"].(map[string]any)
-	there := map[string]any{"type": "object"} // and not null
-	storage["not"] = map[string]any{"type": "object", "required": []string{"filesystem", "s3"}, "properties": map[string]any{"filesystem": there, "s3": there}}
+	storage["anyOf"] = []any{lacks("filesystem"), lacks("s3")}
 	annotate(schema, defaultValue())
 	allowForms(schema)
 	return schema, nil
+}
+
+// lacks is a group without a key, or with null there. It says so without the word not,
+// for cloud-init 25.1's own validator fails on not and on if.
+func lacks(key string) map[string]any {
+	return map[string]any{"properties": map[string]any{key: map[string]any{"type": "null"}}}
 }
 
 // allowForms lets environment: be what Compose has for it: a map, or a list of
