@@ -55,8 +55,9 @@ func givers() map[string]*giver {
 }
 
 // TestCorrectedUserData boots a machine whose user-data is wrong and gives nobody a way
-// to log in. The console says what can be done, and to do just that is enough: new
-// user-data and a reboot. What is done once for an instance is not done again.
+// to log in. The console says what can be done, and to do just that is enough: a document
+// of the operator's own, or new user-data and a reboot. What is done once for an instance
+// is not done again.
 func TestCorrectedUserData(t *testing.T) {
 	for name, g := range givers() {
 		t.Run(name, func(t *testing.T) {
@@ -77,6 +78,15 @@ func TestCorrectedUserData(t *testing.T) {
 			const key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ6GSpPjzRPm8rfg0b5Bd2F3Uq9R4y1SgBUzTb5yyX0d operator"
 			identity := func() string { return s.Run("cat", "/etc/ssh/ssh_host_ed25519_key.pub", "/var/lib/ran") }
 			before := identity()
+
+			// The other way out: the operator's own document, whatever is wrong below it.
+			s.Write("/etc/redoubt/config.yaml", strings.Replace(userData(s.aliceHash), "#cloud-config\n", "", 1), 0o600)
+			if out := s.Run("redoubt", "apply"); !strings.Contains(out, "only this is used, and nothing of user-data") {
+				t.Errorf("apply:\n%s", out)
+			}
+			s.transport = s.Transport()
+			s.mustServe("with the operator's document")
+			s.Run("rm", "/etc/redoubt/config.yaml")
 
 			g.change(s.Machine, fmt.Sprintf("%sssh_authorized_keys: ['%s']\nwrite_files: [{path: /etc/redoubt/note, content: right}]\n%s",
 				userData(s.aliceHash), key, once))

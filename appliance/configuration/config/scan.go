@@ -31,7 +31,7 @@ func scan(name string, data []byte) (*yaml.Node, *Entry) {
 	if at := bytes.IndexByte(data, 0); at >= 0 {
 		return fail(at, "holds a zero byte: this is not text")
 	}
-	decoder := yaml.NewDecoder(bytes.NewReader(data))
+	decoder := yaml.NewDecoder(bytes.NewReader(ofVersion11(data)))
 	var document, second yaml.Node
 	if err := decoder.Decode(&document); errors.Is(err, io.EOF) {
 		return nil, nil
@@ -54,6 +54,21 @@ func scan(name string, data []byte) (*yaml.Node, *Entry) {
 		return nil, syntax(name, data, err)
 	}
 	return document.Content[0], nil
+}
+
+// directive is a %YAML line before the document.
+var directive = regexp.MustCompile(`\A\x{feff}?(?:[ \t]*(?:#[^\r\n]*)?(?:\r\n|\r|\n))*%YAML[ \t]+1\.(\d)`)
+
+// ofVersion11 calls a document of YAML 1.2 one of 1.1, as cloud-init takes it: the library
+// refuses the number, and reads both.
+func ofVersion11(data []byte) []byte {
+	at := directive.FindSubmatchIndex(data)
+	if at == nil {
+		return data
+	}
+	out := bytes.Clone(data)
+	out[at[2]] = '1'
+	return out
 }
 
 // breaks are what YAML takes for the end of a line (YAML 1.1, 5.4).
