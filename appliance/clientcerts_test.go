@@ -162,7 +162,6 @@ func TestClients(t *testing.T) {
 // A certificate of a key that the client keeps counts, is listed and can be revoked as
 // any other.
 func TestSignClient(t *testing.T) {
-	t.Parallel()
 	b := newBox(t)
 	b.userData(withClients)
 	b.mustApply()

@@ -579,6 +579,7 @@ func TestOperatorsFileWinsOverWhatIsFoundLate(t *testing.T) {
 		if !strings.Contains(b.out.String(), "only this is used, and nothing of user-data") {
 			t.Errorf("out:\n%s", &b.out)
 		}
+		b.registry.stop()
 	}
 }
 

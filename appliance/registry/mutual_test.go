@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
@@ -141,6 +142,36 @@ func TestClientCertificates(t *testing.T) {
 			}
 			until(t, "the access log to name who came", func() bool { return strings.Contains(m.log.String(), `"user":"ci"`) })
 		})
+	}
+}
+
+// With match: any each certificate that a brought CA signed logs in, as openssl makes it: of
+// version 1, without a use, and without a common name.
+func TestAnyCertificateOfABroughtCA(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	sh := exec.CommandContext(t.Context(), "sh", "-euc", `cd "$1"
+ec="-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes"
+for ca in clients stranger; do
+	openssl req -x509 $ec -days 30 -subj "/C=CH/O=$ca" -keyout $ca.key -out $ca.crt
+	openssl req -new $ec -subj "/C=CH/ST=Vaud/O=Example" -keyout $ca-1.key -out $ca.csr
+	openssl x509 -req -in $ca.csr -CA $ca.crt -CAkey $ca.key -CAcreateserial -days 30 -out $ca-1.crt
+done`, "sh", m.dir)
+	if out, err := sh.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	m.tlsMore = fmt.Sprintf(", clientcas: [%q], clientauth: %s", m.path("clients.crt"), requireThem)
+	m.authMore = ", clientcertificates: [{match: any, user: ci}]"
+	m.config(t, "info")
+	m.start(t)
+	for name, want := range map[string]int{"clients": http.StatusOK, "stranger": 0} {
+		pair, err := tls.LoadX509KeyPair(m.path(name+"-1.crt"), m.path(name+"-1.key"))
+		check(t, err)
+		transport := m.transport()
+		transport.TLSClientConfig.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
+		if got := m.ask(t, transport); got != want {
+			t.Errorf("a certificate of %s: %d, want %d", name, got, want)
+		}
 	}
 }
 

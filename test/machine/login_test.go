@@ -75,14 +75,20 @@ func TestLogin(t *testing.T) {
 	p.readSection(t, "user-guide.md", "Log in to the machine")
 
 	d.run(t, "cp", filepath.Join(dir, "key"), filepath.Join(dir, "key.pub"), d.dir)
+	host(t, `openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=ci-3 -keyout "$1/r.key" -out "$1/r.csr"`, dir)
+	request, err := os.ReadFile(filepath.Join(dir, "r.csr"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sign := "sudo -n redoubt ca sign --days 30 <<END\n" + string(request) + "END\n"
 	for _, may := range []string{"sudo -n redoubt status", "sudo -n redoubt status --json", "sudo -n redoubt ca trust", "sudo -n redoubt ca list",
-		"sudo -n redoubt metrics", "sudo -n redoubt show --origin", "sudo -n redoubt ca client ci-1 --days 30 --out - | tar -t", "journalctl -u redoubt-apply"} {
+		"sudo -n redoubt metrics", "sudo -n redoubt show --origin", "sudo -n redoubt ca client ci-1 --days 30 --out - | tar -t", sign, "journalctl -u redoubt-apply"} {
 		if out, err := d.on("eve", may); err != nil || strings.Contains(out, "unable to resolve") {
 			t.Errorf("%s: %v\n%s", may, err, out)
 		}
 	}
 	for _, not := range []string{"sudo -n redoubt apply", "sudo -n redoubt ca client ci-2 --out /etc/x", "sudo -n redoubt ca client ../x --out -",
-		"sudo -n redoubt ca client ci-2 --password-file /etc/shadow --pkcs12 --out -", "sudo -n redoubt ca revoke ci-1", "sudo -n redoubt status --root /x", "sudo -n true", "cat /run/redoubt/registry.yml"} {
+		"sudo -n redoubt ca client ci-2 --password-file /etc/shadow --pkcs12 --out -", "sudo -n redoubt ca revoke ci-1", "sudo -n redoubt ca sign /etc/shadow", "sudo -n redoubt status --root /x", "sudo -n true", "cat /run/redoubt/registry.yml"} {
 		if out, err := d.on("eve", not); err == nil {
 			t.Errorf("%s: she may\n%s", not, out)
 		}
