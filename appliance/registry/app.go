@@ -119,10 +119,10 @@ func (g *generation) answerOurselves(api *front.Front, written *links.Links, fou
 		return nil
 	}
 	var knows manifest.Knows
-	if g.descriptors != nil && g.root == "" { // a directory answers faster than any cache
+	if g.descriptors != nil {
 		knows = g.descriptors.HasManifest
 	}
-	manifests := manifest.NewReader(written, knows)
+	manifests := manifest.NewReader(written, g.root, knows)
 	api.Manifest = func(w http.ResponseWriter, r *http.Request, q route.Request) bool {
 		return login.pulls(r, q.Name) == nil && manifests.Serve(w, r, q)
 	}

@@ -93,7 +93,7 @@ func TestBehindProxy(t *testing.T) {
 		}
 	}
 	for _, c := range []struct{ source, want string }{
-		{"127.0.0.2", "https://registry.test:8443/"}, {"127.0.0.3", base + "/"},
+		{"127.0.0.2", "https://registry.test:8443/"}, {"127.0.0.3", "/v2/"},
 	} {
 		a, err := send(m.from(c.source, nil), "POST", base+"/v2/app/blobs/uploads/", nil, "X-Forwarded-Proto", "https", "X-Forwarded-Host", "registry.test:8443")
 		check(t, err)

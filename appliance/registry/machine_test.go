@@ -309,6 +309,15 @@ func (m *machine) pull(repo string) (v1.Image, error) {
 	return remote.Image(ref, m.options("alice", password)...)
 }
 
+// pullConfig pulls an image and its configuration, a blob.
+func (m *machine) pullConfig(repo string) error {
+	image, err := m.pull(repo)
+	if err == nil {
+		_, err = image.RawConfigFile()
+	}
+	return err
+}
+
 // answer is a response that was read to its end.
 type answer struct {
 	*http.Response
@@ -319,7 +328,14 @@ type answer struct {
 func (m *machine) do(method, url string, body io.Reader, header ...string) (answer, error) {
 	transport := m.transport()
 	defer transport.CloseIdleConnections()
-	return send(transport, method, url, body, header...)
+	a, err := send(transport, method, url, body, header...)
+	if err != nil {
+		return a, err
+	}
+	if at, err := a.Location(); err == nil { // it may have no host
+		a.Header.Set("Location", at.String())
+	}
+	return a, nil
 }
 
 func send(transport http.RoundTripper, method, url string, body io.Reader, header ...string) (answer, error) {
@@ -336,9 +352,6 @@ func send(transport http.RoundTripper, method, url string, body io.Reader, heade
 		return answer{}, err
 	}
 	defer w.Body.Close()
-	if at, err := w.Location(); err == nil { // it may have no host
-		w.Header.Set("Location", at.String())
-	}
 	text, err := io.ReadAll(w.Body)
 	return answer{w, string(text)}, err
 }

@@ -339,19 +339,3 @@ func TestCleartextOnlyOnLoopback(t *testing.T) {
 		s.close()
 	}
 }
-
-func BenchmarkManifest(b *testing.B) {
-	m := newMachine(b)
-	m.config(b, "error")
-	m.start(b)
-	image, err := random.Image(1000, 1)
-	check(b, err)
-	check(b, m.push(image, "app:1"))
-	transport := m.transport()
-	for b.Loop() {
-		a, err := send(transport, "GET", "https://"+m.host()+"/v2/app/manifests/1", nil, "Accept", "*/*")
-		if err != nil || a.StatusCode != 200 {
-			b.Fatal(err)
-		}
-	}
-}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strconv"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -25,6 +27,7 @@ const (
 // again. What a digest names never changes.
 type Reader struct {
 	links *links.Links
+	root  string // of a directory; empty: the storage is another one
 	knows Knows
 	kept  *lru.Cache[digest.Digest, content]
 }
@@ -38,11 +41,11 @@ type content struct {
 	data      []byte
 }
 
-// NewReader makes a reader of the storage that l writes to. Where knows is not nil it
-// is asked before the storage, for a storage that is far away.
-func NewReader(l *links.Links, knows Knows) *Reader {
+// NewReader makes a reader of the storage that l writes to: a directory with a root, or
+// one that is far away, for which knows is asked first where it is not nil.
+func NewReader(l *links.Links, root string, knows Knows) *Reader {
 	kept, _ := lru.New[digest.Digest, content](maxKept) // fails for sizes below one
-	return &Reader{links: l, knows: knows, kept: kept}
+	return &Reader{links: l, root: root, knows: knows, kept: kept}
 }
 
 // Serve answers a request of a client that may pull. It returns false, and has done
@@ -50,9 +53,8 @@ func NewReader(l *links.Links, knows Knows) *Reader {
 func (m *Reader) Serve(w http.ResponseWriter, r *http.Request, q route.Request) bool {
 	ctx, dgst := r.Context(), q.Digest
 	if q.Tag != "" {
-		var gone bool
-		var err error
-		if dgst, gone, err = layout.Read(ctx, m.links.Driver, layout.TagPath(q.Name, q.Tag)); gone || err != nil {
+		var ok bool
+		if dgst, ok = m.tag(ctx, q.Name, q.Tag); !ok {
 			return false
 		}
 	}
@@ -78,12 +80,30 @@ func (m *Reader) Serve(w http.ResponseWriter, r *http.Request, q route.Request) 
 	return true
 }
 
-// has tells whether a repository has a manifest under its own digest.
+// tag is what a tag points to now.
+func (m *Reader) tag(ctx context.Context, repository, tag string) (digest.Digest, bool) {
+	path := layout.TagPath(repository, tag)
+	if m.root != "" {
+		data, err := os.ReadFile(filepath.Join(m.root, path))
+		dgst := digest.Digest(data)
+		return dgst, err == nil && dgst.Validate() == nil
+	}
+	dgst, gone, err := layout.Read(ctx, m.links.Driver, path)
+	return dgst, !gone && err == nil
+}
+
+// has tells whether a repository has a manifest under its own digest. A link that leads
+// to another digest than the one in its name leads to one of another length.
 func (m *Reader) has(ctx context.Context, repository string, dgst digest.Digest) bool {
+	path := layout.LinkPath(repository, layout.Revisions, dgst)
+	if m.root != "" {
+		info, err := os.Stat(filepath.Join(m.root, path))
+		return err == nil && info.Size() == int64(len(dgst))
+	}
 	if m.knows != nil && m.knows(ctx, repository, dgst) {
 		return true
 	}
-	target, gone, err := layout.Read(ctx, m.links.Driver, layout.LinkPath(repository, layout.Revisions, dgst))
+	target, gone, err := layout.Read(ctx, m.links.Driver, path)
 	return !gone && err == nil && target == dgst
 }
 
