@@ -197,7 +197,14 @@ func (r *repository) revisions(ctx context.Context, links []link) error {
 			})
 		})
 	}
-	return group.Wait()
+	if err := group.Wait(); err != nil || r.comparing || len(links) == 0 {
+		return err
+	}
+	// The registry on the target looks again for what the manifests refer to.
+	if err := r.To.Remove(ctx, layout.ReferrersWhole(r.name)); err != nil {
+		return fmt.Errorf("target: %w", err)
+	}
+	return nil
 }
 
 // tags copies the links that make the tags, of each tag its history first. A tag

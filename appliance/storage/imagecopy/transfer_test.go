@@ -194,6 +194,26 @@ func blob(t *testing.T, root string) string {
 	return found
 }
 
+// The target's registry looks again for what refers to an image: the copy may have
+// brought something.
+func TestReferrersAreLookedForAgain(t *testing.T) {
+	t.Parallel()
+	from, to := filled(t), t.TempDir()
+	copied(t, from, to)
+	found, err := filepath.Glob(to + "/docker/registry/v2/repositories/*/_manifests")
+	check(t, err)
+	if len(found) == 0 {
+		t.Fatal("no repository is copied")
+	}
+	whole := found[0] + "/referrers/whole"
+	check(t, os.MkdirAll(filepath.Dir(whole), 0o755))
+	check(t, os.WriteFile(whole, nil, 0o644))
+	copied(t, from, to)
+	if _, err := os.Stat(whole); err == nil {
+		t.Errorf("%s is still there", whole)
+	}
+}
+
 // A damaged source: the rest is copied, and what is not is named.
 func TestDamagedSource(t *testing.T) {
 	for name, test := range map[string]struct {
