@@ -28,6 +28,11 @@ func (m *Machine) Apply(ctx context.Context, o Options) error {
 		return err
 	}
 	defer unlock()
+	return m.apply(ctx, o)
+}
+
+// apply is Apply for who holds the lock.
+func (m *Machine) apply(ctx context.Context, o Options) error {
 	chosen, err := m.choose(ctx)
 	if err == nil && !o.DryRun {
 		chosen, err = m.check(ctx, chosen)

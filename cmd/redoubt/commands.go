@@ -34,5 +34,6 @@ func commands() []*cobra.Command {
 		credentialsCommand(),
 		metricsCommand(),
 		hashCommand(),
+		userCommand(),
 	}
 }
