@@ -98,7 +98,7 @@ func boot(t *testing.T, firmware vm.Firmware, data []byte) *guest {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := m.Seed(t.Context(), "", data); err != nil {
+	if err := m.Seed(t.Context(), data); err != nil {
 		t.Fatal(err)
 	}
 	g.start(t, m)

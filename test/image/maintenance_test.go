@@ -69,7 +69,7 @@ func byUserData(t *testing.T, g *guest) {
 		t.Fatal(err)
 	}
 	corrected := strings.Replace(string(userData(t, "user-data.yaml")), "  auth:\n", "  auth:\n    realm: corrected\n", 1)
-	if err := g.Seed(ctx, id, []byte(corrected)); err != nil {
+	if err := g.Seed(ctx, []byte(corrected)); err != nil {
 		t.Fatal(err)
 	}
 	g.start(t, g.Machine)

@@ -104,7 +104,7 @@ func boot(ctx context.Context, out io.Writer, m vm.Machine, s settings, data []b
 }
 
 func start(ctx context.Context, m vm.Machine, data []byte) (*vm.VM, error) {
-	if err := m.Seed(ctx, "", data); err != nil {
+	if err := m.Seed(ctx, data); err != nil {
 		return nil, err
 	}
 	return m.Start(ctx)

@@ -2,7 +2,6 @@ package vm
 
 import (
 	"context"
-	"crypto/sha256"
 	"fmt"
 	"os"
 	"os/exec"
@@ -10,14 +9,13 @@ import (
 	"strings"
 )
 
+// instance is the instance's id: the same whatever the user-data, as on a cloud.
+const instance = "redoubt"
+
 // Seed makes the machine's NoCloud medium: an ISO 9660 volume named cidata with
-// the user-data given. The instance's id is the user-data's digest when id is
-// empty, so that other user-data makes another instance.
+// the user-data given.
 // (cloud-init's documentation: reference/datasources/nocloud.)
-func (m Machine) Seed(ctx context.Context, id string, userData []byte) error {
-	if id == "" {
-		id = fmt.Sprintf("redoubt-%.12x", sha256.Sum256(userData))
-	}
+func (m Machine) Seed(ctx context.Context, userData []byte) error {
 	dir := m.path("seed")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -25,7 +23,7 @@ func (m Machine) Seed(ctx context.Context, id string, userData []byte) error {
 	defer os.RemoveAll(dir)
 	for name, data := range map[string][]byte{
 		"user-data": userData,
-		"meta-data": []byte("instance-id: " + id + "\n"),
+		"meta-data": []byte("instance-id: " + instance + "\n"),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
 			return err
