@@ -49,7 +49,11 @@ func register() {
 // buildApp makes distribution's application and what stands in front of it.
 func (g *generation) buildApp(s *server, old *generation) error {
 	c := g.config
+	g.base = strings.TrimSuffix(c.HTTP.Prefix, "/") + "/v2"
 	g.takeTable(s, old)
+	if err := g.takeRights(); err != nil {
+		return err
+	}
 	if err := g.takeCache(s, old); err != nil {
 		return err
 	}
@@ -91,9 +95,12 @@ func (g *generation) buildApp(s *server, old *generation) error {
 		return err
 	}
 	g.app.RegisterHealthChecks(g.health)
-	api := front.Front{App: g.app, Base: strings.TrimSuffix(c.HTTP.Prefix, "/") + "/v2", Catalog: c.Catalog.MaxEntries, Tags: c.Tags.MaxTags, Seen: front.NewSeen()}
+	api := front.Front{App: g.app, Base: g.base, Catalog: c.Catalog.MaxEntries, Tags: c.Tags.MaxTags, Seen: front.NewSeen()}
 	if err := g.answerOurselves(&api, written, found); err != nil {
 		return err
+	}
+	if g.rights != nil && g.rights.policy.Limits() {
+		api.MayPull = g.rights.mayPull
 	}
 	g.handler = g.route(api, page.Welcome{Host: display(host)}, cors.New(headers))
 	return nil
@@ -306,6 +313,10 @@ func (g *generation) route(api front.Front, rest http.Handler, policy cors.Polic
 		if policy.Preflight(w, r) {
 			return
 		}
+		if g.tokens != nil && r.URL.Path == api.Base+tokenPath {
+			g.serveToken(w, r)
+			return
+		}
 		r, q, refusal := api.Read(r)
 		if refusal == nil && g.unavailable(w, r) {
 			return
@@ -315,6 +326,9 @@ func (g *generation) route(api front.Front, rest http.Handler, policy cors.Polic
 			return
 		}
 		if r = g.login(w, r); r == nil {
+			return
+		}
+		if r = g.permit(w, r, q, refusal); r == nil {
 			return
 		}
 		if g.cache != nil {

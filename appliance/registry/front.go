@@ -40,8 +40,8 @@ func (g *generation) admit(r *http.Request) (*http.Request, http.Handler) {
 			page.Refused(w, http.StatusForbidden, err.Error())
 		})
 	}
-	if user := g.users.Of(leaf); user != "" {
-		r = r.WithContext(clients.WithUser(r.Context(), user))
+	if who := g.users.Of(leaf); who.User != "" {
+		r = r.WithContext(clients.With(r.Context(), who))
 	}
 	return r, g.handler
 }

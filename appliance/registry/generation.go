@@ -47,6 +47,9 @@ type generation struct {
 	users       clients.Users // whom they log in
 	table       *users.Table  // nil: another kind of authentication
 	tablePath   string
+	rights      *rights          // nil: another kind of authentication
+	tokens      *users.Tokens    // nil: passwords alone
+	base        string           // of the paths of the API, such as /v2
 	cache       *blobcache.Cache // in Redis; nil: none
 	descriptors *blobcache.Kinds // nil: nothing is cached
 	cacheKey    string

@@ -20,7 +20,7 @@ func (g *generation) login(w http.ResponseWriter, r *http.Request) *http.Request
 	if g.table == nil {
 		return r
 	}
-	r, err := g.table.Login(r)
+	r, err := g.table.Login(r, g.tokens)
 	var limited *limit.Refused
 	if errors.As(err, &limited) {
 		select {

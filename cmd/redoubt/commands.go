@@ -33,6 +33,7 @@ func commands() []*cobra.Command {
 		storageCommand(),
 		credentialsCommand(),
 		metricsCommand(),
+		authCommand(),
 		hashCommand(),
 		userCommand(),
 	}

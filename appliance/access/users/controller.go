@@ -51,11 +51,12 @@ func newController(options map[string]any) (auth.AccessController, error) {
 	return &controller{realm: realm, table: table}, nil
 }
 
-// Authorized implements auth.AccessController: every known user may do all.
+// Authorized implements auth.AccessController: who is logged in, or admitted, passes. What
+// a login may do is decided before the request comes here.
 func (c *controller) Authorized(r *http.Request, _ ...auth.Access) (*auth.Grant, error) {
 	l, ok := r.Context().Value(loginKey{}).(login)
 	if !ok {
-		l = c.table.login(r)
+		l = c.table.login(r, nil)
 	}
 	if l.err != nil {
 		return nil, &challenge{realm: c.realm, err: l.err}

@@ -21,22 +21,42 @@ type login struct {
 type loginKey struct{}
 
 // Login checks the credentials of a request once: what it finds is in the context
-// of the request that it returns, where the access controller looks. The error is
+// of the request that it returns, where Of and the access controller look. The error is
 // nil, auth.ErrInvalidCredential where there are no credentials, or that of Check.
-func (t *Table) Login(r *http.Request) (*http.Request, error) {
-	l := t.login(r)
-	return r.WithContext(context.WithValue(r.Context(), loginKey{}, l)), l.err
+// tokens are those that count beside passwords; nil is none.
+func (t *Table) Login(r *http.Request, tokens *Tokens) (*http.Request, error) {
+	l := t.login(r, tokens)
+	return l.in(r), l.err
 }
 
+func (l login) in(r *http.Request) *http.Request {
+	return r.WithContext(context.WithValue(r.Context(), loginKey{}, l))
+}
+
+// Of is the user of a request that Login gave, or the error that it gave.
+func Of(ctx context.Context) (user string, err error) {
+	l, ok := ctx.Value(loginKey{}).(login)
+	if !ok {
+		return "", auth.ErrInvalidCredential
+	}
+	return l.user, l.err
+}
+
+// Admit returns a request that needs no login: the access controller lets it pass.
+func Admit(r *http.Request) *http.Request { return login{}.in(r) }
+
 // login proves who a request is from: who has a certificate that logs in, or else
-// a password.
-func (t *Table) login(r *http.Request) login {
-	if user := clients.User(r.Context()); user != "" {
+// a password or a token.
+func (t *Table) login(r *http.Request, tokens *Tokens) login {
+	if user := clients.Who(r.Context()).User; user != "" {
 		identity.Prove(r.Context(), user)
 		return login{user: user}
 	}
+	if token, ok := bearer(r); ok && tokens != nil {
+		return t.byToken(r.Context(), tokens, token)
+	}
 	name, password, ok := r.BasicAuth()
-	if !ok {
+	if !ok || name == "" && password == "" { // as some clients say that they have none
 		return login{err: auth.ErrInvalidCredential}
 	}
 	err := t.Check(r.Context(), r.RemoteAddr, name, password)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/distribution/distribution/v3/registry/auth"
 
+	"github.com/redoubt-registry/redoubt/appliance/access/acl"
 	"github.com/redoubt-registry/redoubt/appliance/access/clients"
 	"github.com/redoubt-registry/redoubt/appliance/access/identity"
 	"github.com/redoubt-registry/redoubt/appliance/access/limit"
@@ -37,13 +38,13 @@ func TestLogin(t *testing.T) {
 		"a right password":   {request("alice", "right"), "alice", nil},
 		"a wrong password":   {request("alice", "wrong"), "", errRefused},
 		"nothing":            {request("", ""), "", auth.ErrInvalidCredential},
-		"a certificate":      {withCertificate.WithContext(clients.WithUser(t.Context(), "ci")), "ci", nil},
+		"a certificate":      {withCertificate.WithContext(clients.With(t.Context(), acl.Who{User: "ci"})), "ci", nil},
 		"a password, again":  {request("alice", "right"), "alice", nil},
 		"an unknown user":    {request("mallory", "right"), "", errRefused},
 		"a NUL in the login": {request("alice", "right\x00"), "", errRefused},
 	} {
 		ctx, who := identity.With(tc.r.Context())
-		r, err := table.Login(tc.r.WithContext(ctx))
+		r, err := table.Login(tc.r.WithContext(ctx), nil)
 		if !errors.Is(err, tc.want) || who.User() != tc.user {
 			t.Errorf("%s: user %q, %v", name, who.User(), err)
 		}
@@ -66,10 +67,10 @@ func TestStats(t *testing.T) {
 	for i := range refused + 3 {
 		r := request("alice", fmt.Sprint("wrong", i))
 		r.Header.Set("X-Forwarded-For", fmt.Sprint("198.51.100.", i)) // which everybody can send
-		_, _ = table.Login(r)
+		_, _ = table.Login(r, nil)
 	}
-	_, _ = table.Login(request("alice", "wrong0")) // once more
-	_, _ = table.Login(request("", ""))
+	_, _ = table.Login(request("alice", "wrong0"), nil) // once more
+	_, _ = table.Login(request("", ""), nil)
 	if got, want := table.Stats(), (Stats{Refused: uint64(refused) + 1, Limited: 3}); got != want {
 		t.Errorf("%+v, want %+v", got, want)
 	}

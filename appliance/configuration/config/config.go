@@ -103,11 +103,11 @@ type ClientAuth struct {
 // Auth is who may use the registry.
 type Auth struct {
 	Realm              string              `yaml:"realm" jsonschema:"minLength=1,maxLength=100" jsonschema_description:"The realm that a client is asked to log in to."`
-	Anonymous          string              `yaml:"anonymous" jsonschema:"enum=none,enum=pull" jsonschema_description:"What goes without a login. Only none is supported yet."`
+	Anonymous          string              `yaml:"anonymous" jsonschema:"enum=none,enum=pull" jsonschema_description:"What goes without a login. none: nothing. pull: to pull, from every repository, or with acl from those of the rules that say anonymous."`
 	Htpasswd           string              `yaml:"htpasswd,omitempty" jsonschema_description:"More logins: whole lines as htpasswd -nBC 10 prints them, below a |. Only bcrypt hashes are taken. Each line is a user as those of users are."`
 	Users              []User              `yaml:"users" jsonschema_description:"The logins."`
 	ClientCertificates []ClientCertificate `yaml:"clientCertificates" jsonschema_description:"Logins by client certificate. The first one that matches counts."`
-	ACL                []Rule              `yaml:"acl" jsonschema_description:"Not supported yet: who may do what."`
+	ACL                []Rule              `yaml:"acl" jsonschema_description:"Who may do what, as rules that allow: what none allows is refused. Without rules every login may do all."`
 }
 
 // User is a login. Exactly one of PasswordHash (bcrypt) and Password is set.
@@ -115,23 +115,24 @@ type User struct {
 	Name         string   `yaml:"name" jsonschema:"required,minLength=1,maxLength=255" jsonschema_description:"The login's name, without a colon."`
 	PasswordHash Secret   `yaml:"passwordHash" jsonschema_description:"The password's bcrypt hash, as htpasswd -nBC 10 prints it. Exactly one of passwordHash and password."`
 	Password     Secret   `yaml:"password" jsonschema_description:"The password itself, at most 72 bytes. Prefer passwordHash."`
-	Groups       []string `yaml:"groups" jsonschema_description:"Not supported yet: the groups that acl names."`
+	Groups       []string `yaml:"groups" jsonschema_description:"The groups that the user is in, for acl."`
 }
 
 // ClientCertificate maps client certificates to a user.
 type ClientCertificate struct {
 	Match  string   `yaml:"match" jsonschema:"required,minLength=1" jsonschema_description:"Pattern of the certificate's subject: CN, O and OU, such as CN=ci-*,O=Example. A * stands for any text. The word any matches every certificate that counts."`
 	User   string   `yaml:"user" jsonschema:"required,minLength=1,maxLength=255" jsonschema_description:"The user it logs in, who needs no password and no entry in users."`
-	Groups []string `yaml:"groups" jsonschema_description:"Not supported yet: the groups it is in."`
+	Groups []string `yaml:"groups" jsonschema_description:"The groups that such a client is in, for acl, beside those of the user of that name in users."`
 }
 
-// Rule allows actions on repositories.
+// Rule allows actions on repositories to those whom one of Users, Groups and Anonymous
+// means.
 type Rule struct {
-	Users        []string `yaml:"users" jsonschema_description:"Users it is for."`
-	Groups       []string `yaml:"groups" jsonschema_description:"Groups it is for."`
-	Anonymous    bool     `yaml:"anonymous" jsonschema_description:"Whether it is for those without a login."`
-	Repositories []string `yaml:"repositories" jsonschema_description:"Patterns of repository names."`
-	Actions      []string `yaml:"actions" jsonschema_description:"pull, push, delete."`
+	Users        []string `yaml:"users" jsonschema_description:"Users it is for, also those of clientCertificates; * is everybody with a login."`
+	Groups       []string `yaml:"groups" jsonschema_description:"Groups it is for. At least one of users, groups and anonymous is needed."`
+	Anonymous    bool     `yaml:"anonymous" jsonschema_description:"Whether it is for everybody, with a login or without. Needs auth.anonymous pull, and pull as the only action."`
+	Repositories []string `yaml:"repositories" jsonschema:"required,minItems=1" jsonschema_description:"Patterns of repository names: * is one part between slashes, or some letters of one as in app-*; ** is one part or more. So team/** is all below team, but not team itself."`
+	Actions      []string `yaml:"actions" jsonschema:"required,minItems=1,pattern=^(pull|push|delete|admin)$" jsonschema_description:"What is allowed: pull; push, which includes pull; delete, of tags, manifests and blobs; admin, which is all of these."`
 }
 
 // Storage is where images live: exactly one of Filesystem and S3 is set.

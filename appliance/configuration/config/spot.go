@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -39,6 +40,16 @@ func (s spot) add(warning bool, format string, args []any) {
 	entry := s.origins.Entry(s.path, fmt.Sprintf(format, args...))
 	entry.Warning = warning
 	*s.report = append(*s.report, entry)
+}
+
+// partly says that something at this spot or below it is not known.
+func (s spot) partly() bool {
+	for path := range s.wanting {
+		if strings.HasPrefix(path, s.path) {
+			return true
+		}
+	}
+	return false
 }
 
 // oneOf reports a word that is not among words.

@@ -8,11 +8,10 @@ import (
 
 // later are the keys whose work is not built yet. They are checked like all
 // others, and refused unless they have their default.
-var later = regexp.MustCompile(`^(auth\.anonymous|auth\.acl|` +
-	`auth\.(users|clientCertificates)\[\d+\]\.groups|mirrors|gc|retention|notifications)(\.|$)`)
+var later = regexp.MustCompile(`^(mirrors|gc|retention|notifications)(\.|$)`)
 
 // Supported says whether this version does something with a key, given as its path
-// such as auth.users[].groups.
+// such as retention[].name.
 func Supported(path string) bool {
 	return !later.MatchString(strings.ReplaceAll(path, "[]", "[0]"))
 }
@@ -29,7 +28,7 @@ func unsupported(base, merged *value, report *Report) {
 		case v.kind == bad || v.kind == unset || wrong[v.at.Path] && v.kind == scalar:
 		case v.kind == group || !later.MatchString(path):
 		case v.kind == list && len(v.items) == 0:
-		case inList.MatchString(path) && !groups.MatchString(path):
+		case inList.MatchString(path):
 		case !reflect.DeepEqual(v.plain(), known[path]):
 			*report = append(*report, Entry{File: v.at.File, Line: v.at.Line, Column: v.at.Column,
 				Path: v.at.Path, Message: "not supported yet"})
@@ -38,7 +37,4 @@ func unsupported(base, merged *value, report *Report) {
 }
 
 // What is below a refused list is refused with it.
-var (
-	inList = regexp.MustCompile(`\[\d+\]`)
-	groups = regexp.MustCompile(`^auth\.(users|clientCertificates)\[\d+\]\.groups$`)
-)
+var inList = regexp.MustCompile(`\[\d+\]`)

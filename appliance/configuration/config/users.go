@@ -26,6 +26,7 @@ func (a Auth) validate(s spot, clientAuth string) {
 		}
 		seen[u.Name] = true
 	}
+	a.validateACL(s)
 }
 
 func (u User) validate(s spot) {

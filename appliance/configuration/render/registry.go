@@ -203,6 +203,7 @@ func auth(cfg config.Config) configuration.Parameters {
 	if cfg.Nodes > 1 && cfg.TLS.Mode == "acme" {
 		options["challenges"] = "bucket" // whichever machine the CA asks
 	}
+	rights(cfg.Auth, options)
 	if cfg.TLS.ClientAuth.Mode == "none" {
 		return options
 	}
@@ -211,9 +212,13 @@ func auth(cfg config.Config) configuration.Parameters {
 		crls = append(crls, paths.ClientCRLs)
 	}
 	options["crls"] = crls
-	var users []map[string]string
+	var users []map[string]any
 	for _, c := range cfg.Auth.ClientCertificates {
-		users = append(users, map[string]string{"match": c.Match, "user": c.User})
+		user := map[string]any{"match": c.Match, "user": c.User}
+		if len(c.Groups) > 0 {
+			user["groups"] = c.Groups
+		}
+		users = append(users, user)
 	}
 	if users != nil {
 		options["clientcertificates"] = users

@@ -26,6 +26,9 @@ type Front struct {
 	// Manifest answers a request for a manifest, or returns false and has done nothing.
 	// It is nil where the application sees them all.
 	Manifest func(w http.ResponseWriter, r *http.Request, q route.Request) bool
+	// MayPull says which repositories the client of a request may pull from. It is nil
+	// where every client may from all.
+	MayPull func(r *http.Request) func(repository string) bool
 }
 
 // Read reads a request, and gives the one that stands for it: its path is in the
@@ -80,7 +83,10 @@ func (f Front) Serve(w http.ResponseWriter, r *http.Request, q route.Request, re
 	case q.Kind == route.Manifest && (r.Method == http.MethodGet || r.Method == http.MethodHead):
 		f.get(a, r, q)
 	case q.Kind == route.Upload && r.Method == http.MethodPost:
+		r, q = f.withoutMount(r, q)
 		f.begin(a, r, q)
+	case q.Kind == route.Catalog && r.Method == http.MethodGet && f.MayPull != nil && q.Page.N != 0:
+		f.catalog(a, r, q)
 	default:
 		f.App.ServeHTTP(a, r)
 	}

@@ -2,6 +2,8 @@ package front
 
 import (
 	"bytes"
+	"cmp"
+	"maps"
 	"net/http"
 	"net/url"
 
@@ -50,6 +52,22 @@ func (f Front) begin(a *answer, r *http.Request, q route.Request) {
 	}
 }
 
+// withoutMount takes the mount from a request if the client may not pull from where it
+// would take the blob: the upload begins as if the blob was not there.
+func (f Front) withoutMount(r *http.Request, q route.Request) (*http.Request, route.Request) {
+	from := r.Form.Get("from")
+	if f.MayPull == nil || from == "" || f.MayPull(r)(from) {
+		return r, q
+	}
+	q.Mount, q.From = "", ""
+	out, target, values := *r, *r.URL, maps.Clone(r.Form)
+	values.Del("mount")
+	values.Del("from")
+	target.RawQuery = values.Encode()
+	out.URL, out.Form = &target, values
+	return &out, q
+}
+
 // mountAny mounts a blob from where it was last seen, if it is still there and the
 // client may pull it. It tells whether it has answered.
 func (f Front) mountAny(a *answer, r *http.Request, q route.Request) bool {
@@ -57,7 +75,7 @@ func (f Front) mountAny(a *answer, r *http.Request, q route.Request) bool {
 		return false
 	}
 	from, ok := f.Seen.Get(q.Mount)
-	if !ok {
+	if !ok || f.MayPull != nil && !f.MayPull(r)(from) {
 		return false
 	}
 	k := &kept{header: http.Header{}}
@@ -104,6 +122,7 @@ type kept struct {
 	header http.Header
 	status int
 	body   bytes.Buffer
+	most   int // of the body that is kept; 0: as of an error
 }
 
 // Header implements http.ResponseWriter.
@@ -118,7 +137,7 @@ func (k *kept) WriteHeader(status int) {
 
 func (k *kept) Write(p []byte) (int, error) {
 	k.WriteHeader(http.StatusOK)
-	k.body.Write(p[:min(len(p), maxError-k.body.Len())])
+	k.body.Write(p[:min(len(p), cmp.Or(k.most, maxError)-k.body.Len())])
 	return len(p), nil
 }
 

@@ -1,0 +1,156 @@
+package config
+
+import (
+	"slices"
+
+	"github.com/redoubt-registry/redoubt/appliance/access/acl"
+)
+
+// Rules are the rules of auth.acl as the registry decides by them.
+func (a Auth) Rules() []acl.Rule {
+	var rules []acl.Rule
+	for _, r := range a.ACL {
+		rules = append(rules, r.rule())
+	}
+	return rules
+}
+
+func (r Rule) rule() acl.Rule {
+	out := acl.Rule{Users: r.Users, Groups: r.Groups, Anonymous: r.Anonymous, Repositories: r.Repositories}
+	for _, a := range r.Actions {
+		out.Actions = append(out.Actions, acl.Action(a))
+	}
+	return out
+}
+
+// Groups are those that auth.users has a user in.
+func (a Auth) Groups(user string) []string {
+	var groups []string
+	for _, u := range a.Users {
+		if u.Name == user {
+			groups = append(groups, u.Groups...)
+		}
+	}
+	return groups
+}
+
+// Who is whom a certificate logs in: its groups are its own and those of its user.
+func (c ClientCertificate) Who(a Auth) acl.Who {
+	return acl.Who{User: c.User, Groups: append(slices.Clone(c.Groups), a.Groups(c.User)...)}
+}
+
+// validateACL checks the rules, and warns of those that do nothing and of logins that may
+// do nothing.
+func (a Auth) validateACL(s spot) {
+	for i, u := range a.Users {
+		validateGroups(u.Groups, s.at("users").item(i).at("groups"))
+	}
+	for i, c := range a.ClientCertificates {
+		validateGroups(c.Groups, s.at("clientCertificates").item(i).at("groups"))
+	}
+	for i, r := range a.ACL {
+		at := s.at("acl").item(i)
+		r.validate(at)
+		r.validateAnonymous(at, a.Anonymous)
+		a.validatePeople(r, at)
+		for j := range i {
+			if a.ACL[j].rule().Covers(r.rule()) && len(r.Actions) > 0 && len(r.Repositories) > 0 {
+				earlier := s.at("acl").item(j).path
+				at.warn("never decides: %s (%s) allows all of this", earlier, s.origins.At(earlier))
+				break
+			}
+		}
+	}
+	if len(a.ACL) > 0 && !s.at("acl").partly() {
+		a.warnUnserved(s)
+	}
+}
+
+func validateGroups(groups []string, s spot) {
+	for i, g := range groups {
+		if problem := nameProblem(g); problem != "" || g == acl.Everyone {
+			s.item(i).fail("not a group's name: it must have no colon and no line break, no space at either end, no # first, and not be *")
+		}
+	}
+}
+
+// validate checks a rule by itself.
+func (r Rule) validate(s spot) {
+	if len(r.Users)+len(r.Groups) == 0 && !r.Anonymous && !s.wanting[s.path+".users"] && !s.wanting[s.path+".groups"] && !s.wanting[s.path+".anonymous"] {
+		s.fail("is for nobody: it needs users, groups or anonymous: true; users: [\"*\"] is everybody with a login")
+	}
+	if len(r.Repositories) == 0 {
+		s.at("repositories").fail("required: patterns of repositories, such as [\"team/**\"], or [\"**\"] for all")
+	}
+	if len(r.Actions) == 0 {
+		s.at("actions").fail("required: some of pull, push, delete and admin")
+	}
+	for i, text := range r.Repositories {
+		if problem := acl.PatternProblem(text); problem != "" {
+			s.at("repositories").item(i).fail("%s", problem)
+		}
+	}
+	for i, a := range r.Actions {
+		s.at("actions").item(i).oneOf(a, "pull", "push", "delete", "admin")
+	}
+}
+
+// validateAnonymous holds a rule to what auth.anonymous says.
+func (r Rule) validateAnonymous(s spot, anonymous string) {
+	if !r.Anonymous {
+		return
+	}
+	if anonymous != "pull" {
+		s.at("anonymous").fail("needs auth.anonymous: pull: nothing goes without a login now")
+	}
+	if slices.ContainsFunc(r.Actions, func(a string) bool { return a != "pull" }) {
+		s.at("actions").fail("must be pull alone where anonymous is true: everybody in the network is meant")
+	}
+}
+
+// validatePeople warns of people in a rule that there are none of.
+func (a Auth) validatePeople(r Rule, s spot) {
+	for i, name := range r.Users {
+		if name != acl.Everyone && !slices.ContainsFunc(a.logins(), func(l way) bool { return l.who.User == name }) {
+			s.at("users").item(i).warn("matches nobody: neither auth.users nor auth.clientCertificates has this user")
+		}
+	}
+	for i, name := range r.Groups {
+		if !slices.ContainsFunc(a.logins(), func(l way) bool { return slices.Contains(l.who.Groups, name) }) {
+			s.at("groups").item(i).warn("matches nobody: no user and no client certificate is in this group")
+		}
+	}
+}
+
+// way is one way to log in, and the list and the item that say so.
+type way struct {
+	who  acl.Who
+	list string
+	item int
+}
+
+func (a Auth) logins() []way {
+	var all []way
+	for i, u := range a.Users {
+		all = append(all, way{acl.Who{User: u.Name, Groups: u.Groups}, "users", i})
+	}
+	for i, c := range a.ClientCertificates {
+		all = append(all, way{c.Who(a), "clientCertificates", i})
+	}
+	return all
+}
+
+// warnUnserved warns of logins that no rule is for.
+func (a Auth) warnUnserved(s spot) {
+	for _, l := range a.logins() {
+		if !acl.Serves(a.Rules(), l.who) {
+			s.at(l.list).item(l.item).warn("may do nothing: no rule of auth.acl is for this login")
+		}
+		if l.who.User == acl.Everyone {
+			s.at(l.list).item(l.item).fail("the user's name must not be *, which is everybody in auth.acl: take another name")
+		}
+	}
+	if a.Anonymous == "pull" && !acl.Serves(a.Rules(), acl.Who{}) {
+		s.at("anonymous").warn("allows nothing: no rule of auth.acl has anonymous: true")
+	}
+}

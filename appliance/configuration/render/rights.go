@@ -1,0 +1,40 @@
+package render
+
+import (
+	"github.com/distribution/distribution/v3/configuration"
+
+	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
+)
+
+// rights adds who may do what to the options of our access controller.
+func rights(auth config.Auth, options configuration.Parameters) {
+	if auth.Anonymous != "none" {
+		options["anonymous"] = auth.Anonymous
+	}
+	var members []map[string]any
+	for _, u := range auth.Users {
+		if len(u.Groups) > 0 {
+			members = append(members, map[string]any{"user": u.Name, "groups": u.Groups})
+		}
+	}
+	if members != nil {
+		options["groups"] = members
+	}
+	var rules []map[string]any
+	for _, r := range auth.ACL {
+		rule := map[string]any{"repositories": r.Repositories, "actions": r.Actions}
+		if len(r.Users) > 0 {
+			rule["users"] = r.Users
+		}
+		if len(r.Groups) > 0 {
+			rule["groups"] = r.Groups
+		}
+		if r.Anonymous {
+			rule["anonymous"] = true
+		}
+		rules = append(rules, rule)
+	}
+	if rules != nil {
+		options["acl"] = rules
+	}
+}

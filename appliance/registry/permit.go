@@ -1,0 +1,142 @@
+package registry
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+
+	"github.com/distribution/distribution/v3/registry/auth"
+	"go.yaml.in/yaml/v2"
+
+	"github.com/redoubt-registry/redoubt/appliance/access/acl"
+	"github.com/redoubt-registry/redoubt/appliance/access/clients"
+	"github.com/redoubt-registry/redoubt/appliance/access/users"
+	"github.com/redoubt-registry/redoubt/appliance/registry/page"
+	"github.com/redoubt-registry/redoubt/appliance/registry/route"
+)
+
+// rights are who may do what in one generation.
+type rights struct {
+	policy *acl.Policy
+	groups map[string][]string // of users
+}
+
+// rightsOptions are the options of our access controller that say who may do what.
+// Distribution's own words have none for it.
+type rightsOptions struct {
+	Anonymous string
+	Groups    []struct {
+		User   string
+		Groups []string
+	}
+	ACL []struct {
+		Users        []string
+		Groups       []string
+		Anonymous    bool
+		Repositories []string
+		Actions      []acl.Action
+	}
+}
+
+// takeRights reads who may do what. What cannot be read is refused: fewer rules could
+// allow more.
+func (g *generation) takeRights() error {
+	if g.table == nil {
+		return nil
+	}
+	given := map[string]any{}
+	for _, name := range []string{"anonymous", "groups", "acl"} {
+		given[name] = g.config.Auth.Parameters()[name]
+	}
+	var options rightsOptions
+	data, err := yaml.Marshal(given)
+	if err == nil {
+		err = yaml.UnmarshalStrict(data, &options)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot use auth: the rules cannot be read: %w", err)
+	}
+	if !slices.Contains([]string{"", "none", "pull"}, options.Anonymous) {
+		return errors.New("cannot use auth: anonymous must be none or pull")
+	}
+	var rules []acl.Rule
+	for _, r := range options.ACL {
+		rules = append(rules, acl.Rule(r))
+	}
+	if given["acl"] != nil && len(rules) == 0 {
+		return errors.New("cannot use auth: acl must have rules, or be left out")
+	}
+	policy, err := acl.New(options.Anonymous == "pull", rules)
+	if err != nil {
+		return fmt.Errorf("cannot use auth: %w", err)
+	}
+	g.rights = &rights{policy: policy, groups: map[string][]string{}}
+	for _, m := range options.Groups {
+		g.rights.groups[m.User] = append(g.rights.groups[m.User], m.Groups...)
+	}
+	g.takeTokens()
+	return nil
+}
+
+// who is the login of a request; the error is that of users.Of.
+func (a *rights) who(r *http.Request) (acl.Who, error) {
+	user, err := users.Of(r.Context())
+	who := acl.Who{User: user, Groups: a.groups[user]}
+	if shown := clients.Who(r.Context()); user != "" && shown.User == user && len(shown.Groups) > 0 {
+		who.Groups = slices.Concat(shown.Groups, who.Groups)
+	}
+	return who, err
+}
+
+// mayPull says which repositories the client of a request may pull from.
+func (a *rights) mayPull(r *http.Request) func(string) bool {
+	who, _ := a.who(r) // who is not logged in is nobody
+	return func(repository string) bool { return a.policy.Decide(who, acl.Pull, repository).Allowed }
+}
+
+// permit decides whether a request may be done. It returns nil where it has answered.
+// What is refused is refused whether it exists or not.
+func (g *generation) permit(w http.ResponseWriter, r *http.Request, q route.Request, refusal *route.Refusal) *http.Request {
+	if g.rights == nil {
+		return r
+	}
+	who, err := g.rights.who(r)
+	stranger := err != nil
+	if stranger && !g.rights.policy.Anonymous() {
+		return r // to where a login is asked for
+	}
+	action := wanted(r.Method, q.Kind)
+	switch {
+	case stranger && (!errors.Is(err, auth.ErrInvalidCredential) || q.Kind == route.Base):
+		// Docker sends its password only to a registry that asks for one at /v2/.
+		g.askForToken(w, r, q, action, err)
+		return nil
+	case refusal != nil || q.Kind == route.Base || q.Kind == route.Catalog:
+	case g.rights.policy.Decide(who, action, q.Name).Allowed:
+	case stranger:
+		g.askForToken(w, r, q, action, err)
+		return nil
+	default:
+		page.Refused(w, http.StatusForbidden, fmt.Sprintf("%s may not %s here: no rule of the registry allows it", who.User, action))
+		return nil
+	}
+	if stranger {
+		return users.Admit(r)
+	}
+	return r
+}
+
+// wanted is what a request does with its repository. Whoever may push may also end what he
+// began.
+func wanted(method string, kind route.Kind) acl.Action {
+	switch {
+	case kind == route.Upload:
+		return acl.Push
+	case method == http.MethodDelete:
+		return acl.Delete
+	case method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions:
+		return acl.Pull
+	}
+	return acl.Push
+}
