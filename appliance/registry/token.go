@@ -84,7 +84,20 @@ func (g *generation) askForToken(w http.ResponseWriter, r *http.Request, q route
 		challenge += `,error="invalid_token"`
 	}
 	w.Header().Set("WWW-Authenticate", challenge)
-	page.Errors(w, http.StatusUnauthorized, page.OCIError{Code: "UNAUTHORIZED", Message: "authentication required"})
+	page.Errors(w, http.StatusUnauthorized, page.OCIError{Code: "UNAUTHORIZED", Message: needsLogin(q, action, err)})
+}
+
+// needsLogin is why a login is asked for. It must not be the usual "authentication
+// required": docker's library takes that for an answer without a reason, and docker then
+// tries a push again for a minute.
+func needsLogin(q route.Request, action acl.Action, err error) string {
+	switch {
+	case !errors.Is(err, auth.ErrInvalidCredential):
+		return "the login is wrong, or has ended"
+	case q.Name == "":
+		return "nothing but pull goes without a login"
+	}
+	return fmt.Sprintf("cannot %s here without a login", action)
 }
 
 // origin is what stands before the path in the URL that the client used.

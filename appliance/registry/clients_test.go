@@ -1,0 +1,75 @@
+//go:build integration
+
+package registry
+
+import (
+	"context"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+
+	"github.com/redoubt-registry/redoubt/test/clients"
+)
+
+// Real clients pull without a login what the rules say, and push with one, on the same
+// registry.
+func TestAnonymousPullWithRealClients(t *testing.T) {
+	t.Parallel()
+	m, _ := house(t, houseRules)
+	image, err := random.Image(1000, 1)
+	check(t, err)
+	config, err := image.ConfigFile()
+	check(t, err)
+	config = config.DeepCopy()
+	config.OS, config.Architecture = runtime.GOOS, runtime.GOARCH
+	image, err = mutate.ConfigFile(image, config)
+	check(t, err)
+	for _, repo := range []string{"public/app", "team/app"} {
+		check(t, m.push(image, repo))
+	}
+	desk := clients.New(t, clients.Options{Network: os.Getpid(), Name: "registry.test", Addresses: []string{"127.0.0.1"}})
+	desk.Docker("--storage-driver=vfs")
+	run := func(input string, args ...string) (string, error) {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+		defer cancel()
+		cmd := desk.Command(ctx, args...)
+		cmd.Stdin = strings.NewReader(input)
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	at := m.host() + "/" // docker takes a registry on loopback whoever signed its certificate
+	for _, c := range []struct {
+		name, input string
+		args        []string
+		works       bool
+	}{
+		{"docker pulls", "", []string{"docker", "pull", at + "public/app"}, true},
+		{"docker pulls what is not for all", "", []string{"docker", "pull", at + "team/app"}, false},
+		{"docker names an image", "", []string{"docker", "tag", at + "public/app", at + "team/other"}, true},
+		{"docker pushes without a login", "", []string{"docker", "push", at + "team/other"}, false},
+		{"skopeo looks", "", []string{"skopeo", "inspect", "--tls-verify=false", "docker://" + at + "public/app"}, true},
+		{"skopeo looks at what is not for all", "", []string{"skopeo", "inspect", "--tls-verify=false", "docker://" + at + "team/app"}, false},
+		{"docker logs in with a wrong password", "wrong", []string{"docker", "login", "-u", "bob", "--password-stdin", m.host()}, false},
+		{"docker logs in", password, []string{"docker", "login", "-u", "bob", "--password-stdin", m.host()}, true},
+		{"docker pushes", "", []string{"docker", "push", at + "team/other"}, true},
+		{"docker pulls with a login", "", []string{"docker", "pull", at + "team/app"}, true},
+		{"docker names it again", "", []string{"docker", "tag", at + "public/app", at + "release/app"}, true},
+		{"docker pushes where it may not", "", []string{"docker", "push", at + "release/app"}, false},
+		{"skopeo looks with a login", "", []string{"skopeo", "inspect", "--tls-verify=false", "--creds", "bob:" + password, "docker://" + at + "team/app"}, true},
+		{"skopeo copies with a login", "", []string{"skopeo", "copy", "--src-tls-verify=false", "--dest-tls-verify=false", "--src-creds", "bob:" + password,
+			"--dest-creds", "bob:" + password, "docker://" + at + "public/app", "docker://" + at + "team/copy"}, true},
+	} {
+		out, err := run(c.input, c.args...)
+		if (err == nil) != c.works {
+			t.Errorf("%s: %v\n%s", c.name, err, out)
+		}
+		if strings.Contains(out, "Retrying") {
+			t.Errorf("%s: it tries again what cannot work:\n%s", c.name, out)
+		}
+	}
+}
