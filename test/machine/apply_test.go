@@ -69,6 +69,37 @@ func TestChanges(t *testing.T) {
 			t.Errorf("units were restarted:\nbefore:\n%s\nafter:\n%s", runs, got)
 		}
 	})
+	s.run("a user more, and less", func(t *testing.T, s *site) {
+		runs := s.invocations()
+		logsIn := func(password string) bool {
+			req := request("/v2/")
+			req.SetBasicAuth("david", password)
+			answer, err := machine.Do(s.transport, req)
+			return err == nil && answer.Status == http.StatusOK
+		}
+		s.Run("sh", "-c", "printf 'david-S3cr3t\\n' | redoubt user add david | head -n 0")
+		if !logsIn("david-S3cr3t") {
+			t.Error("david cannot log in")
+		}
+		s.mustServe("with a user more") // as alice
+		if list := s.Run("redoubt", "user", "list"); !strings.Contains(list, "david  /etc/redoubt/config.d/users.yaml:") || !strings.Contains(list, "user-data:") {
+			t.Errorf("the list:\n%s", list)
+		}
+		s.Run("redoubt", "user", "remove", "david")
+		if logsIn("david-S3cr3t") {
+			t.Error("david can still log in")
+		}
+		if got := s.invocations(); got != runs {
+			t.Errorf("units were restarted:\nbefore:\n%s\nafter:\n%s", runs, got)
+		}
+	})
+	s.run("a timer that was stopped", func(t *testing.T, s *site) {
+		s.Run("systemctl", "stop", units.HealthTimer)
+		s.mustApply()
+		if state := s.Property(units.HealthTimer, "ActiveState"); state != "active" {
+			t.Errorf("the timer is %s", state)
+		}
+	})
 	s.run("another port", func(t *testing.T, s *site) {
 		s.configure("20-ports.yaml", "redoubt: {listen: {httpsPort: 8443, httpPort: 8080}}\n")
 		s.mustApply()
