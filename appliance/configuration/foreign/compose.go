@@ -11,7 +11,7 @@ import (
 
 var (
 	registryImage = regexp.MustCompile(`(^|/)(registry|distribution|docker-registry)(:|@|$)`)
-	traefikHost   = regexp.MustCompile("Host\\(([^)]*)\\)")
+	traefikHost   = regexp.MustCompile(`Host\(([^)]*)\)`)
 	acmeMail      = regexp.MustCompile(`acme\.email=([^\s'"]+)`)
 	variableName  = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]{0,80}$`)
 	backticked    = regexp.MustCompile("[`'\"]([^`'\"]+)[`'\"]")
