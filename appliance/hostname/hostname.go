@@ -12,7 +12,7 @@ import (
 var (
 	label  = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?$`)
 	digits = regexp.MustCompile(`^[0-9]+$`)
-	port   = regexp.MustCompile(`^[^:]*:[0-9]+$|^\[.*\]`)
+	port   = regexp.MustCompile(`^[^:]*:[0-9]+$|^\[.*\]:`)
 	aws    = regexp.MustCompile(`(?i)(^|\.)amazonaws\.com(\.cn)?$`)
 )
 
@@ -35,6 +35,8 @@ func DNSProblem(name string) string {
 	switch {
 	case strings.Contains(name, "://") || strings.Contains(name, "/"):
 		return "must be a name alone, without scheme and path"
+	case strings.HasPrefix(name, "[") && strings.HasSuffix(name, "]"):
+		return "must be without brackets: an IPv6 address has them only in URLs"
 	case port.MatchString(name):
 		return "must be a name alone, without a port: that is listen.httpsPort"
 	case strings.Contains(name, "_"):

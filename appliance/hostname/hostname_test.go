@@ -21,6 +21,15 @@ func TestProblem(t *testing.T) {
 	}
 }
 
+// What looks like an address in a URL is told by what it is.
+func TestBracketsAndPorts(t *testing.T) {
+	for name, want := range map[string]string{"[2001:db8::2]": "without brackets", "[2001:db8::2]:443": "without a port", "a.example.com:443": "without a port"} {
+		if problem := hostname.Problem(name); !strings.Contains(problem, want) {
+			t.Errorf("%s: %s", name, problem)
+		}
+	}
+}
+
 func TestDNSProblem(t *testing.T) {
 	for _, address := range []string{"192.0.2.1", "::1"} {
 		if hostname.DNSProblem(address) == "" {

@@ -2,6 +2,7 @@ package cert
 
 import (
 	"bytes"
+	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -81,6 +82,21 @@ func CheckPair(certPEM, key []byte, names []string, now time.Time) (Checked, err
 	}
 	out.Key, err = keyPEM(signer)
 	return out, err
+}
+
+// minRSA is the shortest RSA key that clients take: OpenSSL's default security level 2.
+const minRSA = 2048
+
+// Remarks are what clients may refuse of a pair that a server can use.
+func (c Checked) Remarks() []string {
+	var out []string
+	if bytes.Count(c.Chain, []byte("BEGIN CERTIFICATE")) == 1 && !bytes.Equal(c.Leaf.RawIssuer, c.Leaf.RawSubject) {
+		out = append(out, "its issuer's certificate is not here: put it after this one, for clients do not look for it; only a root that they trust themselves may be left out")
+	}
+	if key, ok := c.Leaf.PublicKey.(*rsa.PublicKey); ok && key.N.BitLen() < minRSA {
+		out = append(out, fmt.Sprintf("its RSA key has %d bits: clients refuse fewer than %d", key.N.BitLen(), minRSA))
+	}
+	return out
 }
 
 // hostOf is a name as VerifyHostname expects it.

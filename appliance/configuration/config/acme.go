@@ -15,6 +15,7 @@ var (
 func (c Config) validateACME(s spot) {
 	c.TLS.ACME.validate(s.at("tls").at("acme"))
 	if c.TLS.Mode != "acme" {
+		c.TLS.ACME.unused(s.at("tls").at("acme"))
 		return
 	}
 	switch c.Listen.HTTPPort {
@@ -25,12 +26,29 @@ func (c Config) validateACME(s spot) {
 		s.at("listen").at("httpPort").warn("the CA asks on port 80 (http-01): something in front must pass that on to this port")
 	}
 	for i, name := range append([]string{c.Hostname}, c.Aliases...) {
-		if isLoopback(name) {
+		if isLoopback(name) || isPrivate(name) && c.TLS.ACME.public() {
 			at := s.at("hostname")
 			if i > 0 {
 				at = s.at("aliases").item(i - 1)
 			}
-			at.warn("no public CA gives a certificate for this name")
+			at.warn("no public CA gives a certificate for this name, nor for the others beside it: leave it out, or use tls.mode internal-ca")
+		}
+	}
+}
+
+// public tells whether the CA is one of the internet, which certifies only what it can
+// reach there.
+func (a ACME) public() bool {
+	u, err := url.Parse(a.Directory)
+	return a.Directory == "" || err == nil && !isPrivate(u.Hostname()) && a.CABundle == ""
+}
+
+// unused warns of what has no effect without tls.mode acme.
+func (a ACME) unused(s spot) {
+	for _, key := range []struct{ name, value string }{{"email", a.Email}, {"directory", a.Directory}, {"profile", a.Profile},
+		{"eab", a.EAB.KeyID}, {"caBundle", a.CABundle}} {
+		if key.value != "" {
+			s.at(key.name).warn("not used: tls.mode is not acme")
 		}
 	}
 }

@@ -62,7 +62,12 @@ func (t TLS) validatePairs(s spot, names []string) {
 	switch files := t.Files; {
 	case t.Mode == "files":
 		validatePair(files.Certificate, files.PrivateKey, s.at("files"), func(certPEM, key []byte) error {
-			_, err := cert.CheckPair(certPEM, key, names, noClock)
+			pair, err := cert.CheckPair(certPEM, key, names, noClock)
+			if err == nil {
+				for _, remark := range pair.Remarks() {
+					s.at("files").at("certificate").warn("%s", remark)
+				}
+			}
 			return err
 		})
 	case files.Certificate != "" || files.PrivateKey != "":
