@@ -33,6 +33,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/storage/driver"
 	"github.com/redoubt-registry/redoubt/appliance/storage/fault"
 	"github.com/redoubt-registry/redoubt/appliance/storage/storagecheck"
+	"github.com/redoubt-registry/redoubt/appliance/storage/trash"
 )
 
 // register registers our parts with distribution, which finds them by name.
@@ -44,6 +45,7 @@ func register() {
 	links.Register()
 	driver.Register()
 	directory.Register()
+	trash.Register()
 }
 
 // buildApp makes distribution's application and what stands in front of it.
@@ -65,12 +67,14 @@ func (g *generation) buildApp(s *server, old *generation) error {
 		}
 		s.log.WithError(err).Warn(text)
 	})
+	guard := trash.NewGuard(s.opts.grace())
 	used := uses.New(written)
-	if err := g.serveBlobs(written, used); err != nil {
+	if err := g.serveBlobs(written, used, guard); err != nil {
 		return err
 	}
+	g.addMiddleware("storage", trash.Name, configuration.Parameters{trash.GuardOption: guard})
 	g.addMiddleware("registry", links.Name, configuration.Parameters{links.Option: written})
-	g.addMiddleware("repository", manifest.Name, configuration.Parameters{manifest.LinksOption: written, manifest.ReferrersOption: found, manifest.UsesOption: used})
+	g.addMiddleware("repository", manifest.Name, g.keepManifests(written, found, used, guard))
 	g.addMiddleware("storage", blobcache.Name, nil)
 	g.keepUploads(s.uploads)
 	headers, host := c.HTTP.Headers, c.HTTP.Host
@@ -248,7 +252,7 @@ func (g *generation) takeRedis(s *server, old *generation, section configuration
 
 // serveBlobs serves blobs directly from their files, or from the bucket if clients are not
 // redirected there, unless another middleware needs to see them.
-func (g *generation) serveBlobs(written *links.Links, used *uses.Index) error {
+func (g *generation) serveBlobs(written *links.Links, used *uses.Index, guard *trash.Guard) error {
 	c := g.config
 	var source blob.Source
 	redirect := false
@@ -274,7 +278,7 @@ func (g *generation) serveBlobs(written *links.Links, used *uses.Index) error {
 		seen := len(c.Notifications.Endpoints) > 0 || len(c.Middleware["storage"]) > 0
 		options := configuration.Parameters{
 			blob.SourceOption: source, blob.RedirectOption: redirect, blob.LinksOption: written,
-			blob.UsesOption: used, blob.UpstreamOption: seen,
+			blob.UsesOption: used, blob.UpstreamOption: seen, blob.GuardOption: guard,
 		}
 		if g.descriptors != nil {
 			options[blob.ForgetOption] = g.descriptors.Forget
@@ -282,6 +286,17 @@ func (g *generation) serveBlobs(written *links.Links, used *uses.Index) error {
 		g.addMiddleware("repository", blob.Name, options)
 	}
 	return nil
+}
+
+// keepManifests are the options of what keeps manifests.
+func (g *generation) keepManifests(written *links.Links, found *referrers.Index, used *uses.Index, guard *trash.Guard) configuration.Parameters {
+	options := configuration.Parameters{
+		manifest.LinksOption: written, manifest.ReferrersOption: found, manifest.UsesOption: used, manifest.GuardOption: guard,
+	}
+	if g.descriptors != nil {
+		options[manifest.ForgetOption] = g.descriptors.Forget
+	}
+	return options
 }
 
 // keepUploads makes the uploads of a directory what those of a bucket are.

@@ -50,11 +50,20 @@ func TestMain(m *testing.M) {
 		Storage:      filepath.Join(dir, "storage.json"),
 
 		StorageRecord: filepath.Join(dir, "record.json"),
+		Grace:         graceOf(os.Getenv("REDOUBT_TEST_GRACE")),
 	})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "redoubt:", err)
 		os.Exit(1)
 	}
+}
+
+// graceOf is the grace that a process of a test believes in: "none", or the usual one.
+func graceOf(text string) time.Duration {
+	if text == "none" {
+		return -1
+	}
+	return 0
 }
 
 const password = "correct horse"

@@ -18,6 +18,7 @@ import (
 
 	"github.com/redoubt-registry/redoubt/appliance/registry/bounds"
 	"github.com/redoubt-registry/redoubt/appliance/registry/socket"
+	"github.com/redoubt-registry/redoubt/appliance/storage/trash"
 )
 
 // Options are what Serve is told on the command line.
@@ -35,6 +36,16 @@ type Options struct {
 	StorageRecord string
 	Listeners     []net.Listener // nil: those that systemd passes, or else http.addr
 	Bounds        bounds.Bounds  // of connections; zero: the defaults
+	// Grace is for how long a collection spares at least what a push has named; zero: an
+	// hour, negative: not at all.
+	Grace time.Duration
+}
+
+func (o Options) grace() time.Duration {
+	if o.Grace == 0 {
+		return trash.Least
+	}
+	return max(o.Grace, 0)
 }
 
 // Serve runs the registry until ctx ends and its requests are drained. SIGHUP

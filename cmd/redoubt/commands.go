@@ -31,6 +31,8 @@ func commands() []*cobra.Command {
 		caCommand(),
 		alertCommand(),
 		storageCommand(),
+		gcCommand(),
+		trashCommand(),
 		credentialsCommand(),
 		metricsCommand(),
 		authCommand(),

@@ -20,6 +20,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/registry/links"
 	"github.com/redoubt-registry/redoubt/appliance/registry/uses"
 	"github.com/redoubt-registry/redoubt/appliance/storage/driver"
+	"github.com/redoubt-registry/redoubt/appliance/storage/trash"
 )
 
 // Name is what the middleware is called in distribution's middleware section;
@@ -38,6 +39,8 @@ const (
 	// UpstreamOption is true where upstream serves the blobs, since others see them
 	// pass: notifications, or another middleware.
 	UpstreamOption = "upstream"
+	// GuardOption is a *trash.Guard, which keeps what clients are told to be there.
+	GuardOption = "guard"
 )
 
 // Register makes the middleware known to distribution. It may be called more
@@ -62,7 +65,11 @@ func newRepository(_ context.Context, r distribution.Repository, options map[str
 	if !ok {
 		return nil, errors.New("cannot serve blobs: what needs them cannot be found")
 	}
-	return repository{Repository: r, serving: serving{source: from, forget: forget, redirect: redirect, upstream: upstream, links: l, uses: used}}, nil
+	guard, ok := options[GuardOption].(*trash.Guard)
+	if !ok {
+		return nil, errors.New("cannot serve blobs: they were given no guard")
+	}
+	return repository{Repository: r, serving: serving{source: from, forget: forget, redirect: redirect, upstream: upstream, links: l, uses: used, guard: guard}}, nil
 }
 
 // Source opens blobs; Files and Objects make one. What it opens is read from where
@@ -89,6 +96,7 @@ type serving struct {
 	redirect, upstream bool
 	links              *links.Links
 	uses               *uses.Index
+	guard              *trash.Guard
 }
 
 type repository struct {
@@ -127,6 +135,11 @@ const cacheAge = 365 * 24 * time.Hour
 
 // ServeBlob implements distribution.BlobServer with upstream's headers.
 func (s *store) ServeBlob(ctx context.Context, w http.ResponseWriter, r *http.Request, dgst digest.Digest) error {
+	if r.Method == http.MethodHead {
+		if err := s.present(ctx, dgst); err != nil {
+			return err
+		}
+	}
 	if s.upstream || s.redirect && driver.Redirects(r) {
 		err := s.BlobStore.ServeBlob(ctx, w, r, dgst)
 		if errors.Is(err, distribution.ErrBlobUnknown) { // the descriptor outlived its object: upstream answers 500
@@ -141,6 +154,9 @@ func (s *store) ServeBlob(ctx context.Context, w http.ResponseWriter, r *http.Re
 	}
 	desc := s.last
 	f, size, err := s.source.open(r, desc)
+	if errors.Is(err, fs.ErrNotExist) {
+		f, size, err = s.reopen(ctx, r, desc)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		// The descriptor outlived its file: collected behind our back, or damaged.
 		// The client must hear that it is gone, to push it again.
@@ -162,6 +178,36 @@ func (s *store) ServeBlob(ctx context.Context, w http.ResponseWriter, r *http.Re
 	h.Set("Content-Type", desc.MediaType)
 	http.ServeContent(w, r, "", time.Time{}, f)
 	return nil
+}
+
+// present sees to it that a blob that a client is told to be there stays. What only a
+// cache knows of is forgotten.
+func (s *store) present(ctx context.Context, dgst digest.Digest) error {
+	if s.asked != dgst {
+		if _, err := s.Stat(ctx, dgst); err != nil { // access check
+			return err
+		}
+	}
+	there, err := s.guard.Ensure(ctx, s.last.Digest)
+	if err != nil || there {
+		return err
+	}
+	if s.forget != nil {
+		if err := s.forget(ctx, s.repository, dgst); err != nil {
+			return fmt.Errorf("cannot forget a descriptor: %w", err)
+		}
+	}
+	return errcode.ErrorCodeBlobUnknown.WithDetail(dgst)
+}
+
+// reopen opens a blob that was collected, if it is in the trash.
+func (s *store) reopen(ctx context.Context, r *http.Request, desc v1.Descriptor) (io.ReadSeekCloser, int64, error) {
+	if back, err := s.guard.Restore(ctx, desc.Digest); err != nil {
+		return nil, 0, err
+	} else if !back {
+		return nil, 0, fs.ErrNotExist
+	}
+	return s.source.open(r, desc)
 }
 
 // settle finds out which is wrong where a descriptor and its blob differ in size:

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/distribution/distribution/v3"
+	"github.com/distribution/distribution/v3/registry/api/errcode"
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -22,6 +23,9 @@ func (s *store) Create(ctx context.Context, options ...distribution.BlobCreateOp
 		dgst := asked.Mount.From.Digest()
 		size, err := s.links.Mount(ctx, asked.Mount.From.Name(), s.repository, dgst)
 		if err == nil {
+			if _, err := s.guard.Ensure(ctx, dgst); err != nil {
+				return nil, err
+			}
 			return nil, distribution.ErrBlobMounted{From: asked.Mount.From,
 				Descriptor: v1.Descriptor{MediaType: "application/octet-stream", Digest: dgst, Size: size}}
 		}
@@ -30,7 +34,24 @@ func (s *store) Create(ctx context.Context, options ...distribution.BlobCreateOp
 		}
 		options = nil // it is uploaded
 	}
-	return s.writer(s.BlobStore.Create(ctx, options...))
+	w, err := s.BlobStore.Create(ctx, options...)
+	mounted, ok := errors.AsType[distribution.ErrBlobMounted](err)
+	if !ok {
+		return s.writer(w, err)
+	}
+	there, failed := s.guard.Ensure(ctx, mounted.Descriptor.Digest)
+	switch {
+	case failed != nil:
+		return nil, failed
+	case there:
+		return nil, err // as it is: upstream knows it by its type
+	}
+	if s.forget != nil { // only a cache knows of it: it is uploaded
+		if err := errors.Join(s.forget(ctx, mounted.From.Name(), mounted.Descriptor.Digest), s.forget(ctx, s.repository, mounted.Descriptor.Digest)); err != nil {
+			return nil, err
+		}
+	}
+	return s.writer(s.BlobStore.Create(ctx))
 }
 
 // Resume implements distribution.BlobIngester.
@@ -55,10 +76,18 @@ type writer struct {
 // the blob as sha256.
 func (w writer) Commit(ctx context.Context, asked v1.Descriptor) (v1.Descriptor, error) {
 	desc, err := w.BlobWriter.Commit(ctx, asked)
-	if err != nil || !foreign(asked.Digest) || desc.Digest == asked.Digest {
+	if err != nil {
 		return desc, err
 	}
 	s := w.store
+	if there, err := s.guard.Ensure(ctx, desc.Digest); err != nil {
+		return v1.Descriptor{}, err
+	} else if !there {
+		return v1.Descriptor{}, errTaken
+	}
+	if !foreign(asked.Digest) || desc.Digest == asked.Digest {
+		return desc, nil
+	}
 	if err := s.source.alias(ctx, desc.Digest, asked.Digest); err != nil {
 		return v1.Descriptor{}, err
 	}
@@ -73,6 +102,10 @@ func (w writer) Commit(ctx context.Context, asked v1.Descriptor) (v1.Descriptor,
 	desc.Digest = asked.Digest
 	return desc, nil
 }
+
+// errTaken is for an upload of what was collected at this very moment, and of which
+// nothing is left.
+var errTaken = errcode.ErrorCodeUnavailable.WithDetail("the blob went while it was uploaded: push it again")
 
 // foreign tells whether upstream keeps what has such a digest under another one.
 func foreign(dgst digest.Digest) bool { return dgst.Algorithm() != digest.Canonical }

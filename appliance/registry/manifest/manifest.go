@@ -17,16 +17,20 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/registry/referrers"
 	"github.com/redoubt-registry/redoubt/appliance/registry/route"
 	"github.com/redoubt-registry/redoubt/appliance/registry/uses"
+	"github.com/redoubt-registry/redoubt/appliance/storage/trash"
 )
 
 // Name is what the middleware is called in distribution's middleware section. It
 // needs those of blobcache. LinksOption is its option, a *links.Links, ReferrersOption
-// a *referrers.Index, and UsesOption a *uses.Index.
+// a *referrers.Index, UsesOption a *uses.Index, GuardOption a *trash.Guard, and
+// ForgetOption a blob.Forget, where there is a cache.
 const (
 	Name            = "redoubt-manifest"
 	LinksOption     = "links"
 	ReferrersOption = "referrers"
 	UsesOption      = "uses"
+	GuardOption     = "guard"
+	ForgetOption    = "forget"
 )
 
 // Register makes the middleware known to distribution. It may be called more than
@@ -39,10 +43,12 @@ func newRepository(_ context.Context, r distribution.Repository, options map[str
 	l, ok := options[LinksOption].(*links.Links)
 	index, given := options[ReferrersOption].(*referrers.Index)
 	used, known := options[UsesOption].(*uses.Index)
-	if !ok || !given || !known {
-		return nil, errors.New("cannot keep manifests: there are no links, or no indexes of what refers to them and needs them")
+	guard, guarded := options[GuardOption].(*trash.Guard)
+	if !ok || !given || !known || !guarded {
+		return nil, errors.New("cannot keep manifests: there are no links, no indexes of what refers to them and needs them, or no guard")
 	}
-	return repository{r, l, index, used}, nil
+	forget, _ := options[ForgetOption].(func(context.Context, string, digest.Digest) error)
+	return repository{r, l, index, used, guard, forget}, nil
 }
 
 type repository struct {
@@ -50,6 +56,8 @@ type repository struct {
 	links     *links.Links
 	referrers *referrers.Index
 	uses      *uses.Index
+	guard     *trash.Guard
+	forget    func(ctx context.Context, repository string, dgst digest.Digest) error // nil: nothing is cached
 }
 
 func (r repository) Manifests(ctx context.Context, options ...distribution.ManifestServiceOption) (distribution.ManifestService, error) {
@@ -94,19 +102,30 @@ func (s service) Put(ctx context.Context, m distribution.Manifest, options ...di
 		}
 		options = nil // its tag only stands for the digest
 	}
+	there, err := s.repository.secure(ctx, m)
+	if err != nil {
+		return "", err
+	}
 	all, err := s.repository.Repository.Manifests(blobcache.AlsoBlobs(s.ctx, blobs), s.options...)
 	if err != nil {
 		return "", err
 	}
 	if foreign(asked.Digest) {
-		return s.putForeign(ctx, all, m, data, asked)
+		d, err := s.putForeign(ctx, all, m, data, asked)
+		if err != nil {
+			return d, err
+		}
+		return d, s.repository.still(ctx, asked.Digest, m, there)
 	}
 	defer locks.lock(s.repository.Named().Name() + "@" + digest.FromBytes(data).String())()
 	d, err := all.Put(ctx, m, options...)
 	if err != nil {
 		return d, mistake(err)
 	}
-	return d, s.note(ctx, d, data, asked.Tags)
+	if err := s.note(ctx, d, data, asked.Tags); err != nil {
+		return d, err
+	}
+	return d, s.repository.still(ctx, d, m, there)
 }
 
 // putForeign puts a manifest under another digest than sha256. Upstream checks it, and

@@ -72,7 +72,19 @@ func (f *driverFactory) Create(_ context.Context, params map[string]any) (storag
 
 // New makes a driver on a bucket.
 func New(b *bucket.Bucket, buffers *bucket.Buffers) storagedriver.StorageDriver {
-	return &base.Base{StorageDriver: &driver{bucket: b, buffers: buffers, sessions: newSessions()}}
+	d := &driver{bucket: b, buffers: buffers, sessions: newSessions()}
+	return copying{Base: &base.Base{StorageDriver: d}, driver: d}
+}
+
+// copying is a driver that can copy too.
+type copying struct {
+	*base.Base
+	driver *driver
+}
+
+// Copy copies an object within the bucket.
+func (c copying) Copy(ctx context.Context, from, to string) error {
+	return fail(ctx, from, c.driver.bucket.Copy(ctx, from, to))
 }
 
 type driver struct {

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	storagedriver "github.com/distribution/distribution/v3/registry/storage/driver"
-	"github.com/distribution/distribution/v3/registry/storage/driver/base"
 	"github.com/distribution/distribution/v3/registry/storage/driver/factory"
 
 	"github.com/redoubt-registry/redoubt/appliance/storage/bucket"
@@ -18,5 +17,5 @@ func RegisterAs(name string, buffers *bucket.Buffers) {
 
 // Sweep ends the uploads that began before a time.
 func Sweep(ctx context.Context, d storagedriver.StorageDriver, before time.Time) {
-	d.(*base.Base).StorageDriver.(*driver).sweep(ctx, before)
+	d.(copying).driver.sweep(ctx, before)
 }

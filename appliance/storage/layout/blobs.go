@@ -6,6 +6,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/distribution/distribution/v3/registry/storage/driver"
 	"github.com/opencontainers/go-digest"
@@ -13,8 +14,9 @@ import (
 
 // Blob is one blob in the storage.
 type Blob struct {
-	Digest digest.Digest
-	Size   int64 // bytes
+	Digest   digest.Digest
+	Size     int64     // bytes
+	Modified time.Time // when it came to be there
 }
 
 // Path is where a blob's bytes are.
@@ -52,9 +54,9 @@ func Shards(ctx context.Context, d driver.StorageDriver) ([]string, error) {
 // Shard lists the blobs of one shard, sorted by digest, and the files that are
 // no part of the layout.
 func Shard(ctx context.Context, d driver.StorageDriver, shard string) (blobs []Blob, others []string, err error) {
-	err = walk(ctx, d, shard, func(info driver.FileInfo) error {
-		if dgst, ok := blobAt(info.Path()); ok {
-			blobs = append(blobs, Blob{Digest: dgst, Size: info.Size()})
+	err = Walk(ctx, d, shard, func(info driver.FileInfo) error {
+		if dgst, ok := BlobAt(info.Path()); ok {
+			blobs = append(blobs, Blob{Digest: dgst, Size: info.Size(), Modified: info.ModTime()})
 		} else {
 			others = append(others, info.Path())
 		}
@@ -69,8 +71,8 @@ func Shard(ctx context.Context, d driver.StorageDriver, shard string) (blobs []B
 	return blobs, slices.Compact(others), nil
 }
 
-// blobAt is the digest of the blob whose bytes are at p.
-func blobAt(p string) (digest.Digest, bool) {
+// BlobAt is the digest of the blob whose bytes are at p.
+func BlobAt(p string) (digest.Digest, bool) {
 	parts := strings.Split(below(Blobs, p), "/")
 	if len(parts) != 4 || parts[3] != "data" || !strings.HasPrefix(parts[2], parts[1]) || len(parts[1]) != 2 {
 		return "", false

@@ -8,6 +8,7 @@ import (
 	_ "crypto/sha256" // for the digests
 	_ "crypto/sha512" // for the digests
 	"errors"
+	"io/fs"
 	"path"
 	"regexp"
 	"slices"
@@ -34,25 +35,29 @@ func Exists(ctx context.Context, d driver.StorageDriver) (bool, error) {
 	return false, nil
 }
 
-// missing tells whether err says that there is nothing at a path.
-func missing(err error) bool {
+// Missing tells whether err says that there is nothing at a path. Upstream's driver of
+// a directory does not always say so in its own words.
+func Missing(err error) bool {
+	if wrapped, ok := errors.AsType[driver.Error](err); ok {
+		return Missing(wrapped.Detail)
+	}
 	_, ok := errors.AsType[driver.PathNotFoundError](err)
-	return ok
+	return ok || errors.Is(err, fs.ErrNotExist)
 }
 
 // list returns what is right below dir, sorted; nothing if dir is not there.
 func list(ctx context.Context, d driver.StorageDriver, dir string) ([]string, error) {
 	children, err := d.List(ctx, dir)
-	if missing(err) {
+	if Missing(err) {
 		return nil, nil
 	}
 	slices.Sort(children)
 	return children, err
 }
 
-// walk calls f for each file below dir. A driver gives up its walk when a file
+// Walk calls f for each file below dir. A driver gives up its walk when a file
 // disappears meanwhile; the walk then restarts, so f may see a file twice.
-func walk(ctx context.Context, d driver.StorageDriver, dir string, f func(driver.FileInfo) error) error {
+func Walk(ctx context.Context, d driver.StorageDriver, dir string, f func(driver.FileInfo) error) error {
 	const tries = 5
 	for try := 1; ; try++ {
 		var failed error
@@ -67,11 +72,11 @@ func walk(ctx context.Context, d driver.StorageDriver, dir string, f func(driver
 		switch {
 		case failed != nil:
 			return failed
-		case !missing(err):
+		case !Missing(err):
 			return err
 		}
 		// A file in the place of a directory cannot be listed either.
-		if info, err := d.Stat(ctx, dir); missing(err) || err == nil && !info.IsDir() {
+		if info, err := d.Stat(ctx, dir); Missing(err) || err == nil && !info.IsDir() {
 			return nil
 		} else if try == tries {
 			return err

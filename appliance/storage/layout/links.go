@@ -6,6 +6,7 @@ import (
 	"io"
 	"path"
 	"strings"
+	"time"
 
 	"github.com/distribution/distribution/v3/registry/storage/driver"
 	"github.com/opencontainers/go-digest"
@@ -57,6 +58,8 @@ type Link struct {
 	Path   string
 	Digest digest.Digest // in its path; a tag's current link has none
 	Tag    string        // of the part Tags alone
+	// Modified is when it was written last.
+	Modified time.Time
 }
 
 // Current tells whether l is what a tag points to now.
@@ -119,9 +122,9 @@ func eachRepository(ctx context.Context, d driver.StorageDriver, dir string, f f
 func EachLink(ctx context.Context, d driver.StorageDriver, repository, part string, f func(Link) error, other func(path string)) error {
 	dir := Repositories + "/" + repository + "/" + part
 	var failed error
-	err := walk(ctx, d, dir, func(info driver.FileInfo) error {
+	err := Walk(ctx, d, dir, func(info driver.FileInfo) error {
 		if l, ok := linkAt(part, below(dir, info.Path())); ok {
-			l.Path = info.Path()
+			l.Path, l.Modified = info.Path(), info.ModTime()
 			failed = f(l)
 			return failed
 		}
@@ -162,7 +165,7 @@ const maxLink = 1 << 10
 // Read returns the digest in the link at p. gone means that there is no such link.
 func Read(ctx context.Context, d driver.StorageDriver, p string) (dgst digest.Digest, gone bool, err error) {
 	r, err := d.Reader(ctx, p, 0)
-	if missing(err) {
+	if Missing(err) {
 		return "", true, nil
 	}
 	if err != nil {

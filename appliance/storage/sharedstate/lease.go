@@ -88,6 +88,23 @@ func (l *Lease) Check(ctx context.Context) error {
 	return nil
 }
 
+// Extend makes the lease last for ttl from now. It returns an error if the lease is over,
+// or another process has it.
+func (l *Lease) Extend(ctx context.Context, ttl time.Duration) error {
+	if err := l.Check(ctx); err != nil {
+		return err
+	}
+	now, err := l.store.Time(ctx)
+	if err != nil {
+		return fmt.Errorf("cannot tell the time of the lease: %w", err)
+	}
+	l.holder.Until = now.Add(ttl)
+	if err := l.put(ctx); err != nil {
+		return fmt.Errorf("cannot extend the lease: %w", err)
+	}
+	return nil
+}
+
 // Release gives the lease back, if this process still has it.
 func (l *Lease) Release(ctx context.Context) error {
 	l.holder.Until = l.holder.Granted

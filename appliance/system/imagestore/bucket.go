@@ -12,6 +12,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/paths"
 	"github.com/redoubt-registry/redoubt/appliance/storage/bucket"
 	"github.com/redoubt-registry/redoubt/appliance/storage/driver"
+	"github.com/redoubt-registry/redoubt/appliance/storage/sharedstate"
 )
 
 // All uploads to a bucket together use this much memory, and files beyond that.
@@ -42,7 +43,7 @@ func openBucket(ctx context.Context, params map[string]any, k *keys) (*Place, er
 		at = s.Region
 	}
 	id := fmt.Sprintf("%s\n%s\n%s", at, s.Bucket, s.Root)
-	return &Place{Driver: driver.New(b, bucket.NewBuffers(memory, spool)), Name: b.String(), id: id}, nil
+	return &Place{Driver: driver.New(b, bucket.NewBuffers(memory, spool)), Name: b.String(), State: sharedstate.InBucket(b), id: id}, nil
 }
 
 // openWith opens a bucket with keys that are not yet where the registry reads them.

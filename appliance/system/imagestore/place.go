@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/distribution/distribution/v3/configuration"
 	"github.com/distribution/distribution/v3/registry/storage/driver"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/redoubt-registry/redoubt/appliance/files"
 	"github.com/redoubt-registry/redoubt/appliance/registryyml"
+	"github.com/redoubt-registry/redoubt/appliance/storage/sharedstate"
 )
 
 // Configured is the name of the storage that the registry uses.
@@ -29,9 +31,10 @@ const Names = `"configured" (what the registry uses), a directory, or a configur
 // Place is a storage.
 type Place struct {
 	Driver driver.StorageDriver
-	Name   string // for messages
-	Root   string // the directory, where it is one
-	id     string // the same for the same storage
+	Name   string            // for messages
+	Root   string            // the directory, where it is one
+	State  sharedstate.Store // for the lease of who changes it
+	id     string            // the same for the same storage
 }
 
 // Finder finds places.
@@ -84,7 +87,8 @@ func directory(path string) (*Place, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Place{Driver: d, Name: real, Root: real, id: real}, nil
+	state := sharedstate.Dir{Path: filepath.Join(real, "redoubt/lease"), Mode: 0o640, GID: -1, Now: time.Now}
+	return &Place{Driver: d, Name: real, Root: real, State: state, id: real}, nil
 }
 
 // configured is what registry.yml says.

@@ -1,0 +1,127 @@
+package appliance
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/redoubt-registry/redoubt/appliance/storage/collect"
+	"github.com/redoubt-registry/redoubt/appliance/storage/progress"
+	"github.com/redoubt-registry/redoubt/appliance/storage/sharedstate"
+	"github.com/redoubt-registry/redoubt/appliance/storage/trash"
+	"github.com/redoubt-registry/redoubt/appliance/system/imagestore"
+)
+
+// GCOptions are what the caller of CollectStorage chooses.
+type GCOptions struct {
+	Storage      string // as imagestore.Finder takes it
+	Untagged     bool
+	Grace, Trash time.Duration
+	Parallel     int
+	DryRun, JSON bool
+	Output       *progress.Output
+	Result       io.Writer
+}
+
+// CollectStorage frees what no image needs. It returns an error if another machine is at
+// it.
+func CollectStorage(ctx context.Context, finder imagestore.Finder, o GCOptions) error {
+	switch {
+	case o.Parallel < 1 || o.Parallel > mostParallel:
+		return fmt.Errorf("cannot use --parallel %d: it is from 1 to %d", o.Parallel, mostParallel)
+	case o.Grace < trash.Least:
+		return fmt.Errorf("cannot use --grace %v: it is %v at least, so that no push loses what it has just been told to be there", o.Grace, trash.Least)
+	case o.Trash < trash.Least:
+		return fmt.Errorf("cannot use --trash %v: it is %v at least; redoubt trash empty frees the space at once", o.Trash, trash.Least)
+	}
+	return alone(ctx, finder, o.Storage, !o.DryRun, func(place *imagestore.Place, beat func(context.Context) error) error {
+		c := collect.Collector{Storage: place.Driver, Parallel: o.Parallel, Untagged: o.Untagged, Grace: o.Grace, Trash: o.Trash,
+			DryRun: o.DryRun, Now: time.Now, Beat: beat, Say: func(step string) { o.Output.Println(step) }}
+		sum, err := c.Run(ctx)
+		if err != nil {
+			return fmt.Errorf("cannot collect in %s: %w; what is done stays, and the next run goes on", place.Name, err)
+		}
+		return o.tell(sum)
+	})
+}
+
+func (o GCOptions) tell(sum collect.Summary) error {
+	if o.JSON {
+		return json.NewEncoder(o.Result).Encode(sum)
+	}
+	verb := "moved to the trash"
+	if o.DryRun {
+		verb = "would go to the trash"
+	}
+	_, err := fmt.Fprintf(o.Result, "%d blobs (%s), %d manifests; %s: %d blobs (%s) and %d manifests; brought back: %d; purged: %d blobs (%s); in the trash: %d blobs (%s); uploads ended: %d; %d that lead nowhere\n",
+		sum.Blobs, progress.Size(sum.Bytes), sum.Manifests, verb, sum.TakenBlobs, progress.Size(sum.TakenBytes), sum.TakenManifests,
+		sum.Restored, sum.PurgedBlobs, progress.Size(sum.PurgedBytes), sum.TrashBlobs, progress.Size(sum.TrashBytes), sum.Uploads, sum.Broken)
+	return err
+}
+
+const (
+	leaseKey  = "gc-lease"
+	leaseTime = time.Hour
+	beatEvery = time.Minute
+)
+
+// alone calls f as the only process that takes something away from a storage.
+func alone(ctx context.Context, finder imagestore.Finder, name string, changes bool, f func(*imagestore.Place, func(context.Context) error) error) (err error) {
+	place, err := finder.Open(ctx, name)
+	if err != nil {
+		return err
+	}
+	logrus.SetLevel(logrus.ErrorLevel) // upstream tells of each upload
+	if !changes {
+		return f(place, func(ctx context.Context) error { return ctx.Err() })
+	}
+	if err := become(place.Root); err != nil {
+		return err
+	}
+	host, _ := os.Hostname()
+	lease, err := sharedstate.Take(ctx, place.State, leaseKey, fmt.Sprintf("%s (process %d)", host, os.Getpid()), leaseTime)
+	if held, ok := errors.AsType[*sharedstate.Held](err); ok {
+		return fmt.Errorf("cannot clean the storage: %w", held)
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lease.Release(context.WithoutCancel(ctx))) }()
+	last := time.Now()
+	return f(place, func(ctx context.Context) error {
+		if ctx.Err() != nil || time.Since(last) < beatEvery {
+			return ctx.Err()
+		}
+		last = time.Now()
+		return lease.Extend(ctx, leaseTime)
+	})
+}
+
+// become makes the process the user whose directory the storage is: the registry could
+// not bring back what root has put into the trash.
+func become(root string) error {
+	if root == "" || os.Geteuid() != 0 {
+		return nil
+	}
+	info, err := os.Stat(root)
+	if err != nil {
+		return fmt.Errorf("cannot look at the storage: %w", err)
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || owner.Uid == 0 {
+		return nil
+	}
+	err = errors.Join(syscall.Setgroups(nil), syscall.Setgid(int(owner.Gid)), syscall.Setuid(int(owner.Uid)))
+	if err != nil {
+		return fmt.Errorf("cannot act as the user of the registry: %w", err)
+	}
+	syscall.Umask(0o027)
+	return nil
+}
