@@ -31,9 +31,17 @@ func unsupported(base, merged *value, report *Report) {
 		case inList.MatchString(path):
 		case !reflect.DeepEqual(v.plain(), known[path]):
 			*report = append(*report, Entry{File: v.at.File, Line: v.at.Line, Column: v.at.Column,
-				Path: v.at.Path, Message: "not supported yet"})
+				Path: v.at.Path, Message: notYet(path)})
 		}
 	})
+}
+
+// notYet says that a key has no effect in this version, and what does the same.
+func notYet(path string) string {
+	if strings.HasPrefix(path, "gc.") {
+		return "not supported yet: leave it out; redoubt gc collects, by hand or from a timer of your own"
+	}
+	return "not supported yet"
 }
 
 // What is below a refused list is refused with it.
