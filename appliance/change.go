@@ -24,8 +24,8 @@ import (
 	"github.com/redoubt-registry/redoubt/units"
 )
 
-// jobsTimeout bounds the waiting for units.
-const jobsTimeout = 3 * time.Minute
+// jobsTimeout bounds the waiting for units: more than any of them may take to start.
+const jobsTimeout = 7 * time.Minute
 
 // applied is what the units are known to have read, as it is stored in paths.Applied.
 type applied struct {

@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -69,12 +70,13 @@ type registry struct {
 	calls   []string
 	runs    map[string]bool
 	server  *http.Server
-	status  string // what the registry says of its last reload
-	read    string // what registry.yml was when it was last read
-	failed  bool   // the apply at boot has failed
-	noCache bool   // Redis does not start, nor restart
-	noData  bool   // the data partition is not mounted
-	crash   bool   // panic instead of acting, as a power cut does
+	status  string       // what the registry says of its last reload
+	read    string       // what registry.yml was when it was last read
+	failed  bool         // the apply at boot has failed
+	noCache bool         // Redis does not start, nor restart
+	noData  bool         // the data partition is not mounted
+	slow    atomic.Int64 // nanoseconds that the registry takes to answer
+	crash   bool         // panic instead of acting, as a power cut does
 }
 
 func (r *registry) Run(_ context.Context, reload bool, actions []tree.Reader) error {
@@ -188,6 +190,7 @@ func (r *registry) listen() {
 }
 
 func (r *registry) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+	time.Sleep(time.Duration(r.slow.Load()))
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
@@ -1010,5 +1013,18 @@ func TestJudgedAlike(t *testing.T) {
 		if err := b.apply(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("apply: %v\nvalidate: %s", err, want)
 		}
+	}
+}
+
+// A registry that answers late answers: nothing falls back, and nothing is down.
+func TestASlowRegistryIsNoFault(t *testing.T) {
+	b := newBox(t)
+	b.registry.slow.Store(int64(2500 * time.Millisecond)) // the machine's patience is a second
+	b.userData(good)
+	b.mustApply()
+	b.registry.slow.Store(int64(6 * time.Second))
+	r, err := b.machine().Status(t.Context(), "9.9.9")
+	if err != nil || !r.Registry.Healthy {
+		t.Errorf("%v\n%s", err, r)
 	}
 }

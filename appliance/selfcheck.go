@@ -25,29 +25,37 @@ import (
 var errUnwell = errors.New("the registry is not healthy")
 
 const (
-	probeTimeout = 5 * time.Second
+	// probeTimeout is for an answer to status: on a slow host it may take long.
+	probeTimeout = 30 * time.Second
 	probePause   = 100 * time.Millisecond
+	// slowness is how many times longer than Machine.Patience an answer is waited for: one
+	// that comes late is no fault, while one that is wrong stays wrong.
+	slowness = 6
 )
 
 // serves waits until the registry answers a client of this machine as it should
 // with want: over its own port, with a certificate of the own CA for its name.
 func (m *Machine) serves(ctx context.Context, want target) error {
-	ctx, cancel := context.WithTimeout(ctx, m.Patience)
+	ctx, cancel := context.WithTimeout(ctx, slowness*m.Patience)
 	defer cancel()
+	began := time.Now()
 	check := func(ctx context.Context) error { return m.probe(ctx, want) }
 	var last error
 	for {
-		found := runChecks(ctx, probeTimeout, check)[0]
+		found := runChecks(ctx, slowness*m.Patience, check)[0]
 		if found.err == nil {
 			return nil
 		}
 		if last == nil || ctx.Err() == nil {
 			last = found.err // the end of our patience is no news of the registry
 		}
+		took := time.Since(began)
+		if ctx.Err() != nil || took >= m.Patience {
+			return fmt.Errorf("after %v: %w; the reason is in: journalctl -u redoubt-registry", took.Round(time.Second), last)
+		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("after %v: %w; the reason is in: journalctl -u redoubt-registry", m.Patience, last)
-		case <-time.After(probePause):
+		case <-time.After(min(probePause, m.Patience-took)):
 		}
 	}
 }

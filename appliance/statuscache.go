@@ -15,7 +15,7 @@ import (
 
 // cacheTimeout is less than that of the whole status, so that the cache's own error is
 // shown.
-const cacheTimeout = probeTimeout - time.Second
+const cacheTimeout = 10 * time.Second
 
 // cacheStatus asks Redis about itself, as the registry reaches it.
 func (m *Machine) cacheStatus(ctx context.Context, now target, r *status.Report) error {

@@ -126,7 +126,6 @@ func TestStorageThatCannotBeRead(t *testing.T) {
 
 // The same holds of buckets, of a prefix in a bucket, and of the way back.
 func TestBucketThatHidesImagesIsRefused(t *testing.T) {
-	t.Parallel()
 	s := stores.Versity(t)
 	one, two := s.NewBucket(t), s.NewBucket(t)
 	b := newBox(t)

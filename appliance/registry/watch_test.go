@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -85,7 +86,7 @@ func TestWatchdogOfAStuckHandler(t *testing.T) {
 	healthy := s.current
 	s.put(&generation{config: healthy.config, tls: healthy.tls, pair: healthy.pair,
 		handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release })})
-	m.notificationsFor(t, 300*time.Millisecond) // what was on its way
+	m.notificationsFor(t, 2*time.Second) // four periods, and what was on its way
 	if got := m.notificationsFor(t, time.Second); len(got) > 0 {
 		t.Errorf("a stuck registry says %q", got)
 	}
@@ -338,4 +339,33 @@ func TestCleartextOnlyOnLoopback(t *testing.T) {
 		}
 		s.close()
 	}
+}
+
+// A handler that takes three periods of the watchdog to answer is slow, and not stuck.
+func TestWatchdogOfASlowHandler(t *testing.T) {
+	m := newMachine(t)
+	m.config(t, "error")
+	t.Setenv("NOTIFY_SOCKET", m.path("notify"))
+	t.Setenv("WATCHDOG_USEC", "400000")
+	t.Setenv("WATCHDOG_PID", fmt.Sprint(os.Getpid()))
+	s := newServer(Options{Config: m.path("registry.yml"), Listeners: []net.Listener{m.tls, m.http}}, logrus.New())
+	check(t, s.start())
+	defer s.close()
+	sockets, err := s.listen()
+	check(t, err)
+	healthy := s.current
+	s.put(&generation{config: healthy.config, tls: healthy.tls, pair: healthy.pair, handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		time.Sleep(1200 * time.Millisecond)
+	})})
+	s.run(sockets)
+	defer s.front.Close()
+	defer s.redirect.Close()
+	s.feedWatchdog(t.Context(), sockets.Front[0].Addr())
+	m.notificationsFor(t, 2*time.Second)
+	for range 12 { // systemd would end it after one period without a word
+		if got := m.notificationsFor(t, 350*time.Millisecond); !slices.Contains(got, "WATCHDOG=1") {
+			t.Fatalf("a slow registry says %q", got)
+		}
+	}
+	s.put(healthy)
 }

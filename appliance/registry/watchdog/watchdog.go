@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/redoubt-registry/redoubt/appliance/registry/socket"
@@ -19,23 +20,40 @@ type Watchdog struct {
 	TLS    bool
 	Agent  string        // User-Agent of its requests
 	Period time.Duration // systemd's WatchdogSec
-	Alive  func()        // called for each answer
+	Alive  func()        // called while it answers
 	// Certificate is shown to a server that asks for one.
 	Certificate *tls.Certificate
 }
 
-// Run asks four times in each period until ctx ends. An answer may take a whole period: a
-// slow server lives, one that is stuck is replaced. The status of the answer does not
-// matter: a restart does not fix a full disk.
+// patience is how many periods an answer may take: a server that answers late is slow, and
+// a restart would make it slower. A process that is frozen is replaced after one period,
+// since it says nothing at all.
+const patience = 4
+
+// Run asks one question after the other until ctx ends, and calls Alive four times in each
+// period while the last answer is not too old. The status of the answer does not matter: a
+// restart does not fix a full disk.
 func (w Watchdog) Run(ctx context.Context) {
+	var answered atomic.Int64
+	answered.Store(time.Now().UnixNano())
+	go w.each(ctx, func() {
+		if w.ask(ctx) == nil {
+			answered.Store(time.Now().UnixNano())
+		}
+	})
+	w.each(ctx, func() {
+		if time.Since(time.Unix(0, answered.Load())) < patience*w.Period {
+			w.Alive()
+		}
+	})
+}
+
+// each calls f four times in each period, or less often if f takes longer.
+func (w Watchdog) each(ctx context.Context, f func()) {
 	tick := time.NewTicker(w.Period / 4)
 	defer tick.Stop()
 	for {
-		go func() {
-			if w.ask(ctx) == nil {
-				w.Alive()
-			}
-		}()
+		f()
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -46,7 +64,7 @@ func (w Watchdog) Run(ctx context.Context) {
 
 // ask makes one request over a new connection.
 func (w Watchdog) ask(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, w.Period)
+	ctx, cancel := context.WithTimeout(ctx, patience*w.Period)
 	defer cancel()
 	transport := &http.Transport{
 		DisableKeepAlives: true,
