@@ -45,8 +45,9 @@ func up(ctx context.Context, out io.Writer, s settings) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "Booting %s with %s: %s.\n", qcow2, strings.ToUpper(string(accel)), why)
 	m := vm.Machine{Dir: s.dir, Image: qcow2, Accel: accel, Forwards: s.forwards(), Detached: true, Shell: s.shell}
+	what, hint := booted(m)
+	fmt.Fprintf(out, "Booting %s with %s: %s.\n%s", what, strings.ToUpper(string(accel)), why, hint)
 	v, err := boot(ctx, out, m, s, data)
 	if err != nil {
 		return err
@@ -57,6 +58,23 @@ func up(ctx context.Context, out io.Writer, s settings) error {
 	}
 	describe(out, s, data, ca, v.Age())
 	return nil
+}
+
+// booted says what boots: the image, or the disk that a machine has. That one keeps the
+// image it was made from, whatever was built since; the hint says how to get the newer one.
+func booted(m vm.Machine) (what, hint string) {
+	if m.IsNew() {
+		return m.Image, ""
+	}
+	name, sum := m.Origin()
+	if name == "" {
+		return "the disk in " + m.Dir, ""
+	}
+	if now, err := vm.Sum(m.Image); err != nil || now == sum {
+		return "the disk in " + m.Dir + ", made from " + name, ""
+	}
+	return "the disk in " + m.Dir + ", made from an older " + name,
+		fmt.Sprintf("%s is newer. To boot it: make down, then rm -r %s, which removes the machine's images too, then make up.\n", m.Image, m.Dir)
 }
 
 // trust answers the CA that clients must trust, once a public certificate is there

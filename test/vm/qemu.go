@@ -2,9 +2,12 @@ package vm
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,6 +27,13 @@ func (m Machine) prepare(ctx context.Context) error {
 		// A copy, since a disk on top of an image that is built again would be garbage.
 		if err := copyFile(m.path(baseFile), m.Image); err != nil {
 			return fmt.Errorf("cannot copy the image: %w", err)
+		}
+		origin, err := Sum(m.path(baseFile))
+		if err == nil {
+			err = os.WriteFile(m.path(originFile), []byte(filepath.Base(m.Image)+" "+origin), 0o644)
+		}
+		if err != nil {
+			return fmt.Errorf("cannot note the image: %w", err)
 		}
 		if err := qemuImg(ctx, m.Dir, "create", "-q", "-f", "qcow2", "-b", baseFile, "-F", "qcow2", diskFile); err != nil {
 			return err
@@ -148,11 +158,31 @@ func (m Machine) IsNew() bool {
 	return err != nil
 }
 
+// Origin is the image that the machine's disk was made from, and its SHA-256. They are
+// empty if nobody knows.
+func (m Machine) Origin() (name, sum string) {
+	data, _ := os.ReadFile(m.path(originFile))
+	name, sum, _ = strings.Cut(string(data), " ")
+	return name, sum
+}
+
+// Sum is the SHA-256 of a file.
+func Sum(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := sha256.New()
+	_, err = io.Copy(h, f)
+	return hex.EncodeToString(h.Sum(nil)), err
+}
+
 // Forget removes the machine's disk and what belongs to it, but for what its
 // console printed.
 func (m Machine) Forget() error {
 	var errs []error
-	for _, name := range []string{diskFile, baseFile, seedFile, varsFile, pidFile} {
+	for _, name := range []string{diskFile, baseFile, originFile, seedFile, varsFile, pidFile} {
 		if err := os.Remove(m.path(name)); err != nil && !os.IsNotExist(err) {
 			errs = append(errs, err)
 		}

@@ -29,6 +29,7 @@ const (
 	stderrFile  = "qemu.log"
 	diskFile    = "disk.qcow2"
 	baseFile    = "image.qcow2"
+	originFile  = "image.txt"
 	seedFile    = "seed.iso"
 	varsFile    = "vars.fd"
 	pidFile     = "qemu.pid"
