@@ -27,6 +27,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/storage/collect"
 	storedriver "github.com/redoubt-registry/redoubt/appliance/storage/driver"
 	"github.com/redoubt-registry/redoubt/appliance/storage/layout"
+	"github.com/redoubt-registry/redoubt/appliance/storage/trash"
 	"github.com/redoubt-registry/redoubt/test/stores"
 )
 
@@ -491,5 +492,37 @@ func (w *world) onlyWanted(d driver.StorageDriver) {
 		if !may[dgst] {
 			w.t.Errorf("%s is there, and nothing needs it", dgst)
 		}
+	}
+}
+
+// An index holds the images that it lists with all that they are made of, also what a
+// collection has taken before: the next one would purge it.
+func TestAnIndexBringsItsImagesBack(t *testing.T) {
+	m := newMachine(t)
+	d := filesystem.New(filesystem.DriverParameters{RootDirectory: m.path("store"), MaxThreads: 100})
+	m.config(t, "error")
+	m.start(t, "REDOUBT_TEST_GRACE=none")
+	w := newWorld(t, m)
+	child := w.indexes[0].children[0]
+	for _, c := range w.indexes[0].children {
+		if !w.put("team/one", c.digest.String(), c) {
+			t.Fatal("the image was not taken")
+		}
+	}
+	if _, err := trash.Take(t.Context(), d, layout.Path(child.blobs[0]), 1); err != nil {
+		t.Fatal(err)
+	}
+	put := func() answer {
+		return w.ask(http.MethodPut, "/v2/team/one/manifests/v1", w.indexes[0].data, "Content-Type", w.indexes[0].mediaType)
+	}
+	if a := put(); a.StatusCode != http.StatusCreated {
+		t.Fatalf("%s %s", a.Status, a.body)
+	}
+	if _, err := d.Stat(t.Context(), layout.Path(child.blobs[0])); err != nil {
+		t.Errorf("the index was taken, and a layer is still in the trash: %v", err)
+	}
+	check(t, d.Delete(t.Context(), layout.Path(child.blobs[0])))
+	if a := put(); a.StatusCode != http.StatusNotFound && a.StatusCode != http.StatusBadRequest || !strings.Contains(a.body, child.blobs[0].String()) {
+		t.Errorf("without a layer of its image: %s %s", a.Status, a.body)
 	}
 }

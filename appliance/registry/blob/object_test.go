@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/distribution/distribution/v3/configuration"
 	"github.com/distribution/distribution/v3/registry/handlers"
@@ -23,6 +24,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/registry/uses"
 	"github.com/redoubt-registry/redoubt/appliance/storage/bucket"
 	"github.com/redoubt-registry/redoubt/appliance/storage/driver"
+	"github.com/redoubt-registry/redoubt/appliance/storage/trash"
 	"github.com/redoubt-registry/redoubt/test/proxy"
 	"github.com/redoubt-registry/redoubt/test/stores"
 )
@@ -33,7 +35,8 @@ func registry(t *testing.T, endpoint string, s *stores.Store, redirect bool) (no
 	driver.Register()
 	blob.Register()
 	links.Register()
-	written := &links.Links{}
+	trash.Register()
+	written, guard := &links.Links{}, trash.NewGuard(time.Hour)
 	params := configuration.Parameters{
 		"bucket": s.NewBucket(t), "region": s.Region, "regionendpoint": endpoint, "accesskey": s.AccessKey, "secretkey": s.SecretKey, "rootdirectory": "images",
 	}
@@ -48,8 +51,10 @@ func registry(t *testing.T, endpoint string, s *stores.Store, redirect bool) (no
 	}
 	c.HTTP.Secret = "secret"
 	c.Middleware = map[string][]configuration.Middleware{
-		"registry":   {{Name: links.Name, Options: configuration.Parameters{links.Option: written}}},
-		"repository": {{Name: blob.Name, Options: configuration.Parameters{blob.SourceOption: blob.Objects(b), blob.RedirectOption: redirect, blob.LinksOption: written, blob.UsesOption: uses.New(written)}}},
+		"storage":  {{Name: trash.Name, Options: configuration.Parameters{trash.GuardOption: guard}}},
+		"registry": {{Name: links.Name, Options: configuration.Parameters{links.Option: written}}},
+		"repository": {{Name: blob.Name, Options: configuration.Parameters{blob.SourceOption: blob.Objects(b), blob.RedirectOption: redirect,
+			blob.LinksOption: written, blob.UsesOption: uses.New(written), blob.GuardOption: guard}}},
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)

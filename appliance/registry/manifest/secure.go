@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -34,7 +35,7 @@ func (r repository) secure(ctx context.Context, m distribution.Manifest) (map[di
 			}
 		}
 	}
-	return there, nil
+	return there, r.images(ctx, m)
 }
 
 // still looks again when the manifest is there. From now on a collection knows what it
@@ -49,7 +50,7 @@ func (r repository) still(ctx context.Context, dgst digest.Digest, m distributio
 		if desc.Digest.Validate() != nil {
 			continue
 		}
-		if strings.Contains(desc.MediaType, "manifest") || strings.Contains(desc.MediaType, "index") {
+		if isManifest(desc) {
 			if _, err := r.guard.Back(ctx, name, desc.Digest); err != nil {
 				return err
 			}
@@ -65,7 +66,78 @@ func (r repository) still(ctx context.Context, dgst digest.Digest, m distributio
 	if len(gone) > 0 {
 		return gone
 	}
+	return r.images(ctx, m)
+}
+
+func isManifest(desc v1.Descriptor) bool {
+	return strings.Contains(desc.MediaType, "manifest") || strings.Contains(desc.MediaType, "index")
+}
+
+// images sees to it that the images which an index lists stay with all that they are made
+// of: nothing may have held them until now. What is not in the repository an index may
+// list all the same, but an image that is there must be whole.
+func (r repository) images(ctx context.Context, m distribution.Manifest) error {
+	var gone distribution.ErrManifestVerification
+	seen := map[digest.Digest]bool{}
+	for next := m.References(); len(next) > 0; {
+		desc := next[0]
+		next = next[1:]
+		if !isManifest(desc) || desc.Digest.Validate() != nil || seen[desc.Digest] {
+			continue
+		}
+		seen[desc.Digest] = true
+		linked, err := r.guard.Back(ctx, r.Named().Name(), desc.Digest)
+		if err != nil {
+			return err
+		}
+		if !linked {
+			continue
+		}
+		blobs, manifests, err := r.parts(ctx, desc.Digest)
+		if err != nil {
+			return err
+		}
+		next = append(next, manifests...)
+		for _, blob := range blobs {
+			is, err := r.guard.Ensure(ctx, blob.Digest)
+			if err != nil {
+				return err
+			}
+			if !is {
+				gone = append(gone, distribution.ErrManifestBlobUnknown{Digest: blob.Digest})
+			}
+		}
+	}
+	if len(gone) > 0 {
+		return gone
+	}
 	return nil
+}
+
+// parts are what a manifest of the repository refers to: blobs that must be there, and
+// manifests.
+func (r repository) parts(ctx context.Context, dgst digest.Digest) (blobs, manifests []v1.Descriptor, err error) {
+	data, err := r.links.Content(ctx, dgst)
+	if err != nil {
+		return nil, nil, err
+	}
+	var m struct {
+		Config    *v1.Descriptor  `json:"config"`
+		Layers    []v1.Descriptor `json:"layers"`
+		Manifests []v1.Descriptor `json:"manifests"`
+	}
+	if data == nil || json.Unmarshal(data, &m) != nil {
+		return nil, nil, nil
+	}
+	if m.Config != nil {
+		m.Layers = append(m.Layers, *m.Config)
+	}
+	for _, desc := range m.Layers {
+		if desc.Digest.Validate() == nil && len(desc.URLs) == 0 {
+			blobs = append(blobs, desc)
+		}
+	}
+	return blobs, m.Manifests, nil
 }
 
 // Get implements distribution.ManifestService. A cache may not know that a manifest was
