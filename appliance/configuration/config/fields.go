@@ -70,9 +70,19 @@ func mapKeys[V any](m map[string]V) []string {
 	return keys
 }
 
+// synonyms are what other programs call what we have a word for.
+var synonyms = map[string]string{
+	"letsencrypt": "acme", "lets-encrypt": "acme", "certbot": "acme", "zerossl": "acme", "auto": "acme",
+	"self-signed": "internal-ca", "selfsigned": "internal-ca", "internal": "internal-ca", "own": "internal-ca",
+	"manual": "files", "provided": "files", "inmemory": "memory", "require": "required",
+}
+
 // suggest is ` (did you mean "…"?)` for the known word nearest to got, or
 // nothing when none is near.
 func suggest(got string, known []string) string {
+	if word := synonyms[strings.ToLower(got)]; slices.Contains(known, word) {
+		return ` (did you mean "` + word + `"?)`
+	}
 	if word := nearest(got, known); word != "" {
 		return ` (did you mean "` + word + `"?)`
 	}

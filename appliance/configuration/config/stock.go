@@ -82,6 +82,8 @@ var natives = map[string]string{
 	"tls.email":                "http.tls.letsencrypt.email",
 	"tls.hosts":                "http.tls.letsencrypt.hosts",
 	"auth.token":               "auth.token",
+	"auth.ldap":                "=leave it out: logins are auth.users, auth.htpasswd and auth.clientCertificates; a directory is not asked",
+	"auth.oidc":                "=leave it out: logins are auth.users, auth.htpasswd and auth.clientCertificates; no issuer is asked",
 	"version":                  "=leave it out: the version of a stock registry's file says nothing here",
 	"http":                     "=leave it out: use hostname, listen and tls, such as listen: {httpsPort: 5000}",
 }
