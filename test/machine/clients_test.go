@@ -128,7 +128,7 @@ func watched(t *testing.T, s *site) {
 	}
 	s.mustApply()
 	before := s.Property(units.Registry, "NRestarts")
-	time.Sleep(8 * time.Second) // more than the watchdog's period
+	time.Sleep(45 * time.Second) // more than four of the watchdog's periods
 	if after := s.Property(units.Registry, "NRestarts"); after != before || s.Property(units.Registry, "ActiveState") != "active" {
 		t.Errorf("the watchdog has replaced the registry: %s restarts, then %s", before, after)
 	}
