@@ -568,7 +568,7 @@ func (c *cluster) amid(do func(), victim int, rest ...int) {
 		}
 		return counts
 	}
-	counts := more(make([]int, len(pushers)))
+	more(make([]int, len(pushers)))
 	c.sites[rest[0]].Eventually("two pushes to the machine", func() bool {
 		busy := 0
 		for _, p := range pushers {
@@ -581,6 +581,11 @@ func (c *cluster) amid(do func(), victim int, rest ...int) {
 		return busy >= 2
 	})
 	do()
+	// A push that was about to end may still do so; the one after it cannot.
+	counts := make([]int, len(pushers))
+	for i, p := range pushers {
+		counts[i], _ = p.count()
+	}
 	more(more(counts))
 	cancel()
 	all.Wait()
