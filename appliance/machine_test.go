@@ -646,7 +646,7 @@ func TestWhatWasSealedElsewhere(t *testing.T) {
 	b.userData(good)
 	b.mustApply()
 	if !strings.Contains(b.lastGood(), "registry.example.com") {
-		t.Error("it was not sealed anew")
+		t.Error("it was not sealed again")
 	}
 }
 

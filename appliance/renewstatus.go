@@ -28,7 +28,7 @@ func (m *Machine) summarize(ctx context.Context, now target, problem error) erro
 		s.Error = problem.Error()
 	}
 	s.Alert = renewal.Alert(have, failures, m.Now())
-	if damaged, ok := errors.AsType[*sharedstate.Damaged](problem); ok && s.Alert == "" { // nothing that waiting mends
+	if damaged, ok := errors.AsType[*sharedstate.Damaged](problem); ok && s.Alert == "" { // waiting does not fix it
 		s.Alert, s.Error = "the state of the certificate is damaged", damaged.Error()
 	}
 	if damaged, ok := errors.AsType[*cert.Damaged](problem); ok && s.Alert == "" {

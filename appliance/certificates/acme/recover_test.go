@@ -173,7 +173,7 @@ func TestClockIsWrong(t *testing.T) {
 	if r := p.Requests(newOrder); len(r) > 0 {
 		t.Error("a clock that is early orders")
 	}
-	w.late = 0 // mended
+	w.late = 0 // fixed
 	w.idle()
 	w.due()
 	w.issued() // without a pause

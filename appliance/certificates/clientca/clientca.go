@@ -32,7 +32,7 @@ const (
 	// MaxDays is the longest that a client's certificate is valid.
 	MaxDays = 365
 	// crlValidity is how long a revocation list says that it counts. It is made
-	// anew when half of that is over.
+	// again when half of that is over.
 	crlValidity = 14 * 24 * time.Hour
 	// margin is how long before its end an authority is replaced: longer than
 	// any certificate that it issues.
