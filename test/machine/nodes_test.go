@@ -580,6 +580,7 @@ func (c *cluster) amid(do func(), victim int, rest ...int) {
 		}
 		return busy >= 2
 	})
+	half := c.half(victim)
 	do()
 	// A push that was about to end may still do so; the one after it cannot.
 	counts := make([]int, len(pushers))
@@ -604,7 +605,47 @@ func (c *cluster) amid(do func(), victim int, rest ...int) {
 		}
 	}
 	c.t.Logf("%d images acknowledged, %d pushes had to be tried again", pushed, failed)
-	if failed == 0 {
-		c.t.Error("no push was cut: this shows nothing")
+	select {
+	case err := <-half:
+		if err == nil {
+			c.t.Error("half an upload was taken for a whole one")
+		}
+	default:
+		if failed == 0 {
+			c.t.Error("no push was cut: this shows nothing")
+		}
 	}
+}
+
+// half sends the first half of a blob to a machine, and answers what becomes of it: the
+// other pushes may all be between two requests when something is done to the machine.
+func (c *cluster) half(at int) <-chan error {
+	c.t.Helper()
+	ask := func(method, location string, body io.Reader) (machine.Answer, error) {
+		req, err := http.NewRequestWithContext(c.t.Context(), method, location, body)
+		if err != nil {
+			return machine.Answer{}, err
+		}
+		req.SetBasicAuth("alice", alicePassword)
+		req.Header.Set("Content-Type", "application/octet-stream")
+		return machine.Do(c.sites[at].transport, req)
+	}
+	opened, err := ask(http.MethodPost, absolute("/v2/team/half/blobs/uploads/"), nil)
+	if err != nil || opened.Status != http.StatusAccepted {
+		c.t.Fatalf("POST: %v %+v", err, opened)
+	}
+	r, w := io.Pipe()
+	c.t.Cleanup(func() { w.Close() })
+	done := make(chan error, 1)
+	go func() {
+		answer, err := ask(http.MethodPatch, absolute(opened.Header.Get("Location")), r)
+		if err == nil && answer.Status != http.StatusAccepted {
+			err = fmt.Errorf("status %d", answer.Status)
+		}
+		done <- err
+	}()
+	if _, err := w.Write(make([]byte, 1<<20)); err != nil {
+		c.t.Fatalf("PATCH: %v", err)
+	}
+	return done
 }
