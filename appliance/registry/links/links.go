@@ -1,7 +1,7 @@
-// Package links reads and writes what upstream does not: manifests as they are, and content under another digest than
-// sha256. Upstream keeps it as sha256, with a link to that, which its garbage collection
-// does not follow. Here it lies under the digest that the client gave it, which the
-// stock registry serves and keeps as well.
+// Package links reads and writes what upstream does not: manifests as they are, and
+// content under another digest than sha256. Upstream keeps it as sha256, with a link to
+// that, which its garbage collection does not follow. Here it lies under the digest that
+// the client gave it, which the stock registry serves and keeps as well.
 package links
 
 import (
@@ -61,7 +61,7 @@ func (l *Links) Mount(ctx context.Context, from, repository string, dgst digest.
 		return 0, fmt.Errorf("cannot mount a blob: %w", err)
 	}
 	info, err := l.Driver.Stat(ctx, layout.Path(target))
-	if missing(err) {
+	if layout.Missing(err) {
 		return 0, distribution.ErrBlobUnknown
 	}
 	if err != nil {
@@ -99,25 +99,20 @@ func (l *Links) Read(ctx context.Context, repository string, dgst digest.Digest)
 // Content reads a blob that may be a manifest, nil if there is none.
 func (l *Links) Content(ctx context.Context, dgst digest.Digest) ([]byte, error) {
 	info, err := l.Driver.Stat(ctx, layout.Path(dgst))
-	if missing(err) || err == nil && info.Size() > largest {
+	if layout.Missing(err) || err == nil && info.Size() > largest {
 		return nil, nil
 	}
 	var data []byte
 	if err == nil {
 		data, err = l.Driver.GetContent(ctx, layout.Path(dgst))
 	}
-	if missing(err) {
+	if layout.Missing(err) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot read a manifest: %w", err)
 	}
 	return data, nil
-}
-
-func missing(err error) bool {
-	_, ok := errors.AsType[driver.PathNotFoundError](err)
-	return ok
 }
 
 func (l *Links) put(ctx context.Context, path, text string) error {

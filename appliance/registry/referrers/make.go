@@ -32,7 +32,7 @@ func (i *Index) make(ctx context.Context, repository string) error {
 		i.whole.Add(repository, true)
 		return nil
 	}
-	if !missing(err) {
+	if !layout.Missing(err) {
 		return fmt.Errorf("cannot look for referrers: %w", err)
 	}
 	done := i.making.DoChan(repository, func() (any, error) { return nil, i.makeAll(repository) })

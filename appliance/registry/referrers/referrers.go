@@ -16,7 +16,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/distribution/distribution/v3/registry/storage/driver"
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -81,7 +80,7 @@ func (i *Index) Remove(ctx context.Context, repository string, dgst digest.Diges
 		return nil
 	}
 	err := i.links.Driver.Delete(ctx, layout.ReferrerPath(repository, subject, dgst))
-	if err != nil && !missing(err) {
+	if err != nil && !layout.Missing(err) {
 		return fmt.Errorf("cannot forget a referrer: %w", err)
 	}
 	return nil
@@ -129,7 +128,7 @@ func (i *Index) List(ctx context.Context, repository string, subject digest.Dige
 // keep, sorted.
 func (i *Index) digests(ctx context.Context, repository string, subject digest.Digest) ([]digest.Digest, error) {
 	files, err := i.links.Driver.List(ctx, layout.ReferrersPath(repository, subject))
-	if err != nil && !missing(err) {
+	if err != nil && !layout.Missing(err) {
 		return nil, fmt.Errorf("cannot list referrers: %w", err)
 	}
 	list, err := i.fallback(ctx, repository, subject)
@@ -206,7 +205,7 @@ func (i *Index) descriptor(ctx context.Context, repository string, subject, dgst
 	if err == nil && json.Unmarshal(data, &desc) == nil && desc.Digest == dgst {
 		return i.keep(desc, len(data)), nil
 	}
-	if err != nil && !missing(err) {
+	if err != nil && !layout.Missing(err) {
 		return v1.Descriptor{}, fmt.Errorf("cannot read a referrer: %w", err)
 	}
 	if data, err = i.links.Content(ctx, target); err != nil || data == nil {
@@ -230,9 +229,4 @@ func sizeOf(desc v1.Descriptor) int {
 		size += len(name) + len(value) + 8
 	}
 	return cmp.Or(size, 1)
-}
-
-func missing(err error) bool {
-	_, ok := errors.AsType[driver.PathNotFoundError](err)
-	return ok
 }
