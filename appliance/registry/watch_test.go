@@ -14,6 +14,8 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/sirupsen/logrus"
+
+	"github.com/redoubt-registry/redoubt/appliance/registry/socket"
 )
 
 // notifications reads what systemd was told within the time.
@@ -64,9 +66,9 @@ func TestWatchdogOfAFrozenProcess(t *testing.T) {
 	m.await(t, "WATCHDOG=1")
 }
 
-// A handler that is stuck is noticed although everything around it runs: the
-// watchdog is fed by a request, not by a clock.
-func TestWatchdogOfAStuckHandler(t *testing.T) {
+// watchedServer is a server of this process that a watchdog of 0.4 s waits for.
+func watchedServer(t *testing.T) (*machine, *server, socket.Set) {
+	t.Helper()
 	m := newMachine(t)
 	m.config(t, "error")
 	t.Setenv("NOTIFY_SOCKET", m.path("notify"))
@@ -74,9 +76,16 @@ func TestWatchdogOfAStuckHandler(t *testing.T) {
 	t.Setenv("WATCHDOG_PID", fmt.Sprint(os.Getpid()))
 	s := newServer(Options{Config: m.path("registry.yml"), Listeners: []net.Listener{m.tls, m.http}}, logrus.New())
 	check(t, s.start())
-	defer s.close()
+	t.Cleanup(s.close)
 	sockets, err := s.listen()
 	check(t, err)
+	return m, s, sockets
+}
+
+// A handler that is stuck is noticed although everything around it runs: the
+// watchdog is fed by a request, not by a clock.
+func TestWatchdogOfAStuckHandler(t *testing.T) {
+	m, s, sockets := watchedServer(t)
 	s.run(sockets)
 	defer s.front.Close()
 	defer s.redirect.Close()
@@ -343,16 +352,7 @@ func TestCleartextOnlyOnLoopback(t *testing.T) {
 
 // A handler that takes three periods of the watchdog to answer is slow, and not stuck.
 func TestWatchdogOfASlowHandler(t *testing.T) {
-	m := newMachine(t)
-	m.config(t, "error")
-	t.Setenv("NOTIFY_SOCKET", m.path("notify"))
-	t.Setenv("WATCHDOG_USEC", "400000")
-	t.Setenv("WATCHDOG_PID", fmt.Sprint(os.Getpid()))
-	s := newServer(Options{Config: m.path("registry.yml"), Listeners: []net.Listener{m.tls, m.http}}, logrus.New())
-	check(t, s.start())
-	defer s.close()
-	sockets, err := s.listen()
-	check(t, err)
+	m, s, sockets := watchedServer(t)
 	healthy := s.current
 	s.put(&generation{config: healthy.config, tls: healthy.tls, pair: healthy.pair, handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 		time.Sleep(1200 * time.Millisecond)
