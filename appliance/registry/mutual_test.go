@@ -14,7 +14,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -356,17 +355,6 @@ func TestClientCertificatesTurnedOn(t *testing.T) {
 	m.reload(t)
 	if got := m.ask(t, m.transport()); got != http.StatusServiceUnavailable {
 		t.Errorf("in maintenance: %d", got)
-	}
-}
-
-// The watchdog asks as nobody else can.
-func TestWatchdogWithClientCertificates(t *testing.T) {
-	m := newMachine(t)
-	m.mutual(t, requireThem)
-	m.start(t, "WATCHDOG_USEC=400000")
-	m.notificationsFor(t, 2*time.Second) // four periods, for which nobody need answer
-	if got := m.notificationsFor(t, time.Second); !slices.Contains(got, "WATCHDOG=1") {
-		t.Errorf("systemd is told %q", got)
 	}
 }
 

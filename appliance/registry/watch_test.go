@@ -1,108 +1,18 @@
 package registry
 
 import (
-	"fmt"
 	"net"
 	"net/http"
 	"os"
-	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/sirupsen/logrus"
 
-	"github.com/redoubt-registry/redoubt/appliance/registry/socket"
 )
-
-// notifications reads what systemd was told within the time.
-func (m *machine) notificationsFor(t *testing.T, d time.Duration) (lines []string) {
-	t.Helper()
-	buffer := make([]byte, 8192)
-	check(t, m.notifications.SetReadDeadline(time.Now().Add(d)))
-	for {
-		n, err := m.notifications.Read(buffer)
-		if err != nil {
-			return lines
-		}
-		lines = append(lines, strings.Split(string(buffer[:n]), "\n")...)
-	}
-}
-
-func TestWatchdogIsFed(t *testing.T) {
-	m := newMachine(t)
-	m.config(t, "info")
-	m.start(t, "WATCHDOG_USEC=2000000")
-	stop := m.load(t, 4)
-	for range 5 {
-		m.await(t, "WATCHDOG=1")
-	}
-	m.write(t, "maintenance.json", `{"hostname":"localhost"}`)
-	m.reload(t)
-	for range 5 { // a machine in maintenance is alive
-		m.await(t, "WATCHDOG=1")
-	}
-	stop()
-	if strings.Contains(m.log.String(), "redoubt-watchdog") {
-		t.Error("the watchdog's own requests are in the log")
-	}
-}
-
-// A process that is stopped, as one that is stuck, feeds nothing.
-func TestWatchdogOfAFrozenProcess(t *testing.T) {
-	m := newMachine(t)
-	m.config(t, "info")
-	m.start(t, "WATCHDOG_USEC=1000000")
-	m.await(t, "WATCHDOG=1")
-	m.signal(t, syscall.SIGSTOP)
-	m.notificationsFor(t, 300*time.Millisecond) // what was on its way
-	if got := m.notificationsFor(t, time.Second); len(got) > 0 {
-		t.Errorf("a frozen process says %q", got)
-	}
-	m.signal(t, syscall.SIGCONT)
-	m.await(t, "WATCHDOG=1")
-}
-
-// watchedServer is a server of this process that a watchdog of 0.4 s waits for.
-func watchedServer(t *testing.T) (*machine, *server, socket.Set) {
-	t.Helper()
-	m := newMachine(t)
-	m.config(t, "error")
-	t.Setenv("NOTIFY_SOCKET", m.path("notify"))
-	t.Setenv("WATCHDOG_USEC", "400000")
-	t.Setenv("WATCHDOG_PID", fmt.Sprint(os.Getpid()))
-	s := newServer(Options{Config: m.path("registry.yml"), Listeners: []net.Listener{m.tls, m.http}}, logrus.New())
-	check(t, s.start())
-	t.Cleanup(s.close)
-	sockets, err := s.listen()
-	check(t, err)
-	return m, s, sockets
-}
-
-// A handler that is stuck is noticed although everything around it runs: the
-// watchdog is fed by a request, not by a clock.
-func TestWatchdogOfAStuckHandler(t *testing.T) {
-	m, s, sockets := watchedServer(t)
-	s.run(sockets)
-	defer s.front.Close()
-	defer s.redirect.Close()
-	s.feedWatchdog(t.Context(), sockets.Front[0].Addr())
-	m.await(t, "WATCHDOG=1")
-	release := make(chan struct{})
-	healthy := s.current
-	s.put(&generation{config: healthy.config, tls: healthy.tls, pair: healthy.pair,
-		handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release })})
-	m.notificationsFor(t, 2*time.Second) // four periods, and what was on its way
-	if got := m.notificationsFor(t, time.Second); len(got) > 0 {
-		t.Errorf("a stuck registry says %q", got)
-	}
-	s.put(healthy)
-	close(release)
-	m.await(t, "WATCHDOG=1")
-}
 
 // The machine goes into maintenance and out of it without a restart.
 func TestMaintenance(t *testing.T) {
@@ -348,24 +258,4 @@ func TestCleartextOnlyOnLoopback(t *testing.T) {
 		}
 		s.close()
 	}
-}
-
-// A handler that takes three periods of the watchdog to answer is slow, and not stuck.
-func TestWatchdogOfASlowHandler(t *testing.T) {
-	m, s, sockets := watchedServer(t)
-	healthy := s.current
-	s.put(&generation{config: healthy.config, tls: healthy.tls, pair: healthy.pair, handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
-		time.Sleep(1200 * time.Millisecond)
-	})})
-	s.run(sockets)
-	defer s.front.Close()
-	defer s.redirect.Close()
-	s.feedWatchdog(t.Context(), sockets.Front[0].Addr())
-	m.notificationsFor(t, 2*time.Second)
-	for range 12 { // systemd would end it after one period without a word
-		if got := m.notificationsFor(t, 350*time.Millisecond); !slices.Contains(got, "WATCHDOG=1") {
-			t.Fatalf("a slow registry says %q", got)
-		}
-	}
-	s.put(healthy)
 }
