@@ -103,6 +103,7 @@ var below = map[string][]string{
 	"access/clients":         {"certificates/cert"},
 	"access/identity":        {},
 	"access/limit":           {},
+	"access/token":           {},
 	"access/users":           {"access/clients", "access/identity", "access/limit"},
 	"registry":               {"access/", "certificates/", "registry/", "storage/", "units"},
 	"registry/blob":          {"registry/links", "registry/uses", "storage/bucket", "storage/driver", "storage/fault", "storage/layout", "storage/trash"},
