@@ -53,6 +53,7 @@ func (m *Machine) apply(ctx context.Context, o Options) error {
 		return errors.Join(problem, oldStays(want.certificates.Problem))
 	}
 	failure := m.carryOut(ctx, want, &change)
+	m.noteApply(change, want.files, failure)
 	if failure != nil {
 		return errors.Join(problem, m.fallBack(ctx, want, change, failure))
 	}

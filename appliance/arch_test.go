@@ -60,7 +60,7 @@ var rooms = []string{"storage", "certificates", "configuration", "access", "regi
 // ground are small packages that stand below all rooms: every package may import them,
 // and they import none of the others. The rules of access are among them: the configuration
 // judges them, and the registry obeys them.
-var ground = []string{"access/acl", "files", "hostname", "paths", "printable", "registryyml"}
+var ground = []string{"access/acl", "files", "hostname", "journal", "paths", "printable", "registryyml"}
 
 // below gives each package of the agent what it may import of the others. What is
 // not named here may import nothing of the agent at all.
@@ -100,6 +100,7 @@ var below = map[string][]string{
 	"storage/sharedstate":    {"storage/bucket"},
 	"access":                 {},
 	"access/acl":             {},
+	"access/audit":           {},
 	"access/clients":         {"certificates/cert"},
 	"access/identity":        {},
 	"access/limit":           {},
@@ -130,9 +131,10 @@ var below = map[string][]string{
 	"files":                  {},
 	"paths":                  {},
 	"hostname":               {},
+	"journal":                {},
 	"printable":              {},
 	"registryyml":            {},
-	"":                       {"certificates/", "configuration/", "registry/redis", "storage/", "system/", "units"},
+	"":                       {"access/audit", "certificates/", "configuration/", "registry/redis", "storage/", "system/", "units"},
 }
 
 func TestImportsRunDown(t *testing.T) {

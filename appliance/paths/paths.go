@@ -44,7 +44,9 @@ const (
 	RedisSocket  = "/run/redoubt-redis/redis.sock"     // the machine's own Redis
 	// AccessJournal takes the access log: the streams of systemd-journald@access.service.
 	AccessJournal = "/run/systemd/journal.access/stdout"
-	RoleSocket    = "/run/redoubt-credentials/socket" // the credentials of the instance's role
+	// AuditJournal takes the audit log: the streams of systemd-journald@audit.service.
+	AuditJournal = "/run/systemd/journal.audit/stdout"
+	RoleSocket   = "/run/redoubt-credentials/socket" // the credentials of the instance's role
 )
 
 // What the machine keeps.
@@ -68,6 +70,11 @@ const (
 	ClientCA            = state + "/client-ca" // the machine's own
 	ClientCACertificate = ClientCA + "/ca.crt"
 	ClientCACRL         = ClientCA + "/crl.pem"
+
+	// Audit has the audit log as a file, and what is on its way to a syslog server. In
+	// AuditInbox other processes leave events for the registry.
+	Audit      = state + "/audit"
+	AuditInbox = Audit + "/inbox"
 
 	// Secrets are those that the machine makes itself, for root alone.
 	Secrets    = state + "/secrets"

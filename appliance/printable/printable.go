@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 // Text replaces each character that a terminal would act on by a question mark:
@@ -42,4 +43,25 @@ func (w writer) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	return len(p), nil
+}
+
+// maxValue is the most that is kept of one value of a stranger's, in bytes.
+const maxValue = 256
+
+// Value makes a value that a client sent fit for a log: at most 256 bytes of it, and
+// a question mark for whatever is not seen on a page.
+func Value(s string) string {
+	cut := ""
+	if len(s) > maxValue {
+		s, cut = s[:maxValue], "…"
+		for len(s) > 0 && !utf8.ValidString(s[max(0, len(s)-utf8.UTFMax):]) && !utf8.RuneStart(s[len(s)-1]) {
+			s = s[:len(s)-1]
+		}
+	}
+	return strings.Map(func(r rune) rune {
+		if r == utf8.RuneError || !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, s) + cut
 }

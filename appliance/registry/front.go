@@ -35,6 +35,7 @@ func (g *generation) admit(r *http.Request) (*http.Request, http.Handler) {
 	}
 	leaf, err := g.clients.Verify(r.TLS)
 	if err != nil {
+		refuseCertificate(r.Context())
 		return r, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Connection", "close") // in HTTP/2 as well: it ends with this answer
 			page.Refused(w, http.StatusForbidden, err.Error())
@@ -93,6 +94,9 @@ func (s *server) observe(g *generation, w http.ResponseWriter, r *http.Request, 
 		end(status)
 		if g.accessLog != nil && r.UserAgent() != s.watchdogAgent {
 			g.accessLog.Write(r, logs.Answer{User: who.User(), Status: status, Bytes: rec.bytes, Began: began})
+		}
+		if r.UserAgent() != s.watchdogAgent {
+			s.note(g, r, rec.Header(), status)
 		}
 		if abort { // the client must not take half an answer for a whole one
 			panic(http.ErrAbortHandler)

@@ -32,6 +32,8 @@ type Options struct {
 	// AccessJournal is the socket of the journal that has the access log, where systemd
 	// has connected stderr to the journal; empty: stderr has it.
 	AccessJournal string
+	// AuditJournal is the socket of the journal that has the audit log, as AccessJournal is.
+	AuditJournal string
 	// StorageRecord remembers which file system the storage is; empty: nothing does.
 	StorageRecord string
 	Listeners     []net.Listener // nil: those that systemd passes, or else http.addr

@@ -16,11 +16,12 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/redoubt-registry/redoubt/appliance/access/audit"
 	"github.com/redoubt-registry/redoubt/appliance/access/users"
 	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
+	"github.com/redoubt-registry/redoubt/appliance/journal"
 	"github.com/redoubt-registry/redoubt/appliance/registry/blobcache"
 	"github.com/redoubt-registry/redoubt/appliance/registry/bounds"
-	"github.com/redoubt-registry/redoubt/appliance/registry/logs"
 	"github.com/redoubt-registry/redoubt/appliance/registry/metrics"
 	"github.com/redoubt-registry/redoubt/appliance/registry/socket"
 	"github.com/redoubt-registry/redoubt/appliance/storage/directory"
@@ -33,6 +34,7 @@ type server struct {
 	opts            Options
 	log             *logrus.Logger
 	accessOut       io.Writer // of the access log
+	audit           *audit.Log
 	metrics         *metrics.Metrics
 	front, redirect *http.Server
 	gate            *bounds.Gate
@@ -55,8 +57,9 @@ func newServer(opts Options, logger *logrus.Logger) *server {
 		watchdogAgent: "redoubt-watchdog/" + rand.Text()}
 	s.accessOut = logger.Out
 	if opts.AccessJournal != "" && os.Getenv("JOURNAL_STREAM") != "" {
-		s.accessOut = &logs.Journal{Socket: opts.AccessJournal, Identifier: "redoubt", Else: logger.Out}
+		s.accessOut = &journal.Journal{Socket: opts.AccessJournal, Identifier: "redoubt", Holds: "the access log", Else: logger.Out}
 	}
+	s.audit = audit.New(time.Now, s.auditJournal())
 	s.self = ephemeral()
 	s.grade = &storageGrade{path: opts.Storage}
 	if opts.Challenges != "" {
@@ -182,6 +185,7 @@ func (s *server) retire(old, now *generation) {
 
 func (s *server) close() {
 	s.debug.close()
+	s.audit.Close()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.current.close()

@@ -49,7 +49,7 @@ func Admit(r *http.Request) *http.Request { return login{}.in(r) }
 // a password or a token.
 func (t *Table) login(r *http.Request, tokens *Tokens) login {
 	if user := clients.Who(r.Context()).User; user != "" {
-		identity.Prove(r.Context(), user)
+		identity.Prove(r.Context(), user, identity.Certificate)
 		return login{user: user}
 	}
 	if token, ok := bearer(r); ok && tokens != nil {
@@ -62,10 +62,23 @@ func (t *Table) login(r *http.Request, tokens *Tokens) login {
 	err := t.Check(r.Context(), r.RemoteAddr, name, password)
 	t.counts.note(err)
 	if err != nil {
+		t.claim(r.Context(), name, err)
 		return login{err: err}
 	}
-	identity.Prove(r.Context(), name)
+	identity.Prove(r.Context(), name, identity.Password)
 	return login{user: name}
+}
+
+// claim notes whose login was refused, for the audit log.
+func (t *Table) claim(ctx context.Context, name string, err error) {
+	var limited *limit.Refused
+	if !errors.Is(err, errRefused) && !errors.As(err, &limited) {
+		return // the client left, or the table cannot be read
+	}
+	if users, _, _ := t.snapshot(); users[name].hash == nil {
+		name = ""
+	}
+	identity.Refuse(ctx, name, identity.Password)
 }
 
 // note counts a login that was refused.

@@ -79,6 +79,7 @@ func (t *Table) byToken(ctx context.Context, tokens *Tokens, token string) login
 	}
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {
+		identity.Refuse(ctx, "", identity.Token)
 		return login{err: ErrToken}
 	}
 	name, nameErr := encoding.DecodeString(parts[0])
@@ -87,9 +88,10 @@ func (t *Table) byToken(ctx context.Context, tokens *Tokens, token string) login
 	u, ok := users[string(name)]
 	if nameErr != nil || untilErr != nil || signatureErr != nil || !ok ||
 		!hmac.Equal(signature, tokens.sign(string(name), parts[1], u.hash)) || tokens.now().Unix() >= until {
+		identity.Refuse(ctx, "", identity.Token)
 		return login{err: ErrToken}
 	}
-	identity.Prove(ctx, string(name))
+	identity.Prove(ctx, string(name), identity.Token)
 	return login{user: string(name)}
 }
 

@@ -69,7 +69,7 @@ func (s *server) answer(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusUnauthorized)
 		return
 	}
-	identity.Prove(r.Context(), "alice")
+	identity.Prove(r.Context(), "alice", identity.Password)
 	if r.Method == http.MethodGet {
 		_, _ = io.CopyN(w, zeros{}, 64<<20)
 		return

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+
+	"github.com/redoubt-registry/redoubt/appliance/printable"
 )
 
 // Access is an access log.
@@ -53,13 +55,13 @@ func (a *Access) Write(r *http.Request, w Answer) {
 	}
 	uri := masked(r.URL.RequestURI())
 	if a.text {
-		a.log.Infof("%s - %s [%s] %q %d %d %q %q", remote, outside(user), w.Began.Format("02/Jan/2006:15:04:05 -0700"),
-			outside(r.Method)+" "+outside(uri)+" "+r.Proto, w.Status, w.Bytes, outside(r.Referer()), outside(r.UserAgent()))
+		a.log.Infof("%s - %s [%s] %q %d %d %q %q", remote, printable.Value(user), w.Began.Format("02/Jan/2006:15:04:05 -0700"),
+			printable.Value(r.Method)+" "+printable.Value(uri)+" "+r.Proto, w.Status, w.Bytes, printable.Value(r.Referer()), printable.Value(r.UserAgent()))
 		return
 	}
 	a.log.WithFields(logrus.Fields{
-		"remote": remote, "user": outside(user), "method": outside(r.Method), "uri": outside(uri), "proto": r.Proto,
-		"status": w.Status, "bytes": w.Bytes, "useragent": outside(r.UserAgent()),
+		"remote": remote, "user": printable.Value(user), "method": printable.Value(r.Method), "uri": printable.Value(uri), "proto": r.Proto,
+		"status": w.Status, "bytes": w.Bytes, "useragent": printable.Value(r.UserAgent()),
 		"duration": fmt.Sprintf("%.6f", time.Since(w.Began).Seconds()),
 	}).Info("request")
 }

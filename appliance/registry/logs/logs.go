@@ -10,6 +10,8 @@ import (
 	"github.com/distribution/distribution/v3/configuration"
 	"github.com/distribution/distribution/v3/registry/auth"
 	"github.com/sirupsen/logrus"
+
+	"github.com/redoubt-registry/redoubt/appliance/printable"
 	"golang.org/x/time/rate"
 )
 
@@ -80,9 +82,9 @@ func (f safe) Format(e *logrus.Entry) ([]byte, error) {
 		text, ok := value.(string)
 		switch {
 		case ok && strings.HasPrefix(name, "http.request."):
-			data[name] = outside(masked(text))
+			data[name] = printable.Value(masked(text))
 		case ok && strings.HasPrefix(name, "vars."):
-			data[name] = outside(text)
+			data[name] = printable.Value(text)
 		default:
 			data[name] = value
 		}

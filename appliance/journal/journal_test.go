@@ -1,4 +1,4 @@
-package logs
+package journal
 
 import (
 	"bufio"
@@ -15,7 +15,7 @@ func TestJournal(t *testing.T) {
 	t.Parallel()
 	socket := filepath.Join(t.TempDir(), "stdout")
 	var other bytes.Buffer
-	j := &Journal{Socket: socket, Identifier: "redoubt", Else: &other}
+	j := &Journal{Socket: socket, Identifier: "redoubt", Holds: "the access log", Else: &other}
 	write := func(line string) {
 		t.Helper()
 		if n, err := j.Write([]byte(line)); n != len(line) || err != nil {

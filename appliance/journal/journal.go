@@ -1,4 +1,6 @@
-package logs
+// Package journal writes lines to systemd-journald(8), over the stream that a service
+// has of it.
+package journal
 
 import (
 	"bytes"
@@ -6,7 +8,11 @@ import (
 	"io"
 	"net"
 	"sync"
+	"time"
 )
+
+// patience is for how long a line waits for a journal that does not read.
+const patience = 2 * time.Second
 
 // Journal writes lines to a journal of their own: a namespace of systemd-journald(8),
 // so that what strangers cause never pushes out what the machine says of itself. Its
@@ -15,7 +21,8 @@ import (
 type Journal struct {
 	// Socket is that of the namespace's streams, /run/systemd/journal.NAME/stdout.
 	Socket     string
-	Identifier string
+	Identifier string // what journalctl -t finds the lines by
+	Holds      string // what is written, for messages, such as "the access log"
 	Else       io.Writer
 
 	mu     sync.Mutex
@@ -37,7 +44,7 @@ func (j *Journal) Write(lines []byte) (int, error) {
 	}
 	if !j.failed {
 		j.failed = true
-		fmt.Fprintf(j.Else, "cannot write the access log to a journal of its own: %v; it goes here until systemd-journald@access.service runs\n", err)
+		fmt.Fprintf(j.Else, "cannot write %s to a journal of its own: %v; it goes here until systemd-journald has it again\n", j.Holds, err)
 	}
 	return j.Else.Write(lines)
 }
@@ -59,6 +66,7 @@ func (j *Journal) send(lines []byte) error {
 		}
 		j.stream = conn
 	}
+	_ = j.stream.SetWriteDeadline(time.Now().Add(patience)) // a unix socket has one
 	if _, err := j.stream.Write(lines); err != nil {
 		j.stream.Close()
 		j.stream = nil
