@@ -87,13 +87,14 @@ var below = map[string][]string{
 	"storage/trash":          {"storage/layout"},
 	"storage/storagecheck":   {"storage/bucket", "storage/health", "storage/neighbours", "storage/sharedstate"},
 	"storage/contents":       {"storage/layout"},
-	"storage/directory":      {"storage/fault", "storage/layout"},
-	"storage/driver":         {"storage/bucket", "storage/fault", "storage/layout"},
+	"storage/directory":      {"storage/fault", "storage/layout", "storage/once"},
+	"storage/driver":         {"storage/bucket", "storage/fault", "storage/layout", "storage/once"},
 	"storage/fault":          {},
 	"storage/health":         {},
 	"storage/imagecopy":      {"storage/layout", "storage/progress"},
 	"storage/layout":         {},
 	"storage/neighbours":     {"storage/sharedstate"},
+	"storage/once":           {},
 	"storage/progress":       {},
 	"storage/role":           {},
 	"storage/scrub":          {"storage/layout", "storage/progress"},
@@ -103,6 +104,7 @@ var below = map[string][]string{
 	"access/audit":           {},
 	"access/clients":         {"certificates/cert"},
 	"access/identity":        {},
+	"access/immutable":       {},
 	"access/limit":           {},
 	"access/token":           {},
 	"access/users":           {"access/clients", "access/identity", "access/limit"},
@@ -114,9 +116,9 @@ var below = map[string][]string{
 	"registry/etag":          {},
 	"registry/forwarded":     {},
 	"registry/front":         {"registry/page", "registry/referrers", "registry/route"},
-	"registry/links":         {"storage/layout"},
+	"registry/links":         {"storage/layout", "storage/once"},
 	"registry/logs":          {},
-	"registry/manifest":      {"registry/blobcache", "registry/etag", "registry/links", "registry/referrers", "registry/route", "registry/uses", "storage/fault", "storage/layout", "storage/trash"},
+	"registry/manifest":      {"access/immutable", "storage/once", "registry/blobcache", "registry/etag", "registry/links", "registry/referrers", "registry/route", "registry/uses", "storage/fault", "storage/layout", "storage/trash"},
 	"registry/metrics":       {"registry/route"},
 	"registry/page":          {},
 	"registry/redis":         {},
@@ -189,7 +191,7 @@ func room(path string) int {
 func TestPurePackages(t *testing.T) {
 	for _, p := range packages(t, "./appliance/configuration/tree", "./appliance/configuration/config", "./appliance/configuration/foreign", "./appliance/configuration/render",
 		"./appliance/configuration/plan", "./appliance/certificates/cert", "./appliance/certificates/renewal", "./appliance/storage/health",
-		"./appliance/access/acl", "./appliance/access/limit") {
+		"./appliance/access/acl", "./appliance/access/immutable", "./appliance/access/limit") {
 		for _, i := range p.Imports {
 			impure := i == "net" || strings.HasPrefix(i, "net/http") || i == "os/exec" ||
 				strings.Contains(i, "dbus") || strings.Contains(i, "go-systemd")

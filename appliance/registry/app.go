@@ -296,6 +296,9 @@ func (g *generation) keepManifests(written *links.Links, found *referrers.Index,
 	if g.descriptors != nil {
 		options[manifest.ForgetOption] = g.descriptors.Forget
 	}
+	if g.rights != nil {
+		options[manifest.ImmutableOption] = g.rights.immutable
+	}
 	return options
 }
 
@@ -345,6 +348,9 @@ func (g *generation) route(api front.Front, rest http.Handler, policy cors.Polic
 		}
 		if r = g.permit(w, r, q, refusal); r == nil {
 			return
+		}
+		if r.Method == http.MethodDelete {
+			q.Admin = g.rights.isAdmin(r, q.Name)
 		}
 		if g.cache != nil {
 			r = r.WithContext(g.cache.Request(r.Context()))

@@ -17,10 +17,10 @@ import (
 )
 
 // Real clients pull without a login what the rules say, and push with one, on the same
-// registry.
+// registry, and are told why an immutable tag stays as it is.
 func TestAnonymousPullWithRealClients(t *testing.T) {
 	t.Parallel()
-	m, _ := house(t, houseRules)
+	m, _ := house(t, houseRules+`, immutable: [{repositories: ["team/fixed"], tags: ["*"]}]`)
 	image, err := random.Image(1000, 1)
 	check(t, err)
 	config, err := image.ConfigFile()
@@ -29,9 +29,12 @@ func TestAnonymousPullWithRealClients(t *testing.T) {
 	config.OS, config.Architecture = runtime.GOOS, runtime.GOARCH
 	image, err = mutate.ConfigFile(image, config)
 	check(t, err)
+	other, err := random.Image(1000, 1)
+	check(t, err)
 	for _, repo := range []string{"public/app", "team/app"} {
 		check(t, m.push(image, repo))
 	}
+	check(t, m.push(other, "team/fixed"))
 	desk := clients.New(t, clients.Options{Network: os.Getpid(), Name: "registry.test", Addresses: []string{"127.0.0.1"}})
 	desk.Docker("--storage-driver=vfs")
 	run := func(input string, args ...string) (string, error) {
@@ -63,10 +66,20 @@ func TestAnonymousPullWithRealClients(t *testing.T) {
 		{"skopeo looks with a login", "", []string{"skopeo", "inspect", "--tls-verify=false", "--creds", "bob:" + password, "docker://" + at + "team/app"}, true},
 		{"skopeo copies with a login", "", []string{"skopeo", "copy", "--src-tls-verify=false", "--dest-tls-verify=false", "--src-creds", "bob:" + password,
 			"--dest-creds", "bob:" + password, "docker://" + at + "public/app", "docker://" + at + "team/copy"}, true},
+		{"docker names what is fixed", "", []string{"docker", "tag", at + "public/app", at + "team/fixed"}, true},
+		{"docker pushes to an immutable tag", "", []string{"docker", "push", at + "team/fixed"}, false},
+		{"skopeo copies to an immutable tag", "", []string{"skopeo", "copy", "--src-tls-verify=false", "--dest-tls-verify=false", "--src-creds", "bob:" + password,
+			"--dest-creds", "bob:" + password, "docker://" + at + "public/app", "docker://" + at + "team/fixed"}, false},
+		{"podman pulls", "", []string{"podman", "pull", "--tls-verify=false", at + "public/app"}, true},
+		{"podman pushes to an immutable tag", "", []string{"podman", "push", "--tls-verify=false", "--creds", "bob:" + password,
+			at + "public/app", at + "team/fixed"}, false},
 	} {
 		out, err := run(c.input, c.args...)
 		if (err == nil) != c.works {
 			t.Errorf("%s: %v\n%s", c.name, err, out)
+		}
+		if strings.Contains(c.name, "immutable") && !strings.Contains(out, "the tag latest is immutable") {
+			t.Errorf("%s: it is not told why:\n%s", c.name, out)
 		}
 		if strings.Contains(out, "Retrying") {
 			t.Errorf("%s: it tries again what cannot work:\n%s", c.name, out)

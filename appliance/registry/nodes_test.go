@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/redoubt-registry/redoubt/appliance/storage/bucket"
 	"github.com/redoubt-registry/redoubt/appliance/storage/sharedstate"
@@ -277,4 +278,17 @@ func TestAnyMachineAnswersTheCA(t *testing.T) {
 			t.Errorf("machine %d without its bucket: %s", i, a.Status)
 		}
 	}
+}
+
+// Of pushes to a new immutable tag at three machines one wins.
+func TestRaceToAnImmutableTagOfABucket(t *testing.T) {
+	eachService(t, func(t *testing.T, n nodes) {
+		for _, m := range n {
+			m.authMore += written
+			m.config(t, "info")
+			m.reload(t)
+		}
+		n[0].pushBlob(t, "release/app", v1.DescriptorEmptyJSON.Data)
+		race(t, n, 4)
+	})
 }

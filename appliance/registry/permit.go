@@ -11,6 +11,7 @@ import (
 
 	"github.com/redoubt-registry/redoubt/appliance/access/acl"
 	"github.com/redoubt-registry/redoubt/appliance/access/clients"
+	"github.com/redoubt-registry/redoubt/appliance/access/immutable"
 	"github.com/redoubt-registry/redoubt/appliance/access/users"
 	"github.com/redoubt-registry/redoubt/appliance/registry/page"
 	"github.com/redoubt-registry/redoubt/appliance/registry/route"
@@ -20,6 +21,17 @@ import (
 type rights struct {
 	policy *acl.Policy
 	groups map[string][]string // of users
+
+	immutable immutable.Rules
+}
+
+// isAdmin tells whether the client of a request may do all with a repository.
+func (a *rights) isAdmin(r *http.Request, repository string) bool {
+	if a == nil {
+		return true
+	}
+	who, err := a.who(r)
+	return err == nil && a.policy.Decide(who, acl.Admin, repository).Allowed
 }
 
 // rightsOptions are the options of our access controller that say who may do what.
@@ -37,6 +49,7 @@ type rightsOptions struct {
 		Repositories []string
 		Actions      []acl.Action
 	}
+	Immutable []immutable.Rule
 }
 
 // takeRights reads who may do what. What cannot be read is refused: fewer rules could
@@ -46,7 +59,7 @@ func (g *generation) takeRights() error {
 		return nil
 	}
 	given := map[string]any{}
-	for _, name := range []string{"anonymous", "groups", "acl"} {
+	for _, name := range []string{"anonymous", "groups", "acl", "immutable"} {
 		given[name] = g.config.Auth.Parameters()[name]
 	}
 	var options rightsOptions
@@ -72,6 +85,9 @@ func (g *generation) takeRights() error {
 		return fmt.Errorf("cannot use auth: %w", err)
 	}
 	g.rights = &rights{policy: policy, groups: map[string][]string{}}
+	if g.rights.immutable, err = immutable.New(options.Immutable); err != nil {
+		return fmt.Errorf("cannot use auth: %w", err)
+	}
 	for _, m := range options.Groups {
 		g.rights.groups[m.User] = append(g.rights.groups[m.User], m.Groups...)
 	}

@@ -2,6 +2,7 @@ package acl
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -106,4 +107,42 @@ func matchPart(p, s string) bool {
 func covers(a, b string) bool {
 	head, below := strings.CutSuffix(a, deep)
 	return a == b || below && !strings.Contains(head, "*") && strings.HasPrefix(b, head)
+}
+
+// Patterns are patterns of repositories' names.
+type Patterns []pattern
+
+// Compile makes patterns of texts that PatternProblem finds nothing wrong with.
+func Compile(texts []string) Patterns {
+	var all Patterns
+	for _, text := range texts {
+		all = append(all, compile(text))
+	}
+	return all
+}
+
+// Match tells whether one of the patterns matches a repository's name.
+func (p Patterns) Match(repository string) bool {
+	parts := strings.Split(repository, "/")
+	return slices.ContainsFunc(p, func(p pattern) bool { return p.match(parts) })
+}
+
+// wildTag is what a pattern of tags may have.
+var wildTag = regexp.MustCompile(`^[A-Za-z0-9_*][A-Za-z0-9._*-]{0,127}$`)
+
+// TagPatternProblem says why no tag can match a pattern. It is empty for one that can be
+// used.
+func TagPatternProblem(text string) string {
+	switch {
+	case text == "":
+		return "must be a pattern of tags, such as v*, or * for all"
+	case !wildTag.MatchString(text):
+		return "can match no tag: a tag has at most 128 characters of A-Z, a-z, 0-9, . _ and -, and begins with none of . and -; * stands for any text"
+	}
+	return ""
+}
+
+// MatchTag tells whether one of some patterns matches a tag: * is any text.
+func MatchTag(patterns []string, tag string) bool {
+	return slices.ContainsFunc(patterns, func(p string) bool { return matchPart(p, tag) })
 }

@@ -79,16 +79,9 @@ func (r Rule) validate(s spot) {
 	if len(r.Users)+len(r.Groups) == 0 && !r.Anonymous && !s.wanting[s.path+".users"] && !s.wanting[s.path+".groups"] && !s.wanting[s.path+".anonymous"] {
 		s.fail("is for nobody: it needs users, groups or anonymous: true; users: [\"*\"] is everybody with a login")
 	}
-	if len(r.Repositories) == 0 {
-		s.at("repositories").fail("required: patterns of repositories, such as [\"team/**\"], or [\"**\"] for all")
-	}
+	validateRepositories(r.Repositories, s)
 	if len(r.Actions) == 0 {
 		s.at("actions").fail("required: some of pull, push, delete and admin")
-	}
-	for i, text := range r.Repositories {
-		if problem := acl.PatternProblem(text); problem != "" {
-			s.at("repositories").item(i).fail("%s", problem)
-		}
 	}
 	for i, a := range r.Actions {
 		s.at("actions").item(i).oneOf(a, "pull", "push", "delete", "admin")

@@ -24,6 +24,7 @@ type Config struct {
 	Health        Health         `yaml:"health" jsonschema_description:"How the registry checks itself."`
 	GC            GC             `yaml:"gc" jsonschema_description:"Garbage collection."`
 	Retention     []Retention    `yaml:"retention" jsonschema_description:"Which images to keep."`
+	Immutable     []Immutable    `yaml:"immutable" jsonschema_description:"Tags that are written once: another image under such a tag is refused, and only who may do all (admin) deletes one."`
 	Notifications []Notification `yaml:"notifications" jsonschema_description:"Who is told of pushes and pulls."`
 	Log           Log            `yaml:"log" jsonschema_description:"What the journal gets."`
 	Metrics       Metrics        `yaml:"metrics" jsonschema_description:"Prometheus metrics."`
@@ -210,6 +211,13 @@ type GC struct {
 type Retention struct {
 	Name         string   `yaml:"name" jsonschema_description:"What the policy is called."`
 	Repositories []string `yaml:"repositories" jsonschema_description:"Patterns of repository names."`
+}
+
+// Immutable says which tags are written once.
+type Immutable struct {
+	Repositories []string `yaml:"repositories" jsonschema:"required,minItems=1" jsonschema_description:"Patterns of repository names, as those of auth.acl."`
+	Tags         []string `yaml:"tags" jsonschema:"required,minItems=1" jsonschema_description:"Patterns of tags, such as v*: * stands for any text."`
+	Except       []string `yaml:"except" jsonschema_description:"Patterns of tags that the rule leaves out, such as *-rc*."`
 }
 
 // Notification is who is told of pushes and pulls.

@@ -204,6 +204,7 @@ func auth(cfg config.Config) configuration.Parameters {
 		options["challenges"] = "bucket" // whichever machine the CA asks
 	}
 	rights(cfg.Auth, options)
+	writtenOnce(cfg.Immutable, options)
 	if cfg.TLS.ClientAuth.Mode == "none" {
 		return options
 	}

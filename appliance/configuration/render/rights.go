@@ -38,3 +38,18 @@ func rights(auth config.Auth, options configuration.Parameters) {
 		options["acl"] = rules
 	}
 }
+
+// writtenOnce adds which tags are written once.
+func writtenOnce(given []config.Immutable, options configuration.Parameters) {
+	var rules []map[string]any
+	for _, r := range given {
+		rule := map[string]any{"repositories": r.Repositories, "tags": r.Tags}
+		if len(r.Except) > 0 {
+			rule["except"] = r.Except
+		}
+		rules = append(rules, rule)
+	}
+	if rules != nil {
+		options["immutable"] = rules
+	}
+}

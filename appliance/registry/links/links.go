@@ -15,6 +15,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/redoubt-registry/redoubt/appliance/storage/layout"
+	"github.com/redoubt-registry/redoubt/appliance/storage/once"
 )
 
 // Name is what the middleware is called in distribution's middleware section for the
@@ -48,6 +49,15 @@ type Links struct {
 // Layer links a repository to a blob that is there under this very digest.
 func (l *Links) Layer(ctx context.Context, repository string, dgst digest.Digest) error {
 	return l.put(ctx, layout.LinkPath(repository, layout.Layers, dgst), dgst.String())
+}
+
+// Tag writes what a tag points to, and then that it has done so. The context may say that
+// there must be no such tag, see package once.
+func (l *Links) Tag(ctx context.Context, repository, tag string, dgst digest.Digest) error {
+	if err := l.put(ctx, layout.TagPath(repository, tag), dgst.String()); err != nil {
+		return err
+	}
+	return l.put(once.Never(ctx), layout.TaggedPath(repository, tag, dgst), dgst.String())
 }
 
 // Mount links a repository to a blob of another one, and returns its size in bytes. It

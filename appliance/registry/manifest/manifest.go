@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/redoubt-registry/redoubt/appliance/access/immutable"
 	"github.com/redoubt-registry/redoubt/appliance/registry/blobcache"
 	"github.com/redoubt-registry/redoubt/appliance/registry/links"
 	"github.com/redoubt-registry/redoubt/appliance/registry/referrers"
@@ -22,8 +23,9 @@ import (
 
 // Name is what the middleware is called in distribution's middleware section. It
 // needs those of blobcache. LinksOption is its option, a *links.Links, ReferrersOption
-// a *referrers.Index, UsesOption a *uses.Index, GuardOption a *trash.Guard, and
-// ForgetOption a blob.Forget, where there is a cache.
+// a *referrers.Index, UsesOption a *uses.Index, GuardOption a *trash.Guard,
+// ForgetOption a blob.Forget, where there is a cache, and ImmutableOption an
+// immutable.Rules, where there are any.
 const (
 	Name            = "redoubt-manifest"
 	LinksOption     = "links"
@@ -31,6 +33,7 @@ const (
 	UsesOption      = "uses"
 	GuardOption     = "guard"
 	ForgetOption    = "forget"
+	ImmutableOption = "immutable"
 )
 
 // Register makes the middleware known to distribution. It may be called more than
@@ -48,7 +51,8 @@ func newRepository(_ context.Context, r distribution.Repository, options map[str
 		return nil, errors.New("cannot keep manifests: there are no links, no indexes of what refers to them and needs them, or no guard")
 	}
 	forget, _ := options[ForgetOption].(func(context.Context, string, digest.Digest) error)
-	return repository{r, l, index, used, guard, forget}, nil
+	rules, _ := options[ImmutableOption].(immutable.Rules)
+	return repository{r, l, index, used, guard, rules, forget}, nil
 }
 
 type repository struct {
@@ -57,6 +61,7 @@ type repository struct {
 	referrers *referrers.Index
 	uses      *uses.Index
 	guard     *trash.Guard
+	immutable immutable.Rules
 	forget    func(ctx context.Context, repository string, dgst digest.Digest) error // nil: nothing is cached
 }
 
@@ -66,8 +71,10 @@ func (r repository) Manifests(ctx context.Context, options ...distribution.Manif
 }
 
 // Tags implements distribution.Repository.
-func (r repository) Tags(ctx context.Context) distribution.TagService {
-	return tags{TagService: r.Repository.Tags(ctx), repository: r.Named().Name()}
+func (r repository) Tags(ctx context.Context) distribution.TagService { return r.tags(ctx) }
+
+func (r repository) tags(ctx context.Context) tags {
+	return tags{TagService: r.Repository.Tags(ctx), repository: r.Named().Name(), links: r.links, immutable: r.immutable}
 }
 
 // service lives for one request.
@@ -101,6 +108,13 @@ func (s service) Put(ctx context.Context, m distribution.Manifest, options ...di
 			return "", errcode.ErrorCodeDigestInvalid.WithDetail(nil)
 		}
 		options = nil // its tag only stands for the digest
+	}
+	own := asked.Digest
+	if own == "" {
+		own = digest.FromBytes(data)
+	}
+	if err := s.repository.tags(ctx).mayTag(ctx, own, append(asked.Tags, asked.Tag)...); err != nil {
+		return "", err
 	}
 	there, err := s.repository.secure(ctx, m)
 	if err != nil {
@@ -172,7 +186,7 @@ func (s service) note(ctx context.Context, dgst digest.Digest, data []byte, with
 		return err
 	}
 	for _, tag := range with {
-		if err := s.repository.Repository.Tags(ctx).Tag(ctx, tag, v1.Descriptor{Digest: dgst}); err != nil {
+		if err := s.repository.tags(ctx).put(ctx, tag, v1.Descriptor{Digest: dgst}); err != nil {
 			return err
 		}
 	}
@@ -184,6 +198,9 @@ func (s service) Delete(ctx context.Context, dgst digest.Digest) error {
 	name := s.repository.Named().Name()
 	data, err := s.repository.links.Read(ctx, name, dgst)
 	if err != nil {
+		return err
+	}
+	if err := s.repository.tags(ctx).mayDelete(ctx, dgst); err != nil {
 		return err
 	}
 	if err := s.repository.uses.Free(ctx, name, dgst); err != nil {

@@ -15,7 +15,9 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/redoubt-registry/redoubt/appliance/access/immutable"
 	"github.com/redoubt-registry/redoubt/appliance/registry/etag"
+	"github.com/redoubt-registry/redoubt/appliance/registry/links"
 	"github.com/redoubt-registry/redoubt/appliance/registry/route"
 	"github.com/redoubt-registry/redoubt/appliance/storage/fault"
 )
@@ -30,6 +32,8 @@ var changed = errcode.Register("redoubt", errcode.ErrorDescriptor{
 type tags struct {
 	distribution.TagService
 	repository string
+	links      *links.Links
+	immutable  immutable.Rules
 }
 
 // Tag implements distribution.TagService. What is put by its digest has its tags
@@ -41,6 +45,12 @@ func (t tags) Tag(ctx context.Context, tag string, desc v1.Descriptor) error {
 	if q.Digest != "" {
 		return nil
 	}
+	return t.put(ctx, tag, desc)
+}
+
+// put writes a tag under the conditions of the request.
+func (t tags) put(ctx context.Context, tag string, desc v1.Descriptor) error {
+	q := route.From(ctx)
 	defer locks.lock(t.repository + ":" + tag)()
 	if q.IfMatch != "" || q.IfNoneMatch != "" {
 		have, err := t.Get(ctx, tag)
@@ -50,6 +60,9 @@ func (t tags) Tag(ctx context.Context, tag string, desc v1.Descriptor) error {
 		if !holds(q, have.Digest) {
 			return fault.Refuse(ctx, changed.WithDetail(nil))
 		}
+	}
+	if t.immutable.Holds(t.repository, tag) {
+		return t.create(ctx, tag, desc.Digest)
 	}
 	return t.TagService.Tag(ctx, tag, desc)
 }

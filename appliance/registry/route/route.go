@@ -40,6 +40,9 @@ type Request struct {
 	Mount  digest.Digest // that an upload may begin with instead of bytes
 	From   string        // the repository of Mount; empty: any
 
+	// Admin is set where the client may do all with the repository.
+	Admin bool
+
 	// What a manifest that is put may replace (RFC 9110, 13.1); empty: anything.
 	IfMatch, IfNoneMatch string
 }

@@ -9,7 +9,9 @@ package directory
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
+	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -21,6 +23,7 @@ import (
 
 	"github.com/redoubt-registry/redoubt/appliance/storage/fault"
 	"github.com/redoubt-registry/redoubt/appliance/storage/layout"
+	"github.com/redoubt-registry/redoubt/appliance/storage/once"
 )
 
 // Name is what the middleware is called in distribution's middleware section.
@@ -87,6 +90,9 @@ func (d *driver) Writer(ctx context.Context, path string, appending bool) (stora
 // is kept while the upload lasts. That of nothing, and that of what is complete,
 // are of no use.
 func (d *driver) PutContent(ctx context.Context, path string, content []byte) error {
+	if once.Asked(ctx) {
+		return d.create(path, content)
+	}
 	dir, rest, ok := layout.Upload(path)
 	if !ok || !strings.HasPrefix(rest, layout.UploadStates) {
 		return d.StorageDriver.PutContent(ctx, path, content)
@@ -104,6 +110,35 @@ func (d *driver) PutContent(ctx context.Context, path string, content []byte) er
 		}
 		return d.StorageDriver.PutContent(ctx, path, content)
 	})
+}
+
+// create writes a file that is not there yet: whole, or not at all. It has the name of
+// upstream's own temporary files until then.
+func (d *driver) create(path string, content []byte) error {
+	name := d.file(path)
+	if err := os.MkdirAll(filepath.Dir(name), 0o777); err != nil {
+		return err
+	}
+	temporary := name + "." + rand.Text() + ".tmp"
+	defer os.Remove(temporary)
+	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Link(temporary, name); errors.Is(err, fs.ErrExist) {
+		return once.ErrExists
+	} else if err != nil {
+		return err
+	}
+	parent, err := os.Open(filepath.Dir(name))
+	if err != nil {
+		return err
+	}
+	return errors.Join(parent.Sync(), parent.Close())
 }
 
 // Move implements storagedriver.StorageDriver.

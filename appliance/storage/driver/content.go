@@ -13,6 +13,7 @@ import (
 
 	"github.com/redoubt-registry/redoubt/appliance/storage/bucket"
 	"github.com/redoubt-registry/redoubt/appliance/storage/layout"
+	"github.com/redoubt-registry/redoubt/appliance/storage/once"
 )
 
 // GetContent implements storagedriver.StorageDriver.
@@ -68,7 +69,14 @@ func (d *driver) PutContent(ctx context.Context, p string, content []byte) error
 }
 
 func (d *driver) put(ctx context.Context, p string, content []byte) error {
-	_, err := d.bucket.Put(ctx, p, content, bucket.Condition{})
+	var condition bucket.Condition
+	if once.Asked(ctx) {
+		condition.IfNoneMatch = "*"
+	}
+	_, err := d.bucket.Put(ctx, p, content, condition)
+	if once.Asked(ctx) && errors.Is(err, bucket.ErrConflict) {
+		return once.ErrExists
+	}
 	return fail(ctx, p, err)
 }
 

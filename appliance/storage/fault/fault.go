@@ -20,6 +20,7 @@ type record struct {
 	err     error
 	lost    bool
 	refusal *errcode.Error
+	status  int // of the refusal; 0: the one of its code
 }
 
 // Note keeps that the storage failed a request; later attempts may succeed.
@@ -52,6 +53,29 @@ func Refuse(ctx context.Context, reason errcode.Error) error {
 	return reason
 }
 
+// RefuseWith is Refuse with another status than that of the reason's code.
+func RefuseWith(ctx context.Context, status int, reason errcode.Error) error {
+	if r, ok := ctx.Value(key{}).(*record); ok {
+		r.mu.Lock()
+		r.status = status
+		r.mu.Unlock()
+	}
+	return Refuse(ctx, reason)
+}
+
+// coded answers with a status of its own.
+type coded struct {
+	http.ResponseWriter
+	status int
+}
+
+func (c coded) WriteHeader(status int) {
+	if c.status != 0 {
+		status = c.status
+	}
+	c.ResponseWriter.WriteHeader(status)
+}
+
 // Handler calls next, and answers by unavailable instead when the storage has
 // failed the request and next reports an error, or a success that is none. An
 // error of a request that was refused is answered with the reason.
@@ -80,7 +104,7 @@ func (w *writer) WriteHeader(status int) {
 	}
 	w.begun = true
 	w.record.mu.Lock()
-	err, lost, refusal := w.record.err, w.record.lost, w.record.refusal
+	err, lost, refusal, own := w.record.err, w.record.lost, w.record.refusal, w.record.status
 	w.record.mu.Unlock()
 	failed := status >= http.StatusBadRequest && status != http.StatusUnauthorized && status != http.StatusForbidden && status != http.StatusTooManyRequests
 	if err == nil && refusal == nil || !failed && !lost {
@@ -92,7 +116,7 @@ func (w *writer) WriteHeader(status int) {
 		w.Header().Del(h)
 	}
 	if err == nil {
-		_ = errcode.ServeJSON(w.ResponseWriter, *refusal) // the client has gone
+		_ = errcode.ServeJSON(coded{w.ResponseWriter, own}, *refusal) // the client has gone
 		return
 	}
 	w.unavailable(w.ResponseWriter, err)

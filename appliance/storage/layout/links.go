@@ -75,6 +75,11 @@ func TagPath(repository, tag string) string {
 	return fmt.Sprintf("%s/%s/%s/%s/current/link", Repositories, repository, Tags, tag)
 }
 
+// TaggedPath is where a tag of a repository keeps that it has pointed to a digest.
+func TaggedPath(repository, tag string, dgst digest.Digest) string {
+	return fmt.Sprintf("%s/%s/%s/%s/index/%s/%s/link", Repositories, repository, Tags, tag, dgst.Algorithm(), dgst.Encoded())
+}
+
 // EachRepository calls f with the name of each repository, in the order of their
 // directories.
 func EachRepository(ctx context.Context, d driver.StorageDriver, f func(name string) error) error {
