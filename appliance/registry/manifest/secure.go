@@ -2,13 +2,14 @@ package manifest
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strings"
 
 	"github.com/distribution/distribution/v3"
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/redoubt-registry/redoubt/appliance/storage/layout"
 )
 
 // secure sees to it that what a manifest refers to stays until the manifest is there,
@@ -121,23 +122,16 @@ func (r repository) parts(ctx context.Context, dgst digest.Digest) (blobs, manif
 	if err != nil {
 		return nil, nil, err
 	}
-	var m struct {
-		Config    *v1.Descriptor  `json:"config"`
-		Layers    []v1.Descriptor `json:"layers"`
-		Manifests []v1.Descriptor `json:"manifests"`
-	}
-	if data == nil || json.Unmarshal(data, &m) != nil {
+	if data == nil {
 		return nil, nil, nil
 	}
-	if m.Config != nil {
-		m.Layers = append(m.Layers, *m.Config)
-	}
-	for _, desc := range m.Layers {
-		if desc.Digest.Validate() == nil && len(desc.URLs) == 0 {
+	refs := layout.ReferencesOf(data)
+	for _, desc := range refs.Blobs {
+		if len(desc.URLs) == 0 {
 			blobs = append(blobs, desc)
 		}
 	}
-	return blobs, m.Manifests, nil
+	return blobs, refs.Manifests, nil
 }
 
 // Get implements distribution.ManifestService. A cache may not know that a manifest was

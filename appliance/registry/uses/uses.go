@@ -4,7 +4,6 @@ package uses
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"slices"
@@ -14,7 +13,6 @@ import (
 	"github.com/distribution/distribution/v3/registry/api/errcode"
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/opencontainers/go-digest"
-	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/redoubt-registry/redoubt/appliance/registry/links"
@@ -111,22 +109,11 @@ func (i *Index) needs(ctx context.Context, repository string, dgst digest.Digest
 	return list, nil
 }
 
-// parts reads what a manifest is made of: not what it refers to as its subject, nor
-// layers that are kept elsewhere.
-func parts(data []byte) []digest.Digest {
-	var m struct {
-		Config    v1.Descriptor   `json:"config"`
-		Layers    []v1.Descriptor `json:"layers"`
-		Manifests []v1.Descriptor `json:"manifests"`
-	}
-	if json.Unmarshal(data, &m) != nil {
-		return nil
-	}
-	var list []digest.Digest
-	for _, d := range append(append(m.Layers, m.Manifests...), m.Config) {
-		if d.Digest != "" {
-			list = append(list, d.Digest)
-		}
+// parts reads what a manifest is made of: not what it refers to as its subject.
+func parts(data []byte) (list []digest.Digest) {
+	refs := layout.ReferencesOf(data)
+	for _, d := range slices.Concat(refs.Blobs, refs.Manifests) {
+		list = append(list, d.Digest)
 	}
 	slices.Sort(list)
 	return slices.Clip(slices.Compact(list))

@@ -3,10 +3,9 @@ package collect
 import (
 	"context"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"io"
-	"regexp"
+	"slices"
 
 	"github.com/distribution/distribution/v3/registry/storage/driver"
 	"github.com/opencontainers/go-digest"
@@ -82,54 +81,20 @@ func content(ctx context.Context, d driver.StorageDriver, dgst digest.Digest) (d
 	return data, true, nil
 }
 
-type descriptor struct {
-	Digest digest.Digest `json:"digest"`
-}
-
-var anyDigest = regexp.MustCompile(`sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}`)
-
-// parse reads what a manifest needs. In what is no manifest of a known kind, or is
-// damaged, each digest counts.
+// parse reads what a manifest needs.
 func parse(data []byte) *references {
-	var m struct {
-		Config    *descriptor     `json:"config"`
-		Layers    []descriptor    `json:"layers"`
-		Blobs     []descriptor    `json:"blobs"`
-		Manifests []descriptor    `json:"manifests"`
-		Subject   *descriptor     `json:"subject"`
-		FSLayers  json.RawMessage `json:"fsLayers"`
+	found := layout.ReferencesOf(data)
+	refs := &references{subject: found.Subject}
+	for _, d := range slices.Concat(found.Blobs, found.Manifests) {
+		refs.add(d.Digest)
 	}
-	var refs references
-	if err := json.Unmarshal(data, &m); err != nil || m.FSLayers != nil ||
-		m.Config == nil && m.Layers == nil && m.Blobs == nil && m.Manifests == nil {
-		for _, found := range anyDigest.FindAll(data, -1) {
-			refs.add(digest.Digest(found))
-		}
-		return &refs
+	for _, d := range found.Manifests {
+		refs.children = append(refs.children, d.Digest)
 	}
-	if m.Config != nil {
-		refs.add(m.Config.Digest)
-	}
-	for _, list := range [][]descriptor{m.Layers, m.Blobs, m.Manifests} {
-		for _, d := range list {
-			refs.add(d.Digest)
-		}
-	}
-	for _, d := range m.Manifests {
-		if d.Digest.Validate() == nil {
-			refs.children = append(refs.children, d.Digest)
-		}
-	}
-	if m.Subject != nil && m.Subject.Digest.Validate() == nil {
-		refs.subject = m.Subject.Digest
-	}
-	return &refs
+	return refs
 }
 
 func (r *references) add(dgst digest.Digest) {
-	if dgst.Validate() != nil {
-		return
-	}
 	r.blobs = append(r.blobs, keyOf(dgst))
 	if dgst.Algorithm() != digest.Canonical {
 		r.foreign = append(r.foreign, dgst)

@@ -128,7 +128,7 @@ func missing(ctx context.Context, from, to driver.StorageDriver, repository stri
 func below(ctx context.Context, d driver.StorageDriver, repository, part string) (map[string]bool, error) {
 	dir := layout.Repositories + "/" + repository + "/" + part
 	children, err := d.List(ctx, dir)
-	if _, gone := errors.AsType[driver.PathNotFoundError](err); gone {
+	if layout.Missing(err) {
 		return nil, nil
 	}
 	if err != nil {

@@ -184,7 +184,7 @@ func (c *Copy) copyBlob(ctx context.Context, b layout.Blob) (bool, error) {
 func (c *Copy) tryBlob(ctx context.Context, b layout.Blob) (gone bool, err error) {
 	path := layout.Path(b.Digest)
 	r, err := c.From.Reader(ctx, path, 0)
-	if missing(err) {
+	if layout.Missing(err) {
 		return true, nil
 	}
 	if err != nil {

@@ -46,7 +46,7 @@ func (c *Copy) need(ctx context.Context, dgst digest.Digest) (why, stop error) {
 	if err == nil {
 		return nil, nil
 	}
-	if missing(err) && !c.comparing {
+	if layout.Missing(err) && !c.comparing {
 		err = again(ctx, func() (err error) {
 			info, err = c.From.Stat(ctx, path)
 			return err
@@ -55,7 +55,7 @@ func (c *Copy) need(ctx context.Context, dgst digest.Digest) (why, stop error) {
 	switch {
 	case ctx.Err() != nil:
 		return errTold, ctx.Err()
-	case missing(err):
+	case layout.Missing(err):
 		return errAbsent, nil
 	case err != nil:
 		c.fault(Fault{Digest: dgst, Err: fmt.Errorf("cannot find out if it is there: %w", err)})
@@ -74,7 +74,7 @@ func again(ctx context.Context, f func() error) error {
 	for try := 1; ; try++ {
 		err := f()
 		_, damaged := errors.AsType[*layout.Damage](err)
-		if err == nil || damaged || missing(err) || try == tries || !rest(ctx, time.Duration(try)*time.Second) {
+		if err == nil || damaged || layout.Missing(err) || try == tries || !rest(ctx, time.Duration(try)*time.Second) {
 			return err
 		}
 	}

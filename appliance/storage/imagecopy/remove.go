@@ -30,7 +30,7 @@ func (c *Copy) remove(ctx context.Context) error {
 func (c *Copy) removeLink(ctx context.Context, l layout.Link) error {
 	defer c.Meter.Objects.Add(1)
 	_, err := c.From.Stat(ctx, l.Path)
-	if !missing(err) {
+	if !layout.Missing(err) {
 		return err
 	}
 	c.summary.removed.Add(1)

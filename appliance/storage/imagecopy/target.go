@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/distribution/distribution/v3/registry/storage/driver"
+
+	"github.com/redoubt-registry/redoubt/appliance/storage/layout"
 )
 
 // Target is where a copy goes. A file at its path is always whole.
@@ -54,7 +56,7 @@ func (o Objects) Place(ctx context.Context, path string, size int64, r io.Reader
 // Remove implements Target.
 func (o Objects) Remove(ctx context.Context, path string) error {
 	err := o.Delete(ctx, path)
-	if missing(err) {
+	if layout.Missing(err) {
 		return nil
 	}
 	return err
@@ -65,8 +67,3 @@ func (o Objects) Sync() error { return nil }
 
 // buffer is the size in bytes of the buffer for one blob.
 const buffer = 256 << 10
-
-func missing(err error) bool {
-	_, ok := errors.AsType[driver.PathNotFoundError](err)
-	return ok
-}

@@ -278,7 +278,7 @@ func (r *repository) load(ctx context.Context, dgst digest.Digest) (refs []refer
 	switch {
 	case ctx.Err() != nil:
 		return nil, nil, ctx.Err()
-	case missing(err):
+	case layout.Missing(err):
 		return nil, &Fault{Kind: Missing, Message: "the manifest's blob is missing", Do: pushAgain + ", or delete it"}, r.note(nil)
 	case err != nil:
 		return nil, &Fault{Kind: Unreadable, Message: "cannot read the manifest: " + err.Error(), Do: "look at the storage itself"}, r.note(err)

@@ -43,7 +43,7 @@ func (r *repository) reference(ctx context.Context, parent digest.Digest, ref re
 	what := ref.kind + " " + string(ref.digest)
 	unchanged := func(ctx context.Context) bool {
 		info, err := r.Storage.Stat(ctx, layout.Path(holds))
-		return still(ctx) && (missing(err) || err == nil && ref.size >= 0 && info.Size() != ref.size)
+		return still(ctx) && (layout.Missing(err) || err == nil && ref.size >= 0 && info.Size() != ref.size)
 	}
 	switch {
 	case ref.kind == subject && (!there || !*linked):
@@ -105,7 +105,7 @@ func (r *repository) size(ctx context.Context, dgst digest.Digest) (size int64, 
 		}
 		return err
 	})
-	if missing(err) {
+	if layout.Missing(err) {
 		return 0, false, nil
 	}
 	if err == nil {

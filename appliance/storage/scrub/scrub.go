@@ -190,7 +190,7 @@ func (s *Scrub) blob(ctx context.Context, b layout.Blob) error {
 
 func (s *Scrub) read(ctx context.Context, b layout.Blob) (right, gone bool, err error) {
 	r, err := s.Storage.Reader(ctx, layout.Path(b.Digest), 0)
-	if missing(err) {
+	if layout.Missing(err) {
 		return false, true, nil
 	}
 	if err != nil {
@@ -231,7 +231,7 @@ func again(ctx context.Context, f func() error) error {
 	for try := 1; ; try++ {
 		err := f()
 		_, damaged := errors.AsType[*layout.Damage](err)
-		if err == nil || damaged || missing(err) || try == tries || !rest(ctx, time.Duration(try)*time.Second) {
+		if err == nil || damaged || layout.Missing(err) || try == tries || !rest(ctx, time.Duration(try)*time.Second) {
 			return err
 		}
 	}
@@ -247,9 +247,4 @@ func rest(ctx context.Context, d time.Duration) bool {
 	case <-timer.C:
 		return true
 	}
-}
-
-func missing(err error) bool {
-	_, ok := errors.AsType[driver.PathNotFoundError](err)
-	return ok
 }
