@@ -84,7 +84,7 @@ var below = map[string][]string{
 	"storage":                {},
 	"storage/bucket":         {},
 	"storage/collect":        {"storage/layout", "storage/trash"},
-	"storage/trash":          {"storage/layout"},
+	"storage/trash":          {"storage/bucket", "storage/layout"},
 	"storage/storagecheck":   {"storage/bucket", "storage/health", "storage/neighbours", "storage/sharedstate"},
 	"storage/contents":       {"storage/layout"},
 	"storage/directory":      {"storage/fault", "storage/layout", "storage/once"},

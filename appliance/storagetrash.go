@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -24,20 +25,51 @@ type TrashOptions struct {
 	Result  io.Writer
 }
 
-// trashed is an entry as it is told.
+// trashed is what lies in the trash, as it is told.
 type trashed struct {
+	Kind       string        `json:"kind"` // tag, manifest or blob
 	Repository string        `json:"repository,omitempty"`
+	Tag        string        `json:"tag,omitempty"`
 	Digest     digest.Digest `json:"digest"`
 	Size       int64         `json:"size"`
-	Run        int64         `json:"run"`
+	Run        int64         `json:"run,omitempty"`       // that took it
+	DeletedAt  *time.Time    `json:"deletedAt,omitempty"` // by a client or a rule
+}
+
+func (t trashed) String() string {
+	name := t.Repository
+	switch {
+	case t.Tag != "":
+		name += ":" + t.Tag + " " + t.Digest.String()
+	case t.Repository != "":
+		name += "@" + t.Digest.String()
+	default:
+		name = t.Digest.String() + "  " + progress.Size(t.Size)
+	}
+	if t.DeletedAt != nil {
+		return fmt.Sprintf("%-9s %s  deleted %s", t.Kind, name, t.DeletedAt.UTC().Format(time.DateTime))
+	}
+	return fmt.Sprintf("%-9s %s  run %d", t.Kind, name, t.Run)
 }
 
 func tellEntry(e trash.Entry) trashed {
 	if repository, dgst, ok := layout.RevisionAt(e.Path); ok {
-		return trashed{repository, dgst, e.Size, e.Run}
+		return trashed{Kind: "manifest", Repository: repository, Digest: dgst, Size: e.Size, Run: e.Run}
 	}
 	dgst, _ := layout.BlobAt(e.Path)
-	return trashed{"", dgst, e.Size, e.Run}
+	return trashed{Kind: "blob", Digest: dgst, Size: e.Size, Run: e.Run}
+}
+
+func tellDeletion(x trash.Deletion) trashed {
+	t := trashed{Kind: "blob", Digest: x.Digest, DeletedAt: &x.At}
+	if repository, tag, ok := layout.TagAt(x.Link); ok {
+		t.Kind, t.Repository, t.Tag = "tag", repository, tag
+	} else if repository, dgst, ok := layout.RevisionAt(x.Link); ok {
+		t.Kind, t.Repository, t.Digest = "manifest", repository, dgst
+	} else if repository, dgst, ok := layout.LayerAt(x.Link); ok {
+		t.Repository, t.Digest = repository, dgst
+	}
+	return t
 }
 
 // ListTrash says what is in the trash of a storage.
@@ -47,48 +79,71 @@ func ListTrash(ctx context.Context, finder imagestore.Finder, o TrashOptions) er
 		return err
 	}
 	encoder := json.NewEncoder(o.Result)
-	return trash.Each(ctx, place.Driver, func(e trash.Entry) error {
-		t := tellEntry(e)
-		switch {
-		case o.JSON:
+	tell := func(t trashed) error {
+		if o.JSON {
 			return encoder.Encode(t)
-		case t.Repository != "":
-			_, err = fmt.Fprintf(o.Result, "manifest  %s@%s  run %d\n", t.Repository, t.Digest, t.Run)
-		default:
-			_, err = fmt.Fprintf(o.Result, "blob      %s  %s  run %d\n", t.Digest, progress.Size(t.Size), t.Run)
 		}
+		_, err := fmt.Fprintln(o.Result, t)
 		return err
+	}
+	err = trash.EachRecord(ctx, place.Driver, func(r trash.Record) error {
+		for _, x := range r.Deletions {
+			if err := tell(tellDeletion(x)); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
+	if err != nil {
+		return err
+	}
+	return trash.Each(ctx, place.Driver, func(e trash.Entry) error { return tell(tellEntry(e)) })
 }
 
-// RestoreTrash brings back what is in the trash: all of it, or the manifest with the
-// digest dgst of a repository, whose blobs follow when they are asked for.
-func RestoreTrash(ctx context.Context, finder imagestore.Finder, o TrashOptions, repository string, dgst digest.Digest) error {
+// RestoreTrash brings back what was deleted and is wanted. Without a wish that is all, and
+// what was collected as well.
+func RestoreTrash(ctx context.Context, finder imagestore.Finder, o TrashOptions, w trash.Wanted) error {
 	return alone(ctx, finder, o.Storage, true, func(place *imagestore.Place, beat func(context.Context) error) error {
-		var only string
-		if dgst != "" {
-			only = layout.LinkPath(repository, layout.Revisions, dgst)
+		brought, err := trash.TakeBack(ctx, place.Driver, w)
+		back := len(brought.Deletions)
+		if err == nil && w == (trash.Wanted{}) {
+			err = eachEntry(ctx, place, beat, func(e trash.Entry) error {
+				ok, err := trash.Restore(ctx, place.Driver, e.Path)
+				if ok {
+					back++
+				}
+				return err
+			})
 		}
-		back := 0
-		err := eachEntry(ctx, place, beat, func(e trash.Entry) error {
-			if only != "" && e.Path != only {
-				return nil
-			}
-			ok, err := trash.Restore(ctx, place.Driver, e.Path)
-			if ok {
-				back++
-			}
-			return err
-		})
 		if err != nil {
 			return fmt.Errorf("cannot restore from the trash: %w", err)
 		}
-		if back == 0 {
-			return errors.New("cannot restore: it is not in the trash; redoubt trash list shows what is")
-		}
-		_, err = fmt.Fprintf(o.Result, "brought back: %d\n", back)
-		return err
+		return o.tellBrought(brought, back)
 	})
+}
+
+func (o TrashOptions) tellBrought(b trash.Brought, back int) error {
+	for _, x := range b.Deletions {
+		t := tellDeletion(x)
+		t.DeletedAt = nil
+		if _, err := fmt.Fprintln(o.Result, strings.TrimSuffix(t.String(), "  run 0")); err != nil {
+			return err
+		}
+	}
+	for _, x := range b.Standing {
+		t := tellDeletion(x)
+		if _, err := fmt.Fprintf(o.Result, "left: %s:%s points to another image now; redoubt trash restore %s:%s puts %s in its place\n", t.Repository, t.Tag, t.Repository, t.Tag, t.Digest); err != nil {
+			return err
+		}
+	}
+	if len(b.Gone) > 0 {
+		return fmt.Errorf("cannot restore all: %d parts were purged, %s among them; push what needs them again", len(b.Gone), b.Gone[0])
+	}
+	if back == 0 && len(b.Standing) == 0 {
+		return errors.New("cannot restore: it is not in the trash; redoubt trash list shows what is")
+	}
+	_, err := fmt.Fprintf(o.Result, "brought back: %d\n", back)
+	return err
 }
 
 // EmptyTrash deletes what is in the trash for good, but what an image needs again.

@@ -174,6 +174,12 @@ func newWorld(t *testing.T, m *machine) *world {
 	return w
 }
 
+// config is the config of an image.
+func (w *world) config(i int) v1.Descriptor {
+	dgst := w.images[i].blobs[0]
+	return v1.Descriptor{MediaType: v1.MediaTypeImageConfig, Digest: dgst, Size: int64(len(w.content[dgst]))}
+}
+
 func (w *world) image(config v1.Descriptor, subject *part, layers ...v1.Descriptor) *part {
 	m := v1.Manifest{MediaType: v1.MediaTypeImageManifest, Config: config, Layers: layers}
 	m.SchemaVersion = 2
@@ -290,7 +296,7 @@ func (w *world) put(name, reference string, p *part) bool {
 		a := w.ask(http.MethodPut, "/v2/"+name+"/manifests/"+reference, p.data, "Content-Type", p.mediaType)
 		switch a.StatusCode {
 		case http.StatusCreated:
-			if !w.whole(name, p) { // an index may have what is not there
+			if !w.whole(name, reference, p) {
 				w.again.Add(1)
 				continue
 			}
@@ -311,10 +317,20 @@ func (w *world) put(name, reference string, p *part) bool {
 	return false
 }
 
-// whole tells whether an index has its children.
-func (w *world) whole(name string, p *part) bool {
+// whole tells whether a manifest that was taken is there with all that it needs. Where
+// nothing is spared, two collections may come between its link and its tag and purge it;
+// an index may have what is not there.
+func (w *world) whole(name, reference string, p *part) bool {
+	if w.ask(http.MethodHead, "/v2/"+name+"/manifests/"+reference, nil, "Accept", "*/*").StatusCode != http.StatusOK {
+		return false
+	}
+	for _, b := range p.blobs {
+		if w.ask(http.MethodHead, "/v2/"+name+"/blobs/"+b.String(), nil).StatusCode >= http.StatusBadRequest {
+			return false
+		}
+	}
 	for _, child := range p.children {
-		if w.ask(http.MethodHead, "/v2/"+name+"/manifests/"+child.digest.String(), nil, "Accept", "*/*").StatusCode != http.StatusOK {
+		if !w.whole(name, child.digest.String(), child) {
 			return false
 		}
 	}
@@ -338,8 +354,7 @@ func (w *world) sign(name, label string) {
 	if t.is == nil || len(t.referrers) > 1 {
 		return
 	}
-	config := w.images[rand.IntN(len(w.images))].blobs[0]
-	p := w.image(v1.Descriptor{MediaType: v1.MediaTypeImageConfig, Digest: config, Size: int64(len(w.content[config]))}, t.is)
+	p := w.image(w.config(rand.IntN(len(w.images))), t.is)
 	if w.put(name, p.digest.String(), p) {
 		t.referrers = append(t.referrers, p)
 		w.mu.Lock()

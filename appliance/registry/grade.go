@@ -79,18 +79,19 @@ func (d *storageDisk) other() bool {
 }
 
 // refuse answers a request that the storage is not good enough for, and says whether it
-// did. A request in flight is not cut.
+// did. A request in flight is not cut. What takes something away is let through to a
+// storage that takes no writes: it may be full, and that makes room.
 func (g *storageGrade) refuse(w http.ResponseWriter, r *http.Request) bool {
 	state, known := g.now()
 	if !known {
 		return false
 	}
-	reads := r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodOptions
+	goesOn := r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodOptions || r.Method == http.MethodDelete
 	switch {
 	case state.Grade == health.Down:
 		page.Later(w, r, retryRead, because("the registry's storage is not available", state.Reason))
-	case state.Grade == health.Degraded && !reads:
-		page.Later(w, r, retryWrite, because("the registry's storage takes no writes for now, pulls go on", state.Reason))
+	case state.Grade == health.Degraded && !goesOn:
+		page.Later(w, r, retryWrite, because("the registry's storage takes no pushes for now, pulls go on", state.Reason))
 	default:
 		return false
 	}

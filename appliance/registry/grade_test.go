@@ -52,6 +52,7 @@ func TestGrades(t *testing.T) {
 	image, err := random.Image(100_000, 2)
 	check(t, err)
 	check(t, m.push(image, "app:1"))
+	check(t, m.push(image, "app:2"))
 	if g := m.gradeMetric(t); g != "unknown" {
 		t.Errorf("before the first look the metric says %s", g)
 	}
@@ -61,10 +62,10 @@ func TestGrades(t *testing.T) {
 	m.grade(t, health.State{Grade: health.Degraded, Checked: time.Now(), Reason: "it is full", Operations: []health.Operation{
 		{Name: "put", Seconds: 1.5, Error: "no space", Without: health.Degraded}}})
 	until(t, "the grade to be degraded", func() bool { return m.gradeMetric(t) == "degraded" })
-	for method, path := range map[string]string{"POST": "blobs/uploads/", "PUT": "manifests/1", "PATCH": "blobs/uploads/0f2d6a0c-9a31-4e35-8d6e-3c1f6d5b7a90", "DELETE": "manifests/1"} {
+	for method, path := range map[string]string{"POST": "blobs/uploads/", "PUT": "manifests/1", "PATCH": "blobs/uploads/0f2d6a0c-9a31-4e35-8d6e-3c1f6d5b7a90"} {
 		a, err := m.do(method, "https://"+m.host()+"/v2/app/"+path, nil)
 		check(t, err)
-		if a.StatusCode != 503 || a.Header.Get("Retry-After") != "30" || !strings.Contains(a.body, `"code":"UNAVAILABLE"`) || !strings.Contains(a.body, "takes no writes for now, pulls go on: it is full") {
+		if a.StatusCode != 503 || a.Header.Get("Retry-After") != "30" || !strings.Contains(a.body, `"code":"UNAVAILABLE"`) || !strings.Contains(a.body, "takes no pushes for now, pulls go on: it is full") {
 			t.Errorf("%s: %s %v %s", method, a.Status, a.Header, a.body)
 		}
 	}
@@ -72,6 +73,9 @@ func TestGrades(t *testing.T) {
 		if a := m.get(t, path, "Accept", "*/*"); a.StatusCode != 200 {
 			t.Errorf("%s: %s %s", path, a.Status, a.body)
 		}
+	}
+	if a, err := m.do("DELETE", "https://"+m.host()+"/v2/app/manifests/2", nil); err != nil || a.StatusCode != 202 {
+		t.Errorf("a deletion makes room: %s %s", a.Status, a.body)
 	}
 	got, err := m.pull("app:1")
 	check(t, err)
@@ -82,7 +86,7 @@ func TestGrades(t *testing.T) {
 	// docker reads the status line of HTTP/1.1 alone.
 	transport := m.transport()
 	transport.ForceAttemptHTTP2 = false
-	if a, err := send(transport, "POST", "https://"+m.host()+"/v2/app/blobs/uploads/", nil); err != nil || !strings.Contains(a.Status, "takes no writes") {
+	if a, err := send(transport, "POST", "https://"+m.host()+"/v2/app/blobs/uploads/", nil); err != nil || !strings.Contains(a.Status, "takes no pushes") {
 		t.Errorf("docker is told %v %v", a.Response, err)
 	}
 	if v := m.metric(t, `redoubt_storage_operation_seconds{operation="put"}`); v != 1.5 {

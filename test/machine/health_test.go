@@ -138,7 +138,7 @@ func TestStorageHealth(t *testing.T) {
 		}
 		s.Eventually("pushes are refused for the grade", func() bool {
 			err := s.pushes()
-			return err != nil && strings.Contains(err.Error(), "takes no writes for now, pulls go on: it is read-only")
+			return err != nil && strings.Contains(err.Error(), "takes no pushes for now, pulls go on: it is read-only")
 		})
 		s.mustPull(ref, image)
 		s.mustServe("while no writes are taken")

@@ -163,7 +163,7 @@ func (s service) putForeign(ctx context.Context, all distribution.ManifestServic
 // forgetCanonical removes what upstream has written. Where deleting is turned off it
 // stays.
 func (s service) forgetCanonical(ctx context.Context, canonical digest.Digest) error {
-	err := s.ManifestService.Delete(ctx, canonical)
+	err := s.ManifestService.Delete(trash.Forget(ctx), canonical)
 	if errors.Is(err, distribution.ErrUnsupported) {
 		return nil
 	}

@@ -53,9 +53,12 @@ func New(l *links.Links, log func(text string, err error)) *Index {
 	return i
 }
 
+// Subject is what the manifest in data refers to, "" for nothing.
+func Subject(data []byte) digest.Digest { return layout.ReferencesOf(data).Subject }
+
 // Add notes what a manifest of a repository refers to, if it does.
 func (i *Index) Add(ctx context.Context, repository string, dgst digest.Digest, data []byte) error {
-	desc, subject := describe(dgst, data)
+	desc, subject := layout.Describe(dgst, data)
 	if subject == "" {
 		return nil
 	}
@@ -211,7 +214,7 @@ func (i *Index) descriptor(ctx context.Context, repository string, subject, dgst
 	if data, err = i.links.Content(ctx, target); err != nil || data == nil {
 		return v1.Descriptor{}, err
 	}
-	desc, _ = describe(dgst, data)
+	desc, _ = layout.Describe(dgst, data)
 	return i.keep(desc, sizeOf(desc)), nil
 }
 

@@ -104,7 +104,7 @@ func TestDescribe(t *testing.T) {
 		`{"manifests":[],"annotations":{"a":"b"}}`:                        {MediaType: v1.MediaTypeImageIndex, Annotations: map[string]string{"a": "b"}},
 		`{"manifests":[],"artifactType":"a/b","subject":{"digest":"no"}}`: {MediaType: v1.MediaTypeImageIndex, ArtifactType: "a/b"},
 	} {
-		desc, of := describe(subject, []byte(text))
+		desc, of := layout.Describe(subject, []byte(text))
 		want.Digest, want.Size = subject, int64(len(text))
 		if fmt.Sprint(desc) != fmt.Sprint(want) || of != "" {
 			t.Errorf("%s: %+v of %q", text, desc, of)
@@ -117,7 +117,7 @@ func FuzzDescribe(f *testing.F) {
 	f.Add(manifest(1, 10))
 	f.Add([]byte(`{"subject":{"digest":"sha256:../../x"},"config":null}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		desc, of := describe(subject, data)
+		desc, of := layout.Describe(subject, data)
 		if of != "" && (of.Validate() != nil || of != Subject(data) || !strings.HasPrefix(layout.ReferrerPath("app", of, subject), layout.ReferrersPath("app", of)+"/sha256-")) {
 			t.Errorf("%q refers to %q", data, of)
 		}

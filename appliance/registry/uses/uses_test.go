@@ -13,8 +13,8 @@ func TestParts(t *testing.T) {
 	a, b, c, subject := digest.FromString("a"), digest.FromString("b"), digest.FromString("c"), digest.FromString("s")
 	for text, want := range map[string]int{
 		fmt.Sprintf(`{"config":{"digest":%q},"layers":[{"digest":%q},{"digest":%q},{"digest":%q}],"subject":{"digest":%q}}`, c, a, b, a, subject): 3,
-		fmt.Sprintf(`{"manifests":[{"digest":%q},{"digest":%q}]}`, a, b): 2,
-		fmt.Sprintf(`{"schemaVersion":1,"fsLayers":[{"blobSum":%q}]}`, a): 1,
+		fmt.Sprintf(`{"manifests":[{"digest":%q},{"digest":%q}]}`, a, b):                                                                          2,
+		fmt.Sprintf(`{"schemaVersion":1,"fsLayers":[{"blobSum":%q}]}`, a):                                                                         1,
 		`{"layers":null}`: 0, `[]`: 0, ``: 0, `{"layers":7}`: 0, `{"layers":[{"digest":"a"}]}`: 0,
 	} {
 		if got := parts([]byte(text)); len(got) != want || !slices.IsSorted(got) || slices.Contains(got, subject) {

@@ -55,7 +55,8 @@ type Summary struct {
 	PurgedBytes    int64     `json:"purgedBytes"`
 	TrashBlobs     int64     `json:"trashBlobs"`
 	TrashBytes     int64     `json:"trashBytes"`
-	Uploads        int64     `json:"uploads"` // abandoned ones that were ended
+	Deletions      int64     `json:"deletions"` // links that were deleted since the last run
+	Uploads        int64     `json:"uploads"`   // abandoned ones that were ended
 }
 
 // leastUpload is the age below which no upload counts as abandoned.
@@ -77,6 +78,7 @@ type running struct {
 	sum       Summary
 	state     *state
 	entries   []trash.Entry // that earlier runs left
+	deleted   []int64       // runs with deletions that can be taken back
 	marks     *marking
 	protected map[key]struct{}
 	taken     []trash.Entry
@@ -88,6 +90,7 @@ func (r *running) run(ctx context.Context) error {
 		do   func(context.Context) error
 	}{
 		{"listing the trash", r.begin},
+		{"gathering what was deleted", r.gather},
 		{"marking what is needed", r.mark},
 		{"taking what is not", r.take},
 		{"looking again", r.verify},
@@ -120,12 +123,30 @@ func (r *running) begin(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if r.deleted, err = trash.Runs(ctx, r.Storage); err != nil {
+		return err
+	}
+	for _, run := range r.deleted {
+		r.state.Run = max(r.state.Run, run)
+	}
 	r.state.pass(r.began, r.Trash)
 	r.sum.Run = r.state.Run
 	if r.DryRun {
 		return nil
 	}
 	return r.state.write(ctx, r.Storage)
+}
+
+// gather notes that this run has seen what was deleted until now: its days in the trash
+// count from here.
+func (r *running) gather(ctx context.Context) (err error) {
+	if r.DryRun {
+		return nil
+	}
+	if r.sum.Deletions, err = trash.Gather(ctx, r.Storage, r.state.Run, r.Beat); r.sum.Deletions > 0 {
+		r.deleted = append(r.deleted, r.state.Run)
+	}
+	return err
 }
 
 func (r *running) mark(ctx context.Context) error {

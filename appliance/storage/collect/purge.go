@@ -72,6 +72,16 @@ func (r *running) purge(ctx context.Context) error {
 	for _, e := range r.taken {
 		stays(e)
 	}
+	for _, run := range r.deleted {
+		switch {
+		case !r.state.over(run, r.Trash):
+			left[run] = r.state.Runs[run]
+		case !r.DryRun:
+			if err := trash.Drop(ctx, r.Storage, run); err != nil {
+				return err
+			}
+		}
+	}
 	// Links go first: no manifest is left without its blobs by a run that is killed.
 	slices.SortFunc(r.entries, func(a, b trash.Entry) int { return rank(a) - rank(b) })
 	for _, e := range r.entries {

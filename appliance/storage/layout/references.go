@@ -26,17 +26,19 @@ func ReferencesOf(data []byte) References {
 		Subject   *v1.Descriptor  `json:"subject"`
 		FSLayers  json.RawMessage `json:"fsLayers"`
 	}
-	if err := json.Unmarshal(data, &m); err != nil || m.FSLayers != nil ||
-		m.Config == nil && m.Layers == nil && m.Blobs == nil && m.Manifests == nil {
-		return References{Blobs: anyIn(data)}
+	err := json.Unmarshal(data, &m)
+	var refs References
+	if err == nil && m.Subject != nil && m.Subject.Digest.Validate() == nil {
+		refs.Subject = m.Subject.Digest
+	}
+	if err != nil || m.FSLayers != nil || m.Config == nil && m.Layers == nil && m.Blobs == nil && m.Manifests == nil {
+		refs.Blobs = anyIn(data)
+		return refs
 	}
 	if m.Config != nil {
 		m.Layers = append(m.Layers, *m.Config)
 	}
-	refs := References{Blobs: valid(append(m.Layers, m.Blobs...)), Manifests: valid(m.Manifests)}
-	if m.Subject != nil && m.Subject.Digest.Validate() == nil {
-		refs.Subject = m.Subject.Digest
-	}
+	refs.Blobs, refs.Manifests = valid(append(m.Layers, m.Blobs...)), valid(m.Manifests)
 	return refs
 }
 

@@ -43,13 +43,14 @@ type restoring struct{ driver.StorageDriver }
 // tries is how often something is brought back that is taken again at once.
 const tries = 5
 
-// find calls f, and brings back from the trash what it does not find.
+// find calls f, and brings back from the trash what it does not find. In a directory it may
+// have come back and been taken again in between, so it looks twice.
 func (d restoring) find(ctx context.Context, p string, f func() error) error {
 	err := f()
 	if !Holds(p) {
 		return err
 	}
-	for range tries {
+	for try := range tries {
 		if !layout.Missing(err) {
 			return err
 		}
@@ -57,7 +58,7 @@ func (d restoring) find(ctx context.Context, p string, f func() error) error {
 		if failed != nil {
 			return failed
 		}
-		if err = f(); !back {
+		if err = f(); !back && (try > 0 || !renames(d.StorageDriver)) {
 			return err
 		}
 	}
@@ -102,9 +103,14 @@ func (d restoring) RedirectURL(r *http.Request, p string) (string, error) {
 	return url, err
 }
 
-// Delete implements driver.StorageDriver. A manifest that is deleted does not come back
-// from the trash.
+// Delete implements driver.StorageDriver. Links that are deleted are kept apart (see
+// Deletion): they do not come back by themselves.
 func (d restoring) Delete(ctx context.Context, p string) error {
+	if link := deletable(p); link != "" && ctx.Value(forgetKey{}) == nil {
+		if err := keep(ctx, d, link); err != nil {
+			return err
+		}
+	}
 	err := d.StorageDriver.Delete(ctx, p)
 	if layout.IsRevision(p) && unlessMissing(err) == nil {
 		if failed := forget(ctx, d.StorageDriver, p); failed != nil {

@@ -106,7 +106,11 @@ func Purge(ctx context.Context, d driver.StorageDriver, e Entry) error {
 
 // forget deletes all entries of a path.
 func forget(ctx context.Context, d driver.StorageDriver, p string) error {
-	return unlessMissing(d.Delete(ctx, Root+p))
+	entries, err := entriesOf(ctx, d, p)
+	for _, e := range entries {
+		err = errors.Join(err, unlessMissing(d.Delete(ctx, e.At())))
+	}
+	return unlessMissing(err)
 }
 
 // Each calls f for each entry, in no order.

@@ -39,10 +39,28 @@ func IsRevision(p string) bool {
 
 // RevisionAt is the repository and the digest of such a link.
 func RevisionAt(p string) (repository string, dgst digest.Digest, ok bool) {
-	name, rest, found := strings.Cut(below(Repositories, p), "/"+Revisions+"/")
+	return linkOf(p, Revisions)
+}
+
+func linkOf(p, part string) (repository string, dgst digest.Digest, ok bool) {
+	name, rest, found := strings.Cut(below(Repositories, p), "/"+part+"/")
 	if !found || !strings.HasPrefix(p, Repositories+"/") {
 		return "", "", false
 	}
-	l, ok := linkAt(Revisions, rest)
+	l, ok := linkAt(part, rest)
 	return name, l.Digest, ok
+}
+
+// LayerAt is the repository and the digest of the link that makes a blob one of a
+// repository.
+func LayerAt(p string) (repository string, dgst digest.Digest, ok bool) {
+	return linkOf(p, Layers)
+}
+
+// TagAt is the repository and the name of a tag, by its directory or by the link to what
+// it points to.
+func TagAt(p string) (repository, tag string, ok bool) {
+	name, rest, found := strings.Cut(below(Repositories, p), "/"+Tags+"/")
+	tag = strings.TrimSuffix(rest, "/current/link")
+	return name, tag, found && strings.HasPrefix(p, Repositories+"/") && tag != "" && !strings.Contains(tag, "/")
 }

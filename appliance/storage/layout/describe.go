@@ -1,4 +1,4 @@
-package referrers
+package layout
 
 import (
 	"encoding/json"
@@ -7,20 +7,9 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Subject is what the manifest in data refers to, "" for nothing.
-func Subject(data []byte) digest.Digest {
-	var m struct {
-		Subject *v1.Descriptor `json:"subject"`
-	}
-	if json.Unmarshal(data, &m) != nil || m.Subject == nil || m.Subject.Digest.Validate() != nil {
-		return ""
-	}
-	return m.Subject.Digest
-}
-
-// describe makes the descriptor of a manifest in a list of referrers (OCI distribution
+// Describe makes the descriptor of a manifest in a list of referrers (OCI distribution
 // specification 1.1, "Listing Referrers"), and gives what it refers to.
-func describe(dgst digest.Digest, data []byte) (desc v1.Descriptor, subject digest.Digest) {
+func Describe(dgst digest.Digest, data []byte) (desc v1.Descriptor, subject digest.Digest) {
 	var m struct {
 		MediaType    string            `json:"mediaType"`
 		ArtifactType string            `json:"artifactType"`
@@ -43,5 +32,5 @@ func describe(dgst digest.Digest, data []byte) (desc v1.Descriptor, subject dige
 	return v1.Descriptor{
 		MediaType: m.MediaType, Digest: dgst, Size: int64(len(data)),
 		ArtifactType: m.ArtifactType, Annotations: m.Annotations,
-	}, Subject(data)
+	}, ReferencesOf(data).Subject
 }
