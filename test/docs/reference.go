@@ -190,8 +190,8 @@ func kind(n node, t reflect.Type) string {
 	if len(n.Enum) > 0 {
 		var words []string
 		for _, e := range n.Enum {
-			if e != nil {
-				words = append(words, fmt.Sprintf("`%v`", e))
+			if word, ok := e.(string); ok { // other forms are what YAML makes of them without quotes
+				words = append(words, "`"+word+"`")
 			}
 		}
 		return strings.Join(words, ", ")

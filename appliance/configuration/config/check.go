@@ -106,7 +106,7 @@ func (c *checker) structure(n *yaml.Node, t reflect.Type, path string, depth int
 	for _, f := range fieldsOf(t) {
 		fields[f.key] = f.typ
 	}
-	return c.keys(n, path, fields, nil, depth)
+	return c.keys(withWords(n, choicesOf(t)), path, fields, nil, depth)
 }
 
 // mapping is a group in which every key may stand.

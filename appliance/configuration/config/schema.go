@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/invopop/jsonschema"
@@ -142,8 +143,27 @@ func annotate(schema map[string]any, value *value) {
 		}
 		if enum, ok := property["enum"].([]any); ok {
 			property["enum"] = append(slices.Clone(enum), nil)
+			allowUnquoted(property)
 		}
 	}
+}
+
+// allowUnquoted lets words stand without quotes that YAML 1.1, which cloud-init reads,
+// takes for a truth value or a number. These come first: the validator that our tests use
+// takes 1.2 after "1.2" for the same once more.
+func allowUnquoted(property map[string]any) {
+	words, _ := property["enum"].([]any)
+	types, _ := property["type"].([]any)
+	var other []any
+	for _, entry := range words {
+		word, _ := entry.(string)
+		if number, err := strconv.ParseFloat(word, 64); err == nil {
+			other, types = append(other, number), append(types, "number")
+		} else if truth, err := strconv.ParseBool(truths[word]); err == nil {
+			other, types = append(other, truth), append(types, "boolean")
+		}
+	}
+	property["enum"], property["type"] = append(other, words...), slices.Compact(types)
 }
 
 // allowRemoval lets an item with a name stand as {name: …, remove: true}, without the
