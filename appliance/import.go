@@ -17,7 +17,7 @@ const maxForeign = 1 << 20
 // Import prints on out the user-data that stands for the files of another registry, and
 // on notes what a person must know of it. Without a valid document it prints none, and
 // the error says why. It needs no machine.
-func Import(names []string, hostname string, out, notes io.Writer) error {
+func Import(names []string, o foreign.Options, out, notes io.Writer) error {
 	var given []foreign.File
 	for _, name := range names {
 		data, err := readForeign(name)
@@ -26,7 +26,8 @@ func Import(names []string, hostname string, out, notes io.Writer) error {
 		}
 		given = append(given, foreign.File{Name: name, Data: data})
 	}
-	result, err := foreign.Import(given, foreign.Options{Hostname: hostname, Open: readForeign})
+	o.Open = readForeign
+	result, err := foreign.Import(given, o)
 	if err != nil {
 		return err
 	}

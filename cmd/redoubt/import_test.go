@@ -43,6 +43,34 @@ func TestImport(t *testing.T) {
 	}
 }
 
+// A registry without the certificate, the client CAs and the logins that it had is
+// another one: it is made only for who says so.
+func TestImportOfFilesThatAreMissing(t *testing.T) {
+	compose := writeFile(t, t.TempDir(), "docker-compose.yml", `services:
+  registry:
+    image: registry:2
+    ports: ["5000:5000"]
+    environment: {REGISTRY_HTTP_TLS_CERTIFICATE: /certs/cert.pem, REGISTRY_HTTP_TLS_KEY: /certs/key.pem, REGISTRY_HTTP_TLS_CLIENTCAS: "[/certs/ca.pem]", REGISTRY_AUTH: htpasswd, REGISTRY_AUTH_HTPASSWD_PATH: /certs/users}
+    volumes: ["./certs:/certs"]
+`)
+	stdout, _, err := runVerb(t, importCommand(), "--hostname", "registry.example.com", compose)
+	if err == nil || stdout != "" {
+		t.Fatalf("%v\n%s", err, stdout)
+	}
+	for _, name := range []string{"certs/cert.pem", "certs/ca.pem", "certs/users", "--incomplete"} {
+		if !strings.Contains(err.Error(), name) {
+			t.Errorf("no %s in: %v", name, err)
+		}
+	}
+	stdout, stderr, err := runVerb(t, importCommand(), "--incomplete", "--hostname", "registry.example.com", compose)
+	if err != nil || !strings.Contains(stdout, "  hostname: registry.example.com\n") {
+		t.Fatalf("%v\n%s", err, stdout)
+	}
+	if strings.Count(stderr, "nobody can log in") != 1 {
+		t.Errorf("told once that nobody can log in?\n%s", stderr)
+	}
+}
+
 // Without a valid document nothing is printed but the reasons.
 func TestImportSaysWhyNot(t *testing.T) {
 	dir := t.TempDir()

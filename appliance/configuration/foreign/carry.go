@@ -108,8 +108,8 @@ func (d *draft) carryAuth() {
 			d.htpasswd(data)
 			d.source = source
 		case !ok && len(d.logins) == 0:
-			d.left("auth", "auth.htpasswd.path", name+" cannot be read: give it as a FILE too, or put its lines below htpasswd: |")
-			d.noLogin = true
+			d.missing("auth", "auth.htpasswd.path", name+" cannot be read: give it as a FILE too; without it nobody can log in")
+			d.loginTold = true
 		}
 	}
 	d.take("auth", "htpasswd")
@@ -137,7 +137,7 @@ func (d *draft) carryLogins() {
 			seen[name] = true
 		}
 		d.out.set(block(strings.Join(lines, "\n")+"\n"), "auth", "htpasswd")
-	} else if d.out.get("auth", "clientCertificates") != nil {
+	} else if d.loginTold || d.out.get("auth", "clientCertificates") != nil {
 		return
 	} else if d.noLogin {
 		d.note("auth", "nobody can log in: add a login to auth.users, with a passwordHash as htpasswd -nBC 10 NAME prints it")

@@ -39,8 +39,8 @@ func (d *draft) twuni(values map[string]any) error {
 	}
 	d.htpasswd([]byte(text(values, "secrets", "htpasswd")))
 	if at(values, "secrets", "htpasswd") == nil && text(values, "secrets", "htpasswdSecret") != "" {
-		d.left("auth", "secrets.htpasswdSecret", "it is in a Secret of the cluster: give its lines as a FILE")
-		d.noLogin = true
+		d.missing("auth", "secrets.htpasswdSecret", "it is in a Secret of the cluster: give its lines as a FILE; without them nobody can log in")
+		d.loginTold = true
 	}
 	if on, ok := truth(at(values, "persistence", "deleteEnabled")); ok {
 		put(d.stock, on, "storage", "delete", "enabled")
@@ -49,10 +49,10 @@ func (d *draft) twuni(values map[string]any) error {
 		put(d.stock, values["proxy"], "proxy")
 	}
 	if text(values, "tlsSecretName") != "" {
-		d.left("tls", "tlsSecretName", "the certificate is in a Secret of the cluster: give it and its key as FILEs, or use tls.mode acme")
+		d.missing("tls", "tlsSecretName", "the certificate is in a Secret of the cluster: give it and its key as FILEs; without them the machine's own CA makes one")
 	}
 	if on, _ := truth(at(values, "garbageCollect", "enabled")); on {
-		d.left("registry", "garbageCollect", "this version does not collect garbage")
+		d.left("registry", "garbageCollect", "here redoubt gc frees the space, while the registry serves (docs/space.md)")
 	}
 	d.ingress(values["ingress"])
 	d.environment(values["extraEnvVars"], func(s string) (string, bool) { return s, true })
@@ -144,7 +144,7 @@ func (d *draft) harborChart(values map[string]any) error {
 	}
 	d.ingress(at(values, "expose", "ingress"))
 	if text(values, "expose", "tls", "certSource") == "secret" && !d.acme {
-		d.left("tls", "expose.tls.secret", "the certificate is in a Secret of the cluster: give it and its key as FILEs, or use tls.mode acme")
+		d.missing("tls", "expose.tls.secret", "the certificate is in a Secret of the cluster: give it and its key as FILEs; without them the machine's own CA makes one")
 	}
 	d.harborKept()
 	return nil
@@ -162,7 +162,7 @@ func (d *draft) gitlabChart(values map[string]any) error {
 		d.acme, d.mail = true, mail
 	}
 	if text(values, "registry", "storage", "secret") != "" && len(d.given) == 1 {
-		d.left("storage", "registry.storage.secret", "the bucket is described in a Secret of the cluster: give its contents as a FILE too")
+		d.missing("storage", "registry.storage.secret", "the bucket is described in a Secret of the cluster: give its contents as a FILE too")
 	}
 	d.gitlabKept()
 	return nil
@@ -257,7 +257,7 @@ func (d *draft) container(pod, c any) {
 				if data, _, ok := d.file("/kubernetes/" + text(item, "valueFrom", from, "name") + "/" + key); ok {
 					d.variable(name, strings.TrimSpace(string(data)))
 				} else {
-					d.left("registry", name, "its value is in a Secret or a ConfigMap of the cluster: give that as a FILE too")
+					d.missing("registry", name, "its value is in a Secret or a ConfigMap of the cluster: give that as a FILE too")
 				}
 			}
 		}

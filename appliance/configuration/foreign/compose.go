@@ -39,7 +39,7 @@ func (d *draft) compose(doc map[string]any) error {
 		file, _ = expand(file)
 		data, found := d.beside(dir, file)
 		if !found {
-			d.note("registry", "env_file %s cannot be read: give it as a FILE too", file)
+			d.missing("registry", "env_file", file+" cannot be read: give it as a FILE too")
 			continue
 		}
 		d.assignments(File{Name: file, Data: data})
@@ -272,7 +272,7 @@ func (d *draft) mountedConfig(service any) error {
 		}
 		data, name, ok := d.file(p)
 		if !ok {
-			d.note("registry", "%s cannot be read: give it as a FILE too", name)
+			d.missing("registry", p, name+" cannot be read: give it as a FILE too")
 			continue
 		}
 		if slices.ContainsFunc(d.given, func(f File) bool { return f.Name == name }) && !strings.HasPrefix(name, "/compose/") {

@@ -82,7 +82,7 @@ func (d *draft) options(words []word, dir string) {
 			if data, ok := d.beside(dir, value); ok {
 				d.assignments(File{Name: value, Data: data})
 			} else {
-				d.note("registry", "--env-file %s cannot be read: give it as a FILE too", value)
+				d.missing("registry", "--env-file", value+" cannot be read: give it as a FILE too")
 			}
 		}
 	}

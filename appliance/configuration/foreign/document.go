@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"maps"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -155,16 +156,36 @@ func (d *draft) document() (Result, error) {
 		}
 		_, _, report := config.Parse([]config.Layer{{Name: "user-data", Data: data}})
 		if !d.drop(root, data, report) {
-			return Result{Document: data, Notes: d.notes, Report: told(report)}, nil
+			notes, missing := d.lacks()
+			return Result{Document: data, Notes: notes, Report: append(told(report), missing...)}, nil
 		}
 	}
 	return Result{}, fmt.Errorf("cannot write a document that is valid")
 }
 
-// told is a report for a person who has not seen the document.
+// lacks are the notes, and the errors for what is missing where that is one.
+func (d *draft) lacks() (notes []Note, missing config.Report) {
+	for _, n := range d.notes {
+		if n.Missing && !d.incomplete {
+			missing = append(missing, config.Entry{File: path.Base(n.Source), Message: strings.TrimPrefix(n.Text, notCarried)})
+		} else {
+			notes = append(notes, n)
+		}
+	}
+	if missing != nil {
+		missing = append(missing, config.Entry{Message: "or add --incomplete, and do without what is missing"})
+	}
+	return notes, missing
+}
+
+// told is a report for a person who has not seen the document, with a note for each login
+// that is missing.
 func told(report config.Report) config.Report {
 	var out config.Report
 	for _, e := range report {
+		if e.Warning && e.Path == "auth.users" && strings.HasPrefix(e.Message, "no users") {
+			continue // a note says it, and why
+		}
 		e = config.Entry{Path: e.Path, Message: e.Message, Warning: e.Warning}
 		if e.Path == "hostname" && strings.HasPrefix(e.Message, "required") {
 			e.Message = "no FILE says how clients call the machine: add --hostname NAME"

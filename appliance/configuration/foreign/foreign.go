@@ -25,6 +25,10 @@ type Options struct {
 	// Open reads a file that a Compose file mounts or names, by a path that is relative
 	// to the working directory; nil opens none.
 	Open func(name string) ([]byte, error)
+	// Incomplete makes a document also where something is missing that the files name.
+	// Else that is an error: without its logins, its certificate or its client CAs a
+	// registry is another one.
+	Incomplete bool
 }
 
 // Note is something that was not carried over, or needs a person's eye.
@@ -32,6 +36,7 @@ type Note struct {
 	Section string // the key of the document that it belongs to, such as tls
 	Source  string // the name of the file
 	Text    string // it holds no value that may be a secret
+	Missing bool   // it is of something that was not given, and could be
 }
 
 // String is the note as one line.
@@ -50,7 +55,7 @@ type Result struct {
 // Import makes a document of files. Its errors are of files that cannot be read as what
 // they are; what a file says and the appliance cannot do is a note.
 func Import(files []File, o Options) (Result, error) {
-	d := &draft{given: files, open: o.Open, stock: map[string]any{}, out: newSection()}
+	d := &draft{given: files, open: o.Open, incomplete: o.Incomplete, stock: map[string]any{}, out: newSection()}
 	if o.Hostname != "" {
 		d.names = append(d.names, o.Hostname)
 	}
@@ -71,24 +76,26 @@ func Import(files []File, o Options) (Result, error) {
 
 // draft is what has been read so far.
 type draft struct {
-	given   []File
-	open    func(name string) ([]byte, error)
-	source  string         // the file that is being read
-	main    string         // the first file that describes a registry
-	images  string         // where a registry without a setting for it keeps its images
-	stock   map[string]any // in the stock registry's own words
-	env     []assignment   // of the stock registry, laid on stock
-	mounts  []mount
-	volumes map[string]string // where a named volume is mounted, and its name
-	names   []string          // hostnames, the best first
-	mail    string            // for ACME, of a proxy that had it
-	acme    bool              // a proxy in front had certificates of an ACME CA
-	port    int               // that clients name, or 0
-	logins  []string          // whole lines of htpasswd
-	noLogin bool              // something stands for logins that cannot be carried over
-	pems    []File            // certificates and keys that were named as FILEs
-	out     *section
-	notes   []Note
+	given      []File
+	open       func(name string) ([]byte, error)
+	incomplete bool           // do without what is missing
+	source     string         // the file that is being read
+	main       string         // the first file that describes a registry
+	images     string         // where a registry without a setting for it keeps its images
+	stock      map[string]any // in the stock registry's own words
+	env        []assignment   // of the stock registry, laid on stock
+	mounts     []mount
+	volumes    map[string]string // where a named volume is mounted, and its name
+	names      []string          // hostnames, the best first
+	mail       string            // for ACME, of a proxy that had it
+	acme       bool              // a proxy in front had certificates of an ACME CA
+	port       int               // that clients name, or 0
+	logins     []string          // whole lines of htpasswd
+	noLogin    bool              // something stands for logins that cannot be carried over
+	loginTold  bool              // a note says that logins are missing
+	pems       []File            // certificates and keys that were named as FILEs
+	out        *section
+	notes      []Note
 }
 
 // assignment is a variable of an environment.
@@ -112,7 +119,10 @@ func (d *draft) describes(images string) {
 const stockImages = "/var/lib/registry"
 
 func (d *draft) note(section, format string, args ...any) {
-	n := Note{Section: section, Source: d.source, Text: printable(fmt.Sprintf(format, args...))}
+	d.add(Note{Section: section, Source: d.source, Text: printable(fmt.Sprintf(format, args...))})
+}
+
+func (d *draft) add(n Note) {
 	for _, other := range d.notes {
 		if other == n {
 			return
@@ -123,7 +133,15 @@ func (d *draft) note(section, format string, args ...any) {
 
 // left notes that a setting was left out, and why.
 func (d *draft) left(section, path, why string) {
-	d.note(section, "not carried over: %s: %s", path, why)
+	d.note(section, notCarried+"%s: %s", path, why)
+}
+
+const notCarried = "not carried over: "
+
+// missing notes something that the files name and that was not given, or cannot be used,
+// and what is without it.
+func (d *draft) missing(section, path, why string) {
+	d.add(Note{Section: section, Source: d.source, Text: printable(notCarried + path + ": " + why), Missing: true})
 }
 
 // printable is text for a comment: one line, without control characters.

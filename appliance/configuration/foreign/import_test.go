@@ -18,13 +18,15 @@ import (
 var update = flag.Bool("update", false, "write what is found to testdata/*.txtar")
 
 // imported imports the files of an archive: those in no folder are FILEs, the others are
-// there for a mount. The comment may have a line "hostname NAME".
+// there for a mount. The comment may have a line "hostname NAME",
+// and one "incomplete".
 func imported(archive *txtar.Archive) (foreign.Result, []foreign.File, error) {
 	var files []foreign.File
 	var o foreign.Options
 	if m := regexp.MustCompile(`(?m)^hostname (\S+)$`).FindSubmatch(archive.Comment); m != nil {
 		o.Hostname = string(m[1])
 	}
+	o.Incomplete = regexp.MustCompile(`(?m)^incomplete$`).Match(archive.Comment)
 	there := map[string][]byte{}
 	for _, f := range archive.Files {
 		switch {

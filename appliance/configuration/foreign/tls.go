@@ -81,7 +81,7 @@ func (d *draft) carryTLS() {
 		}
 	case certificate != "" || key != "":
 		_, name, _ := d.file(certificate)
-		d.left("tls", "http.tls.certificate", "give "+name+" and its key as FILEs too; until then the machine's own CA makes the certificate")
+		d.missing("tls", "http.tls.certificate", name+" and its key are needed: give both as FILEs too; without them the machine's own CA makes the certificate")
 	default:
 		d.note("tls", "the files have no certificate: the machine's own CA makes one, which clients must trust (docs/ip-address.md); tls: {mode: acme} obtains a public one")
 	}
@@ -101,7 +101,7 @@ func (d *draft) pair(certificate, key string) bool {
 	}
 	pair, err := cert.ParsePair(certPEM, keyPEM)
 	if err != nil {
-		d.left("tls", "the certificate "+path.Base(certName), err.Error())
+		d.missing("tls", "the certificate "+path.Base(certName), err.Error())
 		return false
 	}
 	d.names = append(d.names, pair.Leaf.DNSNames...)
@@ -159,11 +159,11 @@ func (d *draft) clients() {
 	for _, file := range texts(d.take("http", "tls", "clientcas")) {
 		data, name, ok := d.file(file)
 		if !ok {
-			d.left("tls", "http.tls.clientcas", name+" cannot be read: give it as a FILE too, for tls.clientAuth")
+			d.missing("tls", "http.tls.clientcas", name+" cannot be read: give it as a FILE too; without it clients need no certificate")
 			continue
 		}
 		if _, err := cert.ParseCAs(data); err != nil {
-			d.left("tls", "http.tls.clientcas", fmt.Sprintf("%s: %v", path.Base(name), err))
+			d.missing("tls", "http.tls.clientcas", fmt.Sprintf("%s: %v", path.Base(name), err))
 			continue
 		}
 		cas = append(cas, block(onlyPEM(data, "CERTIFICATE")))
