@@ -90,7 +90,8 @@ const (
 	Operator     = "/etc/redoubt"
 	OperatorFile = Operator + "/config.yaml"
 	OperatorDir  = Operator + "/config.d"
-	ImageDir     = "/usr/lib/redoubt/config.d"
+	Image        = "/usr/lib/redoubt" // it is on machines alone
+	ImageDir     = Image + "/config.d"
 )
 
 // MachineID is systemd's name of the machine: machine-id(5).

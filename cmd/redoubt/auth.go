@@ -40,16 +40,12 @@ force until it was applied. The exit status is 0 when the user is allowed it by 
 the ways, else 1.`,
 		Args: cobra.ExactArgs(3),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			found := source.Read
-			if len(files) > 0 {
-				found = func() userdata.Found { return userdata.ReadFiles(files) }
-			}
 			layers, environment := config.Environment(os.Environ())
-			read := found()
+			read := found(source, files)
 			read.Report = append(read.Report, environment...)
 			cfg, origins, report := read.Parse(layers...)
 			if err := report.Err(); err != nil {
-				return err
+				return orElsewhere(cmd, source, files, "--file FILE", err)
 			}
 			rulings, err := cfg.Auth.Check(origins, args[0], args[1], args[2])
 			if err != nil {

@@ -27,6 +27,9 @@ The grades: ok; degraded (pulls work, pushes get 503); down (everything gets 503
 The exit status is 0 for ok, else 1.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := isMachine(cmd, "/"); err != nil {
+				return err
+			}
 			w := storagecheck.NewWatch(cmd.ErrOrStderr())
 			if keep {
 				return w.Keep(cmd.Context())

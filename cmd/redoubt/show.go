@@ -21,13 +21,9 @@ func showCommand() *cobra.Command {
 It is the machine's own, or else that of the FILEs, the later one winning. REDOUBT_*
 variables (REDOUBT_TLS_MODE for tls.mode) and --set win over both.`,
 		RunE: func(cmd *cobra.Command, files []string) error {
-			found := source.Read
-			if len(files) > 0 {
-				found = func() userdata.Found { return userdata.ReadFiles(files) }
-			}
-			out, report, err := show(found(), settings, origin)
+			out, report, err := show(found(source, files), settings, origin)
 			if err != nil {
-				return err
+				return orElsewhere(cmd, source, files, "FILEs", err)
 			}
 			cmd.PrintErr(report)
 			_, err = cmd.OutOrStdout().Write(out)

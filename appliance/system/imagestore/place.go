@@ -96,7 +96,7 @@ func (f Finder) configured(ctx context.Context) (*Place, error) {
 	data, err := os.ReadFile(f.Registry)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("there is no %s: this machine runs no registry, or redoubt apply has not been run", f.Registry)
+		return nil, fmt.Errorf("there is no %s: run it on the machine, after redoubt apply; elsewhere name a directory or a configuration file", f.Registry)
 	case errors.Is(err, fs.ErrPermission):
 		return nil, fmt.Errorf("only root may read %s: use sudo", f.Registry)
 	case err != nil:
