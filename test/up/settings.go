@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -31,10 +32,11 @@ type settings struct {
 	httpPort int    // HTTP_PORT: leads to 80; 0 for none
 	sshPort  int    // SSH_PORT: leads to 22; 0 for none
 	shell    bool   // UP_SHELL=1: with the tests' shell
+	agent    string // the program redoubt
 }
 
 func readSettings(env func(string) string) (settings, error) {
-	s := settings{dir: ".cache/up", userData: exampleData, force: env("FORCE") != "", port: 8443, shell: env("UP_SHELL") != ""}
+	s := settings{dir: ".cache/up", userData: exampleData, force: env("FORCE") != "", port: 8443, shell: env("UP_SHELL") != "", agent: "dist/redoubt"}
 	if dir := env("UP_DIR"); dir != "" {
 		s.dir = dir
 	}
@@ -66,21 +68,22 @@ func (s settings) forwards() []vm.Forward {
 	return f
 }
 
-// readUserData answers the user-data, which the agent itself has found valid.
-func (s settings) readUserData() ([]byte, error) {
-	data, err := os.ReadFile(s.userData)
+// readUserData answers the user-data, and whether the agent itself finds it valid. What is
+// not is an error, unless it is forced.
+func (s settings) readUserData(out io.Writer) (data []byte, valid bool, err error) {
+	data, err = os.ReadFile(s.userData)
 	if err != nil {
-		return nil, fmt.Errorf("cannot read the user-data: %w", err)
+		return nil, false, fmt.Errorf("cannot read the user-data: %w", err)
 	}
-	if s.force {
-		return data, nil
+	mistakes, err := exec.Command(s.agent, "validate", s.userData).CombinedOutput()
+	if err == nil {
+		return data, true, nil
 	}
-	out, err := exec.Command("dist/redoubt", "validate", s.userData).CombinedOutput()
-	if err != nil {
-		os.Stderr.Write(out)
-		return nil, fmt.Errorf("cannot boot %s: it has the mistakes above (FORCE=1 boots it all the same)", s.userData)
+	out.Write(mistakes)
+	if !s.force {
+		return nil, false, fmt.Errorf("cannot boot %s: it has the mistakes above (FORCE=1 boots it all the same)", s.userData)
 	}
-	return data, nil
+	return data, false, nil
 }
 
 // image is the newest image in dist.

@@ -37,7 +37,7 @@ func up(ctx context.Context, out io.Writer, s settings) error {
 	if err != nil {
 		return err
 	}
-	data, err := s.readUserData()
+	data, valid, err := s.readUserData(os.Stderr)
 	if err != nil {
 		return err
 	}
@@ -52,6 +52,10 @@ func up(ctx context.Context, out io.Writer, s settings) error {
 	if err != nil {
 		return err
 	}
+	if !valid { // and yet the registry answers
+		data = nil
+		fmt.Fprintf(out, "\n"+refused, s.userData)
+	}
 	ca, err := trust(ctx, out, v, s, data)
 	if err != nil {
 		return err
@@ -59,6 +63,12 @@ func up(ctx context.Context, out io.Writer, s settings) error {
 	describe(out, s, data, ca, v.Age())
 	return nil
 }
+
+// refused is told of a machine that serves although its user-data has mistakes: it has
+// served before.
+const refused = `The machine refused %s for the mistakes above. It serves with the last good
+configuration of its disk, and with the users of that; redoubt status on the machine says so too.
+`
 
 // booted says what boots: the image, or the disk that a machine has. That one keeps the
 // image it was made from, whatever was built since; the hint says how to get the newer one.

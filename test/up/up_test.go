@@ -8,6 +8,8 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -65,6 +67,28 @@ func TestMaintenanceAnswer(t *testing.T) {
 		if err := maintenance([]byte(body)); errors.Is(err, errMaintenance) != want {
 			t.Errorf("%s: %v, want maintenance %t", body, err, want)
 		}
+	}
+}
+
+// A document with mistakes is not booted, or only by force, and then the mistakes are
+// shown all the same, and nobody is promised its users.
+func TestRefusedUserData(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "user-data.yaml")
+	if err := os.WriteFile(file, []byte("redoubt:\n  hostnme: a\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, force := range []bool{false, true} {
+		var out strings.Builder // cat knows no file called validate, and fails
+		data, valid, err := settings{userData: file, agent: "cat", force: force}.readUserData(&out)
+		if valid || !strings.Contains(out.String(), "hostnme") || (err == nil) != force || (data != nil) != force {
+			t.Errorf("force %t: %t, %v, %q\n%s", force, valid, err, data, out.String())
+		}
+	}
+	var out strings.Builder
+	describe(&out, settings{dir: dir, port: 8443}, nil, authority{fingerprint: "00"}, 0)
+	if !strings.Contains(out.String(), "docker login localhost:8443 -u NAME\n") {
+		t.Errorf("whose login?\n%s", out.String())
 	}
 }
 

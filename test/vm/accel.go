@@ -48,7 +48,7 @@ func ChooseAccel(ctx context.Context, image string) (choice Accel, why string, e
 	defer os.RemoveAll(dir)
 	v, err := Machine{Dir: dir, Image: image, Accel: KVM, Volatile: true}.Start(ctx)
 	if err != nil {
-		return TCG, fmt.Sprintf("KVM does not work here (%.60s…)", err), nil
+		return TCG, "QEMU does not start with KVM here (ACCEL=kvm shows why)", nil
 	}
 	defer v.Kill()
 	ctx, cancel := context.WithTimeout(ctx, patience)

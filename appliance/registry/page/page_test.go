@@ -148,6 +148,25 @@ func TestWelcome(t *testing.T) {
 	if w := answer(h, "GET", "/", ""); w.Code != 200 || !strings.Contains(w.Body.String(), "docker login registry.example.com") {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
+	for host, login := range map[string]string{
+		"localhost:28443":          "docker login localhost:28443",
+		"192.0.2.7":                "docker login 192.0.2.7",
+		"[2001:db8::1]:5000":       "docker login [2001:db8::1]:5000",
+		"registry.example.com:443": "", "Registry.Example.com": "", "": "",
+		`x"><script>`: "", "a b": "", "x;reboot": "", "-u": "", "x/../y": "", "x:99999999": "",
+	} {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Host = host
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		body := w.Body.String()
+		if !strings.Contains(body, "<pre>docker login registry.example.com</pre>") || !strings.Contains(body, "<pre>"+login) {
+			t.Errorf("%q: no %q in:\n%s", host, login, body)
+		}
+		if want := strings.Count(body, "docker login"); login == "" && want != 1 {
+			t.Errorf("%q is on the page:\n%s", host, body)
+		}
+	}
 	if w := answer(h, "POST", "/", ""); w.Code != 405 || w.Header().Get("Allow") != "GET, HEAD" {
 		t.Errorf("POST: %d", w.Code)
 	}

@@ -3,13 +3,28 @@ package page
 import (
 	_ "embed"
 	"net/http"
+	"regexp"
 	"strconv"
+	"strings"
 	"time"
 )
 
-// Welcome answers at the root with what this is and how to log in at host, and
-// every other path with 404.
+// Welcome answers at the root with what this is and how to log in at host, and at the name
+// that the reader came by; and every other path with 404.
 type Welcome struct{ Host string }
+
+// place is a host with or without a port, as docker takes it.
+var place = regexp.MustCompile(`^([A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?$`)
+
+// reached is the name that a reader came by, where that is another one than the
+// registry's. A request may claim any name: what is none is left out.
+func (p Welcome) reached(r *http.Request) string {
+	host := strings.TrimSuffix(r.Host, ":443")
+	if strings.EqualFold(host, p.Host) || !place.MatchString(host) {
+		return ""
+	}
+	return host
+}
 
 func (p Welcome) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path != "/" {
@@ -22,7 +37,7 @@ func (p Welcome) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Cache-Control", "no-cache")
-	writeHTML(w, http.StatusOK, welcomeHTML, p)
+	writeHTML(w, http.StatusOK, welcomeHTML, struct{ Host, Reached string }{p.Host, p.reached(r)})
 }
 
 // Unavailable answers 503 with an OCI error body.
