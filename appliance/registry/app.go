@@ -99,7 +99,7 @@ func (g *generation) buildApp(s *server, old *generation) error {
 		return err
 	}
 	g.app.RegisterHealthChecks(g.health)
-	api := front.Front{App: g.app, Base: g.base, Catalog: c.Catalog.MaxEntries, Tags: c.Tags.MaxTags, Seen: front.NewSeen()}
+	api := front.Front{App: g.app, Base: g.base, Catalog: c.Catalog.MaxEntries, Tags: c.Tags.MaxTags, Seen: front.NewSeen(), Chunk: g.chunk}
 	if err := g.answerOurselves(&api, written, found); err != nil {
 		return err
 	}
@@ -117,6 +117,7 @@ func (g *generation) answerOurselves(api *front.Front, written *links.Links, fou
 	if c.Proxy.RemoteURL != "" {
 		return nil
 	}
+	api.Known = written.Known
 	login, err := openAccess(c)
 	if err != nil {
 		return err
@@ -139,6 +140,10 @@ func (g *generation) answerOurselves(api *front.Front, written *links.Links, fou
 	}
 	return nil
 }
+
+// fileChunk is the least size that chunks for a directory are to have, in bytes: each
+// costs a sync of the disk.
+const fileChunk = 4 << 20
 
 // tagsAtOnce is how many tags are read side by side to find those of a manifest.
 const tagsAtOnce = 32
@@ -262,7 +267,7 @@ func (g *generation) serveBlobs(written *links.Links, used *uses.Index, guard *t
 		if !ok {
 			return nil
 		}
-		g.root, source = root, blob.Files(root)
+		g.root, source, g.chunk = root, blob.Files(root), fileChunk
 	case "s3", "s3aws":
 		b, err := bucket.OpenDefault(params)
 		if err != nil {
@@ -270,7 +275,7 @@ func (g *generation) serveBlobs(written *links.Links, used *uses.Index, guard *t
 		}
 		params[driver.BucketOption] = b
 		off, _ := c.Storage["redirect"]["disable"].(bool)
-		source, redirect = blob.Objects(b), !off
+		source, redirect, g.chunk = blob.Objects(b), !off, b.ChunkFor(0)
 	default:
 		return nil
 	}

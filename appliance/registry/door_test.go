@@ -62,7 +62,7 @@ func questions(m *machine, t *testing.T) []question {
 		{method: "GET", path: "/v2/app/referrers/" + oneDigest + "?n=x", status: 400, code: "PAGINATION_NUMBER_INVALID"},
 		{method: "GET", path: "/v2/app/blobs/uploads/" + long, status: 404, code: "BLOB_UPLOAD_UNKNOWN"},
 		{method: "DELETE", path: "/v2/app/manifests/unknown", status: 404, code: "MANIFEST_UNKNOWN"},
-		{method: "DELETE", path: "/v2/nobody/manifests/unknown", status: 404, code: "MANIFEST_UNKNOWN"},
+		{method: "DELETE", path: "/v2/nobody/manifests/unknown", status: 404, code: "NAME_UNKNOWN"},
 		{method: "GET", path: "/v2/nobody/tags/list", status: 404, code: "NAME_UNKNOWN"},
 		{method: "PUT", path: "/v2/app/manifests/v1", header: oci, body: `{"schemaVersion":1,"mediaType":"` + v1.MediaTypeImageManifest + `"}`, status: 400, code: "MANIFEST_INVALID"},
 		{method: "PUT", path: "/v2/app/manifests/v1", header: oci, body: `{"schemaVersion":`, status: 400, code: "MANIFEST_INVALID"},

@@ -54,6 +54,7 @@ type generation struct {
 	descriptors *blobcache.Kinds // nil: nothing is cached
 	cacheKey    string
 	root        string   // of a filesystem store
+	chunk       int64    // bytes that a client's chunks are to have at least
 	answers     *answers // nil: the answers to challenges are this machine's own
 	health      *health.Registry
 	disk        *storageDisk  // nil: the store is elsewhere

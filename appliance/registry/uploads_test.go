@@ -4,6 +4,7 @@ package registry
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -13,6 +14,8 @@ import (
 	"testing"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/redoubt-registry/redoubt/test/stores"
 )
 
 // file is where a directory store has a blob.
@@ -122,15 +125,24 @@ func TestAPushHealsABlob(t *testing.T) {
 // Two requests end one upload at the same moment: one of them does, and the blob
 // can be read afterwards.
 func TestTwoEndsOfOneUpload(t *testing.T) {
-	for name, cache := range map[string]func(m *machine){
-		"no cache": func(*machine) {},
-		"memory":   func(m *machine) { m.memory = true },
-		"redis":    func(m *machine) { m.redis = startRedis(t).socket },
+	on := func(start func(stores.Owner, ...stores.Options) *stores.Store) func(m *machine) {
+		return func(m *machine) {
+			text, err := json.Marshal(parameters(t, start(t)))
+			check(t, err)
+			m.bucket, m.memory = "s3: "+string(text)+"\n  redirect: {disable: true}", true
+		}
+	}
+	for name, setUp := range map[string]func(m *machine){
+		"no cache":  func(*machine) {},
+		"memory":    func(m *machine) { m.memory = true },
+		"redis":     func(m *machine) { m.redis = startRedis(t).socket },
+		"minio":     on(stores.MinIO),
+		"versitygw": on(stores.Versity),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			m := newMachine(t)
-			cache(m)
+			setUp(m)
 			m.config(t, "error")
 			m.start(t)
 			transport := m.transport()
@@ -168,11 +180,69 @@ func TestTwoEndsOfOneUpload(t *testing.T) {
 					return
 				}
 			}
+			if m.bucket != "" {
+				return
+			}
 			if left := m.left(t, "app"); len(left) > 0 {
 				t.Errorf("left of the uploads: %v", left)
 			}
 		})
 	}
+}
+
+// Two requests write to one upload of a bucket at the same moment, each content of
+// its own: whichever it is that becomes a blob, it is the one that its digest names.
+func TestTwoWritersOfOneUpload(t *testing.T) {
+	for name, start := range map[string]func(stores.Owner, ...stores.Options) *stores.Store{"minio": stores.MinIO, "versitygw": stores.Versity} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := newMachine(t)
+			text, err := json.Marshal(parameters(t, start(t)))
+			check(t, err)
+			m.bucket = "s3: " + string(text) + "\n  redirect: {disable: true}"
+			m.config(t, "error")
+			m.start(t)
+			transport := m.transport()
+			defer transport.CloseIdleConnections()
+			for range 40 {
+				contents := [2][]byte{noise(300_000), noise(300_000)}
+				location := m.open(t, "app")
+				var answers [2]answer
+				both(func(i int) {
+					var err error
+					if answers[i], err = send(transport, http.MethodPatch, location, bytes.NewReader(contents[i])); err != nil {
+						t.Error(err)
+					}
+				})
+				both(func(i int) {
+					if next := answers[i].Header.Get("Location"); next != "" {
+						a, err := send(transport, http.MethodPut, "https://"+m.host()+next+"&digest="+digest.FromBytes(contents[i]).String(), nil)
+						if err != nil || a.StatusCode >= http.StatusInternalServerError {
+							t.Errorf("PUT: %v %s %v", a.Response, a.body, err)
+						}
+					}
+				})
+				for _, content := range contents {
+					a := m.get(t, "/v2/app/blobs/"+digest.FromBytes(content).String())
+					if a.StatusCode != http.StatusNotFound && (a.StatusCode != http.StatusOK || a.body != string(content)) {
+						t.Fatalf("a blob is answered %s with %d bytes that its digest does not name", a.Status, len(a.body))
+					}
+				}
+				if t.Failed() {
+					return
+				}
+			}
+		})
+	}
+}
+
+// both calls f twice at once.
+func both(f func(i int)) {
+	var wg sync.WaitGroup
+	for i := range 2 {
+		wg.Go(func() { f(i) })
+	}
+	wg.Wait()
 }
 
 // What a client says wrongly is the client's mistake, not the storage's.

@@ -21,6 +21,9 @@ type answer struct {
 	refusal *route.Refusal                   // to be told instead
 	created func(http.Header)                // adds to the headers of a success; nil: nothing
 	judge   func(http.Header) *route.Refusal // refuses what the application found; nil: nothing
+	taken   func(http.Header)                // adds to the headers of 202; nil: nothing
+	stands  func(http.Header)                // adds to those of 416 where an upload stands; nil: nothing
+	unknown func() bool                      // there is no such repository; nil: it is not asked
 	begun   bool
 	status  int // that is answered
 	failed  int // the status of an error, whose body is kept
@@ -42,6 +45,9 @@ func (a *answer) WriteHeader(status int) {
 		a.begun, a.status = true, status
 		if status == http.StatusCreated && a.created != nil {
 			a.created(a.Header())
+		}
+		if status == http.StatusAccepted && a.taken != nil {
+			a.taken(a.Header())
 		}
 		a.ResponseWriter.WriteHeader(status)
 	}
@@ -94,6 +100,9 @@ func (a *answer) finish() {
 			return
 		}
 	}
+	if a.failed == http.StatusRequestedRangeNotSatisfiable && a.stands != nil {
+		a.stands(h)
+	}
 	list := read(a.body.Bytes())
 	if len(list) == 0 {
 		list = []page.OCIError{inWords(a.failed)}
@@ -101,8 +110,14 @@ func (a *answer) finish() {
 	for i := range list {
 		list[i].Detail = clean(list[i])
 	}
+	if a.failed == http.StatusNotFound && a.unknown != nil && isContent(list[0].Code) && a.unknown() {
+		list = []page.OCIError{{Code: "NAME_UNKNOWN", Message: "repository name not known to registry"}}
+	}
 	page.Errors(a.ResponseWriter, a.failed, list...)
 }
+
+// isContent tells whether an error's code says that some content is not there.
+func isContent(code string) bool { return code == "MANIFEST_UNKNOWN" || code == "BLOB_UNKNOWN" }
 
 // read reads the specification's form.
 func read(body []byte) []page.OCIError {

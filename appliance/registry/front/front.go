@@ -5,6 +5,7 @@
 package front
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -26,6 +27,10 @@ type Front struct {
 	// Manifest answers a request for a manifest, or returns false and has done nothing.
 	// It is nil where the application sees them all.
 	Manifest func(w http.ResponseWriter, r *http.Request, q route.Request) bool
+	// Known tells whether there is a repository. It is nil where that is not known.
+	Known func(ctx context.Context, repository string) bool
+	// Chunk is the least size in bytes of the chunks that clients are to send; 0: any.
+	Chunk int64
 	// MayPull says which repositories the client of a request may pull from. It is nil
 	// where every client may from all.
 	MayPull func(r *http.Request) func(repository string) bool
@@ -73,6 +78,12 @@ func (f Front) Read(r *http.Request) (*http.Request, route.Request, *route.Refus
 func (f Front) Serve(w http.ResponseWriter, r *http.Request, q route.Request, refusal *route.Refusal) {
 	a := &answer{ResponseWriter: w, refusal: refusal}
 	r = r.WithContext(route.With(r.Context(), q))
+	if f.Known != nil && r.Method != http.MethodHead && (q.Kind == route.Manifest || q.Kind == route.Blob) {
+		a.unknown = func() bool { return !f.Known(r.Context(), q.Name) }
+	}
+	if q.Kind == route.Upload && (r.Method == http.MethodPatch || r.Method == http.MethodPut) {
+		a.stands = func(h http.Header) { f.stands(h, r) }
+	}
 	switch {
 	case refusal != nil:
 		f.App.ServeHTTP(a, f.login(r))

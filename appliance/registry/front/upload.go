@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"strconv"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/opencontainers/go-digest"
@@ -43,12 +44,28 @@ func (f Front) note(q route.Request, status int) {
 // begin begins an upload, or does all of it. The application takes no blob with the
 // request that begins, and mounts none without a repository to take it from.
 func (f Front) begin(a *answer, r *http.Request, q route.Request) {
+	if f.Chunk > 0 {
+		a.taken = func(h http.Header) { h.Set("OCI-Chunk-Min-Length", strconv.FormatInt(f.Chunk, 10)) }
+	}
 	switch {
 	case q.Mount != "" && q.From == "" && f.mountAny(a, r, q):
 	case q.Digest != "" && (r.ContentLength != 0 || q.Digest == q.Digest.Algorithm().FromBytes(nil)):
 		f.whole(a, r, q)
 	default:
 		f.App.ServeHTTP(a, r)
+	}
+}
+
+// stands adds where an upload stands to the headers of an answer, for a client to go on
+// from there.
+func (f Front) stands(h http.Header, r *http.Request) {
+	k := &kept{header: http.Header{}}
+	f.App.ServeHTTP(k, ask(r, http.MethodGet, r.URL.Path, url.Values{"_state": r.URL.Query()["_state"]}))
+	if k.status != http.StatusNoContent {
+		return // it has ended, or the client may push only
+	}
+	for _, name := range []string{"Location", "Range", "Docker-Upload-Uuid"} {
+		h[name] = k.header[name]
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 
 	"github.com/distribution/distribution/v3"
 	middleware "github.com/distribution/distribution/v3/registry/middleware/registry"
@@ -89,6 +90,17 @@ func (l *Links) Write(ctx context.Context, repository string, dgst digest.Digest
 		}
 	}
 	return l.put(ctx, layout.LinkPath(repository, layout.Revisions, dgst), dgst.String())
+}
+
+// Known tells whether there is a repository of a name. Where the storage does not say,
+// there is.
+func (l *Links) Known(ctx context.Context, repository string) bool {
+	for _, part := range []string{layout.Layers, path.Dir(layout.Revisions)} {
+		if _, err := l.Driver.Stat(ctx, layout.Repositories+"/"+repository+"/"+part); !layout.Missing(err) {
+			return true
+		}
+	}
+	return false
 }
 
 // largest is the size in bytes of the largest manifest.

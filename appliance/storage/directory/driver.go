@@ -17,7 +17,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/distribution/distribution/v3/registry/api/errcode"
 	storagedriver "github.com/distribution/distribution/v3/registry/storage/driver"
 	middleware "github.com/distribution/distribution/v3/registry/storage/driver/middleware"
 
@@ -77,7 +76,7 @@ func (d *driver) Writer(ctx context.Context, path string, appending bool) (stora
 	}
 	info, err := os.Stat(w.name)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, fault.Refuse(ctx, errEnded)
+		return nil, fault.Refuse(ctx, fault.UploadEnded)
 	}
 	if err != nil {
 		return nil, err
@@ -151,7 +150,7 @@ func (d *driver) Move(ctx context.Context, from, to string) error {
 		u.revoke()
 		err := d.StorageDriver.Move(ctx, from, to)
 		if errors.As(err, new(storagedriver.PathNotFoundError)) { // purged
-			return fault.Refuse(ctx, errEnded)
+			return fault.Refuse(ctx, fault.UploadEnded)
 		}
 		return err
 	})
@@ -185,10 +184,3 @@ func ends(ctx context.Context) bool {
 	r, _ := ctx.Value("http.request").(*http.Request) // upstream's key
 	return r != nil && r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/blobs/uploads/")
 }
-
-var (
-	// errEnded is for who comes after the end of an upload.
-	errEnded = errcode.ErrorCodeBlobUploadUnknown.WithDetail("the upload has ended: begin another one")
-	// errTaken is for who writes after another request has.
-	errTaken = errcode.ErrorCodeRangeInvalid.WithDetail("another request has written to this upload: ask where it stands, and go on from there")
-)

@@ -106,18 +106,18 @@ func (w *writer) take(u *upload) error {
 		return w.refuse()
 	case u.sealed:
 		w.lost = true
-		return fault.Refuse(w.ctx, errEnded)
+		return fault.Refuse(w.ctx, fault.UploadEnded)
 	}
 	f, err := os.OpenFile(w.name, os.O_WRONLY, 0)
 	if errors.Is(err, os.ErrNotExist) {
-		return fault.Refuse(w.ctx, errEnded)
+		return fault.Refuse(w.ctx, fault.UploadEnded)
 	}
 	if err != nil {
 		return err
 	}
 	end, err := f.Seek(0, io.SeekEnd)
 	if err == nil && end != w.size {
-		w.lost, err = true, fault.Refuse(w.ctx, errTaken)
+		w.lost, err = true, fault.Refuse(w.ctx, fault.UploadTaken)
 	}
 	if err != nil {
 		f.Close()
@@ -131,9 +131,9 @@ func (w *writer) take(u *upload) error {
 // refuse says what has become of the upload.
 func (w *writer) refuse() error {
 	if _, err := os.Stat(w.name); errors.Is(err, os.ErrNotExist) {
-		return fault.Refuse(w.ctx, errEnded)
+		return fault.Refuse(w.ctx, fault.UploadEnded)
 	}
-	return fault.Refuse(w.ctx, errTaken)
+	return fault.Refuse(w.ctx, fault.UploadTaken)
 }
 
 // Size implements storagedriver.FileWriter.
@@ -206,7 +206,7 @@ func (w *writer) Cancel(context.Context) error {
 		u.revoke()
 		err := os.Remove(w.name)
 		if errors.Is(err, os.ErrNotExist) {
-			return fault.Refuse(w.ctx, errEnded)
+			return fault.Refuse(w.ctx, fault.UploadEnded)
 		}
 		return err
 	})

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
 	"path"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	storagedriver "github.com/distribution/distribution/v3/registry/storage/driver"
 
 	"github.com/redoubt-registry/redoubt/appliance/storage/bucket"
+	"github.com/redoubt-registry/redoubt/appliance/storage/fault"
 	"github.com/redoubt-registry/redoubt/appliance/storage/layout"
 	"github.com/redoubt-registry/redoubt/appliance/storage/once"
 )
@@ -90,7 +92,7 @@ func (d *driver) putState(ctx context.Context, dir, p string, content []byte) er
 	s := d.sessions.add(dir)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.committed {
+	if s.committed || s.by != requestID(ctx) { // another one goes on, with data of its own
 		return nil
 	}
 	if _, ok := s.states[p]; ok && bytes.Equal(s.states[p], content) {
@@ -142,6 +144,7 @@ func (d *driver) Stat(ctx context.Context, p string) (storagedriver.FileInfo, er
 	}
 	if p != "/" {
 		o, err := d.bucket.Head(ctx, p)
+		d.noteEnd(ctx, p, err)
 		if err == nil {
 			return file(p, o), nil
 		}
@@ -177,6 +180,17 @@ func (d *driver) statSession(p string) (storagedriver.FileInfo, bool, error) {
 		return nil, true, storagedriver.PathNotFoundError{Path: p}
 	}
 	return file(p, bucket.Object{Size: s.size}), true, nil
+}
+
+// noteEnd notes that an upload has ended, if its data is gone while a request ends it:
+// another one has, at this machine or at another.
+func (d *driver) noteEnd(ctx context.Context, p string, err error) {
+	if _, rest, ok := layout.Upload(p); !ok || rest != layout.UploadData || !errors.Is(err, bucket.ErrNotFound) {
+		return
+	}
+	if r := request(ctx); r != nil && r.Method == http.MethodPut {
+		_ = fault.Refuse(ctx, fault.UploadEnded) // told if the request fails
+	}
 }
 
 func file(p string, o bucket.Object) storagedriver.FileInfo {

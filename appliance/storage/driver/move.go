@@ -27,6 +27,7 @@ func (d *driver) Move(ctx context.Context, from, to string) error {
 		}
 	}
 	if err := d.bucket.Copy(ctx, from, to); err != nil {
+		d.noteEnd(ctx, from, err)
 		return fail(ctx, from, err)
 	}
 	return fail(ctx, from, d.bucket.Delete(ctx, from))
@@ -51,6 +52,7 @@ func (d *driver) moveSession(ctx context.Context, s *session, from, to string) (
 		return true, nil
 	}
 	if err := d.bucket.CopySized(ctx, from, to, s.size); err != nil {
+		d.noteEnd(ctx, from, err)
 		return true, fail(ctx, from, err)
 	}
 	s.moved = true
@@ -125,6 +127,8 @@ func (d *driver) deleteUpload(ctx context.Context, dir string) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	known := s.known()
+	s.committed = true // for who still writes
 	if s.writing != nil {
 		<-s.writing // or the state would be written after the deletion
 		s.writing = nil
@@ -141,7 +145,7 @@ func (d *driver) deleteUpload(ctx context.Context, dir string) error {
 		}
 		return fail(ctx, dir, d.bucket.Delete(ctx, s.written...))
 	}
-	if !s.known() { // upstream purges abandoned uploads
+	if !known { // upstream purges abandoned uploads
 		d.sweep(ctx, time.Now().Add(-abandoned))
 	}
 	found, err := d.deleteAll(ctx, dir)

@@ -19,6 +19,11 @@ import (
 // only if the client's own state names the same size: otherwise another node has continued
 // the upload, and the store is asked.
 type session struct {
+	busy  sync.Mutex // held for each call of a writer; taken before mu
+	owner *writer    // who writes; nil: nobody
+	turn  int        // how many have begun to write
+	by    string     // the request of the last of them
+
 	mu        sync.Mutex
 	ours      bool              // started here, and continued nowhere else
 	startedAt []byte            // the file of that name
@@ -109,6 +114,12 @@ func offset(p string) int64 {
 		return -1
 	}
 	return n
+}
+
+// requestID tells the requests that upstream answers apart.
+func requestID(ctx context.Context) string {
+	id, _ := ctx.Value("http.request.id").(string)
+	return id
 }
 
 // request is what upstream is answering.

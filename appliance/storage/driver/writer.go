@@ -28,6 +28,9 @@ type writer struct {
 	tail   []byte // of the last part, where it is known
 	final  bool   // upload goes to the final path
 
+	turn        int  // see session: when it was opened
+	taken, lost bool // it has written; and another one has since
+
 	closed, committed, cancelled bool
 }
 
@@ -40,6 +43,13 @@ func (d *driver) Writer(ctx context.Context, p string, appending bool) (storaged
 		w.s = d.sessions.add(dir)
 	} else {
 		w.s = &session{}
+	}
+	w.s.mu.Lock()
+	ended := appending && w.s.committed
+	w.turn = w.s.turn
+	w.s.mu.Unlock()
+	if ended {
+		return nil, fault.Refuse(ctx, fault.UploadEnded)
 	}
 	if err := w.open(ctx, inUpload, appending); err != nil {
 		return nil, fail(ctx, p, err)
@@ -61,6 +71,9 @@ func (w *writer) open(ctx context.Context, inUpload, appending bool) error {
 			}
 		}
 		w.begin(m, nil)
+		w.s.mu.Lock()
+		defer w.s.mu.Unlock()
+		w.s.committed, w.s.moved = false, false
 		return nil
 	}
 	if want, ok := expected(ctx); ok && inUpload && w.recall(want) {
@@ -96,7 +109,6 @@ func (w *writer) begin(m bucket.Multipart, parts []bucket.Part) {
 	w.upload = w.driver.bucket.NewUpload(w.ctx, w.driver.buffers, m, parts)
 	w.s.mu.Lock()
 	defer w.s.mu.Unlock()
-	w.s.committed, w.s.moved = false, false
 	w.s.size = w.Size()
 }
 
@@ -173,11 +185,16 @@ func (w *writer) Size() int64 { return w.object + w.upload.Size() }
 
 // Write implements io.Writer.
 func (w *writer) Write(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, w.usable()
+	}
+	w.s.busy.Lock()
+	defer w.s.busy.Unlock()
 	if err := w.usable(); err != nil {
 		return 0, err
 	}
-	if len(p) == 0 {
-		return 0, nil
+	if err := w.take(); err != nil {
+		return 0, err
 	}
 	if err := w.rejoin(); err != nil {
 		return 0, fail(w.ctx, w.path, err)
@@ -275,9 +292,16 @@ func (w *writer) Close() error {
 	if err := w.joinState(); err != nil {
 		fault.Note(w.ctx, err) // the hash is computed again, from the store
 	}
-	if w.committed || w.cancelled {
+	w.s.busy.Lock()
+	defer w.s.busy.Unlock()
+	if w.committed || w.cancelled || w.lost {
 		return nil
 	}
+	if !w.taken {
+		w.upload.Close()
+		return nil
+	}
+	defer w.leave()
 	if w.final { // cut in the middle: the client starts again
 		return fail(w.ctx, w.path, w.upload.Abort(w.ctx))
 	}
@@ -318,6 +342,11 @@ func (w *writer) remember(failed bool) {
 // Commit implements storagedriver.FileWriter.
 func (w *writer) Commit(ctx context.Context) error {
 	if err := w.usable(); err != nil {
+		return err
+	}
+	w.s.busy.Lock()
+	defer w.s.busy.Unlock()
+	if err := w.take(); err != nil {
 		return err
 	}
 	size := w.Size()
@@ -362,6 +391,11 @@ func (w *writer) Cancel(ctx context.Context) error {
 	}
 	if w.cancelled {
 		return errors.New("already cancelled")
+	}
+	w.s.busy.Lock()
+	defer w.s.busy.Unlock()
+	if err := w.mine(); err != nil && !w.committed {
+		return err
 	}
 	w.cancelled = true
 	if w.committed { // what there is goes with the upload's directory

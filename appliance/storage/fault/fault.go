@@ -112,7 +112,11 @@ func (w *writer) WriteHeader(status int) {
 		return
 	}
 	w.replaced = true
-	for _, h := range []string{"Content-Length", "Content-Type", "Location", "Range", "Etag", "Docker-Content-Digest", "Cache-Control"} {
+	of := []string{"Content-Length", "Content-Type", "Location", "Range", "Etag", "Docker-Content-Digest", "Cache-Control"}
+	if err == nil && status == http.StatusRequestedRangeNotSatisfiable {
+		of = of[:2] // the others say where an upload stands
+	}
+	for _, h := range of {
 		w.Header().Del(h)
 	}
 	if err == nil {
