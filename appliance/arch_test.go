@@ -60,7 +60,7 @@ var rooms = []string{"storage", "certificates", "configuration", "access", "regi
 // ground are small packages that stand below all rooms: every package may import them,
 // and they import none of the others. The rules of access are among them: the configuration
 // judges them, and the registry obeys them.
-var ground = []string{"access/acl", "files", "hostname", "journal", "paths", "printable", "registryyml"}
+var ground = []string{"access/acl", "access/claims", "files", "hostname", "journal", "paths", "printable", "registryyml"}
 
 // below gives each package of the agent what it may import of the others. What is
 // not named here may import nothing of the agent at all.
@@ -102,10 +102,12 @@ var below = map[string][]string{
 	"access":                 {},
 	"access/acl":             {},
 	"access/audit":           {},
+	"access/claims":          {},
 	"access/clients":         {"certificates/cert"},
 	"access/identity":        {},
 	"access/immutable":       {},
 	"access/limit":           {},
+	"access/oidc":            {"access/identity", "access/limit", "access/users"},
 	"access/token":           {},
 	"access/users":           {"access/clients", "access/identity", "access/limit"},
 	"registry":               {"access/", "certificates/", "registry/", "storage/", "units"},
@@ -191,7 +193,7 @@ func room(path string) int {
 func TestPurePackages(t *testing.T) {
 	for _, p := range packages(t, "./appliance/configuration/tree", "./appliance/configuration/config", "./appliance/configuration/foreign", "./appliance/configuration/render",
 		"./appliance/configuration/plan", "./appliance/certificates/cert", "./appliance/certificates/renewal", "./appliance/storage/health",
-		"./appliance/access/acl", "./appliance/access/immutable", "./appliance/access/limit") {
+		"./appliance/access/acl", "./appliance/access/claims", "./appliance/access/immutable", "./appliance/access/limit") {
 		for _, i := range p.Imports {
 			impure := i == "net" || strings.HasPrefix(i, "net/http") || i == "os/exec" ||
 				strings.Contains(i, "dbus") || strings.Contains(i, "go-systemd")

@@ -53,7 +53,7 @@ func (g *generation) buildApp(s *server, old *generation) error {
 	c := g.config
 	g.base = strings.TrimSuffix(c.HTTP.Prefix, "/") + "/v2"
 	g.takeTable(s, old)
-	if err := g.takeRights(); err != nil {
+	if err := g.takeRights(old); err != nil {
 		return err
 	}
 	if err := g.takeCache(s, old); err != nil {

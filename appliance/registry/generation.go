@@ -18,6 +18,7 @@ import (
 	"github.com/distribution/distribution/v3/registry/handlers"
 
 	"github.com/redoubt-registry/redoubt/appliance/access/clients"
+	"github.com/redoubt-registry/redoubt/appliance/access/oidc"
 	"github.com/redoubt-registry/redoubt/appliance/access/users"
 	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
 	"github.com/redoubt-registry/redoubt/appliance/registry/blobcache"
@@ -49,6 +50,7 @@ type generation struct {
 	tablePath   string
 	rights      *rights          // nil: another kind of authentication
 	tokens      *users.Tokens    // nil: passwords alone
+	issuers     *oidc.Source     // nil: no ID tokens
 	base        string           // of the paths of the API, such as /v2
 	cache       *blobcache.Cache // in Redis; nil: none
 	descriptors *blobcache.Kinds // nil: nothing is cached

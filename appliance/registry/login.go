@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/redoubt-registry/redoubt/appliance/access/limit"
+	"github.com/redoubt-registry/redoubt/appliance/access/users"
 	"github.com/redoubt-registry/redoubt/appliance/registry/page"
 )
 
@@ -14,13 +15,18 @@ import (
 const refusalPause = time.Second
 
 // login finds out who a request is from. It returns nil where it has answered
-// itself: upstream could only say 401 to a client who may not try a password now.
+// itself: upstream could only say 401 to a client who may not try a password now, or whose
+// issuer does not answer.
 // A wrong one is upstream's to refuse.
 func (g *generation) login(w http.ResponseWriter, r *http.Request) *http.Request {
 	if g.table == nil {
 		return r
 	}
-	r, err := g.table.Login(r, g.tokens)
+	r, err := g.table.Login(r, g.tokens, g.sources()...)
+	if errors.Is(err, users.ErrAway) {
+		page.Unavailable(w, err.Error())
+		return nil
+	}
 	var limited *limit.Refused
 	if errors.As(err, &limited) {
 		select {

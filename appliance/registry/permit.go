@@ -10,7 +10,6 @@ import (
 	"go.yaml.in/yaml/v2"
 
 	"github.com/redoubt-registry/redoubt/appliance/access/acl"
-	"github.com/redoubt-registry/redoubt/appliance/access/clients"
 	"github.com/redoubt-registry/redoubt/appliance/access/immutable"
 	"github.com/redoubt-registry/redoubt/appliance/access/users"
 	"github.com/redoubt-registry/redoubt/appliance/registry/page"
@@ -54,7 +53,7 @@ type rightsOptions struct {
 
 // takeRights reads who may do what. What cannot be read is refused: fewer rules could
 // allow more.
-func (g *generation) takeRights() error {
+func (g *generation) takeRights(old *generation) error {
 	if g.table == nil {
 		return nil
 	}
@@ -92,15 +91,15 @@ func (g *generation) takeRights() error {
 		g.rights.groups[m.User] = append(g.rights.groups[m.User], m.Groups...)
 	}
 	g.takeTokens()
-	return nil
+	return g.takeSources(old)
 }
 
 // who is the login of a request; the error is that of users.Of.
 func (a *rights) who(r *http.Request) (acl.Who, error) {
-	user, err := users.Of(r.Context())
-	who := acl.Who{User: user, Groups: a.groups[user]}
-	if shown := clients.Who(r.Context()); user != "" && shown.User == user && len(shown.Groups) > 0 {
-		who.Groups = slices.Concat(shown.Groups, who.Groups)
+	proof, err := users.Proof(r.Context())
+	who := acl.Who{User: proof.User, Groups: a.groups[proof.User]}
+	if len(proof.Groups) > 0 {
+		who.Groups = slices.Concat(proof.Groups, who.Groups)
 	}
 	return who, err
 }

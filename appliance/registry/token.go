@@ -11,6 +11,7 @@ import (
 	"github.com/distribution/distribution/v3/registry/auth"
 
 	"github.com/redoubt-registry/redoubt/appliance/access/acl"
+	"github.com/redoubt-registry/redoubt/appliance/access/identity"
 	"github.com/redoubt-registry/redoubt/appliance/access/users"
 	"github.com/redoubt-registry/redoubt/appliance/registry/forwarded"
 	"github.com/redoubt-registry/redoubt/appliance/registry/page"
@@ -50,17 +51,20 @@ func (g *generation) serveToken(w http.ResponseWriter, r *http.Request) {
 	if r = g.login(w, r); r == nil {
 		return
 	}
-	token := users.Anonymous
-	switch user, err := users.Of(r.Context()); {
+	token, lifetime := users.Anonymous, tokenLifetime
+	switch proof, err := users.Proof(r.Context()); {
+	case err == nil && proof.By == identity.OIDC: // it is a token itself
+		_, token, _ = r.BasicAuth()
+		lifetime = min(lifetime, time.Until(proof.Until))
 	case err == nil:
-		token = g.table.Token(g.tokens, user)
+		token = g.table.Token(g.tokens, proof.User)
 	case !errors.Is(err, auth.ErrInvalidCredential):
 		w.Header().Set("WWW-Authenticate", fmt.Sprintf("Basic realm=%q", g.config.Auth.Parameters()["realm"]))
 		page.Errors(w, http.StatusUnauthorized, page.OCIError{Code: "UNAUTHORIZED", Message: "wrong user or password"})
 		return
 	}
 	data, err := json.Marshal(map[string]any{
-		"token": token, "access_token": token, "expires_in": int(tokenLifetime.Seconds()), "issued_at": time.Now().UTC().Format(time.RFC3339),
+		"token": token, "access_token": token, "expires_in": int(lifetime.Seconds()), "issued_at": time.Now().UTC().Format(time.RFC3339),
 	})
 	if err != nil {
 		page.Unavailable(w, "the token cannot be made")

@@ -26,18 +26,26 @@ var (
 	question = regexp.MustCompile(`(?m)^redoubt auth check --file user-data.yaml (.*)\n# (.*)$`)
 )
 
-// The page on access says what the command says.
+// The pages on access say what the command says.
 func TestAuthCheckOfTheDocuments(t *testing.T) {
-	page, err := os.ReadFile("../../docs/access.md")
-	if err != nil {
-		t.Fatal(err)
+	for name, least := range map[string]int{"access.md": 5, "ci.md": 2} {
+		page, err := os.ReadFile("../../docs/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Run(name, func(t *testing.T) { answersOf(t, page, least) })
 	}
+}
+
+// answersOf compares the answers on a page, of which there are at least so many, with those
+// of the command.
+func answersOf(t *testing.T, page []byte, least int) {
 	t.Chdir(t.TempDir())
 	if err := os.WriteFile("user-data.yaml", document.FindSubmatch(page)[1], 0o644); err != nil {
 		t.Fatal(err)
 	}
 	asked := question.FindAllStringSubmatch(string(page), -1)
-	if len(asked) < 5 {
+	if len(asked) < least {
 		t.Fatalf("the page asks %d questions", len(asked))
 	}
 	for _, q := range asked {

@@ -118,6 +118,14 @@ func isWord(b byte) bool {
 // Fixed is the text that all names made of n begin with; whole says that it is the name.
 func (n Name) Fixed() (text string, whole bool) { return n.before, n.claim == "" }
 
+// Makes says whether some claims make this name.
+func (n Name) Makes(name string) bool {
+	if n.claim == "" {
+		return name == n.before
+	}
+	return len(name) > len(n.before)+len(n.after) && strings.HasPrefix(name, n.before) && strings.HasSuffix(name, n.after)
+}
+
 // Expand is the names that n makes of claims: one for each value of its claim.
 func (n Name) Expand(c Claims) ([]string, error) {
 	if n.claim == "" {

@@ -15,6 +15,8 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 	"golang.org/x/sync/singleflight"
+
+	"github.com/redoubt-registry/redoubt/appliance/access/users"
 )
 
 const (
@@ -40,7 +42,7 @@ func (e *Unavailable) Error() string {
 	return fmt.Sprintf("cannot get the keys of the issuer %s: %v", e.Issuer, e.Err)
 }
 
-func (e *Unavailable) Unwrap() error { return e.Err }
+func (e *Unavailable) Unwrap() []error { return []error{users.ErrAway, e.Err} }
 
 var errNoKey = errors.New("the issuer has no such key")
 

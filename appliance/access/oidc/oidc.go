@@ -17,7 +17,9 @@ import (
 
 	"github.com/redoubt-registry/redoubt/appliance/access/acl"
 	"github.com/redoubt-registry/redoubt/appliance/access/claims"
+	"github.com/redoubt-registry/redoubt/appliance/access/identity"
 	"github.com/redoubt-registry/redoubt/appliance/access/limit"
+	"github.com/redoubt-registry/redoubt/appliance/access/users"
 )
 
 // User is the name that a token is the password of.
@@ -50,12 +52,6 @@ type trust struct {
 	groups []claims.Name
 }
 
-// Login is what a token says: who shows it, and until when it is valid.
-type Login struct {
-	Who   acl.Who
-	Until time.Time
-}
-
 // Source checks tokens. It is safe for concurrent use.
 type Source struct {
 	trusts  []trust
@@ -66,7 +62,7 @@ type Source struct {
 }
 
 type memory struct {
-	Login
+	users.Proven
 	forget time.Time
 }
 
@@ -134,17 +130,22 @@ type Refused struct{ Why string }
 
 func (e *Refused) Error() string { return "the ID token is not accepted: " + e.Why }
 
-// Check says whose token it is. The error is a *Refused, an *Unavailable, a *limit.Refused,
-// or that of ctx.
-func (s *Source) Check(ctx context.Context, remote, token string) (Login, error) {
+func (e *Refused) Unwrap() error { return users.ErrRefused }
+
+// Takes implements users.Source.
+func (s *Source) Takes(name string) bool { return name == User }
+
+// Login implements users.Source: it says whose token it is. The error is a *Refused, an
+// *Unavailable, a *limit.Refused, or that of ctx.
+func (s *Source) Login(ctx context.Context, remote, _, token string) (users.Proven, error) {
 	if len(token) > maxToken || strings.Count(token, ".") != 2 {
 		token = "" // refused below, as a failure of the client's
 	}
 	key := sha256.Sum256([]byte(token))
 	if m, ok := s.known.Get(key); ok && s.now().Before(m.forget) {
-		return m.Login, nil
+		return m.Proven, nil
 	}
-	var login Login
+	var login users.Proven
 	var err error
 	_, refused := s.gate.Do(limit.ClientOf(remote, User), func() bool {
 		login, err = s.verify(ctx, token)
@@ -152,7 +153,7 @@ func (s *Source) Check(ctx context.Context, remote, token string) (Login, error)
 		return !wrong
 	})
 	if refused != nil {
-		return Login{}, refused
+		return users.Proven{By: identity.OIDC}, refused
 	}
 	if err == nil {
 		forget := login.Until
@@ -161,36 +162,37 @@ func (s *Source) Check(ctx context.Context, remote, token string) (Login, error)
 		}
 		s.known.Add(key, memory{login, forget})
 	}
+	login.By = identity.OIDC
 	return login, err
 }
 
-func (s *Source) verify(ctx context.Context, token string) (Login, error) {
+func (s *Source) verify(ctx context.Context, token string) (users.Proven, error) {
 	parsed, err := jwt.ParseSigned(token, algorithms)
 	if err != nil {
-		return Login{}, &Refused{"it is no token that an issuer has signed with a key of its own"}
+		return users.Proven{}, &Refused{"it is no token that an issuer has signed with a key of its own"}
 	}
 	var unproven jwt.Claims
 	if err := parsed.UnsafeClaimsWithoutVerification(&unproven); err != nil {
-		return Login{}, &Refused{"its claims cannot be read"}
+		return users.Proven{}, &Refused{"its claims cannot be read"}
 	}
 	err = &Refused{"no item of auth.oidc.trust has its issuer and its audience"}
 	for _, t := range s.trusts {
 		if t.Issuer != unproven.Issuer || !unproven.Audience.Contains(t.Audience) {
 			continue
 		}
-		var login Login
+		var login users.Proven
 		if login, err = s.by(ctx, t, token); err == nil {
 			return login, nil
 		}
 		if _, no := errors.AsType[*Refused](err); !no {
-			return Login{}, err
+			return users.Proven{}, err
 		}
 	}
-	return Login{}, err
+	return users.Proven{}, err
 }
 
 // by checks a token by one trust.
-func (s *Source) by(ctx context.Context, t trust, token string) (Login, error) {
+func (s *Source) by(ctx context.Context, t trust, token string) (users.Proven, error) {
 	var names []string
 	for _, a := range algorithms {
 		names = append(names, string(a))
@@ -203,26 +205,26 @@ func (s *Source) by(ctx context.Context, t trust, token string) (Login, error) {
 	verified, err := verifier.Verify(ctx, token)
 	if err != nil {
 		if down, ok := errors.AsType[*Unavailable](keys.err); ok {
-			return Login{}, down
+			return users.Proven{}, down
 		}
 		if ctx.Err() != nil {
-			return Login{}, ctx.Err()
+			return users.Proven{}, ctx.Err()
 		}
-		return Login{}, &Refused{"its signature is not of a key that the issuer has"}
+		return users.Proven{}, &Refused{"its signature is not of a key that the issuer has"}
 	}
 	var standard jwt.Claims
 	var all claims.Claims
 	if verified.Claims(&standard) != nil || verified.Claims(&all) != nil || standard.Expiry == nil {
-		return Login{}, &Refused{"it does not say until when it is valid"}
+		return users.Proven{}, &Refused{"it does not say until when it is valid"}
 	}
 	switch err := standard.ValidateWithLeeway(jwt.Expected{Time: s.now()}, skew); {
 	case errors.Is(err, jwt.ErrExpired):
-		return Login{}, &Refused{"it has expired"}
+		return users.Proven{}, &Refused{"it has expired"}
 	case err != nil:
-		return Login{}, &Refused{"it is not valid yet: compare the clocks"}
+		return users.Proven{}, &Refused{"it is not valid yet: compare the clocks"}
 	}
 	who, err := t.who(all)
-	return Login{Who: who, Until: standard.Expiry.Time().Add(skew)}, err
+	return users.Proven{Who: who, By: identity.OIDC, Until: standard.Expiry.Time().Add(skew)}, err
 }
 
 // asked keeps why a signature was refused, which the verifier tells as text.

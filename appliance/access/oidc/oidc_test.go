@@ -23,6 +23,7 @@ import (
 
 	"github.com/redoubt-registry/redoubt/appliance/access/acl"
 	"github.com/redoubt-registry/redoubt/appliance/access/limit"
+	"github.com/redoubt-registry/redoubt/appliance/access/users"
 	idp "github.com/redoubt-registry/redoubt/test/issuer"
 )
 
@@ -72,7 +73,7 @@ var elsewhere atomic.Int64
 
 func refused(t testing.TB, s *Source, token, why string) {
 	t.Helper()
-	_, err := s.Check(t.Context(), fmt.Sprintf("198.51.100.%d:1", elsewhere.Add(1)%250), token)
+	_, err := s.Login(t.Context(), fmt.Sprintf("198.51.100.%d:1", elsewhere.Add(1)%250), User, token)
 	if r, ok := errors.AsType[*Refused](err); !ok || !strings.Contains(r.Why, why) {
 		t.Errorf("Check = %v, want refused: %s", err, why)
 	}
@@ -81,9 +82,9 @@ func refused(t testing.TB, s *Source, token, why string) {
 	}
 }
 
-func taken(t testing.TB, s *Source, token string) Login {
+func taken(t testing.TB, s *Source, token string) users.Proven {
 	t.Helper()
-	login, err := s.Check(t.Context(), remote, token)
+	login, err := s.Login(t.Context(), remote, User, token)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,7 +207,7 @@ func TestIssuerIsDown(t *testing.T) {
 	s, clock := open(t, github(i))
 	token := i.Token(t, audience, map[string]any{"repository": "example/app", "ref": "refs/heads/main", "exp": time.Now().Add(48 * time.Hour).Unix()})
 	for range 3 {
-		if _, err := s.Check(t.Context(), remote, token); !isDown(err, "502") {
+		if _, err := s.Login(t.Context(), remote, User, token); !isDown(err, "502") {
 			t.Fatalf("Check = %v", err)
 		}
 	}
@@ -236,7 +237,7 @@ func TestIssuerIsDown(t *testing.T) {
 		}
 	}
 	clock.forward(23 * time.Hour)
-	if _, err := again.Check(t.Context(), remote, token); !isDown(err, "502") {
+	if _, err := again.Login(t.Context(), remote, User, token); !isDown(err, "502") {
 		t.Errorf("with keys of yesterday: %v", err)
 	}
 }
@@ -288,7 +289,7 @@ func TestHostileIssuers(t *testing.T) {
 			i := idp.New(t, false)
 			i.Answer(tc.answer(i.URL))
 			s, _ := open(t, github(i))
-			_, err := s.Check(t.Context(), remote, i.Token(t, audience, main))
+			_, err := s.Login(t.Context(), remote, User, i.Token(t, audience, main))
 			if !isDown(err, tc.why) || strings.Contains(err.Error(), "secret") || len(err.Error()) > 300 {
 				t.Errorf("Check = %v, want %s", err, tc.why)
 			}
@@ -313,7 +314,7 @@ func TestSlowIssuer(t *testing.T) {
 	var waiting sync.WaitGroup
 	for n := range 50 {
 		waiting.Go(func() {
-			_, err := s.Check(t.Context(), fmt.Sprintf("192.0.2.%d:1", n), slow.Token(t, audience, job(map[string]any{"n": n % 20})))
+			_, err := s.Login(t.Context(), fmt.Sprintf("192.0.2.%d:1", n), User, slow.Token(t, audience, job(map[string]any{"n": n % 20})))
 			if err == nil {
 				t.Error("a token of an issuer that says nothing is taken")
 			}
@@ -330,7 +331,7 @@ func TestCABundle(t *testing.T) {
 	t.Parallel()
 	i := idp.New(t, true)
 	s, _ := open(t, github(i))
-	if _, err := s.Check(t.Context(), remote, i.Token(t, audience, main)); !isDown(err, "certificate") {
+	if _, err := s.Login(t.Context(), remote, User, i.Token(t, audience, main)); !isDown(err, "certificate") {
 		t.Errorf("without its CA: %v", err)
 	}
 	trusted := github(i)
@@ -347,14 +348,14 @@ func TestFailuresAreLimited(t *testing.T) {
 	taken(t, s, good)
 	var limited *limit.Refused
 	for n := 0; n < 100 && limited == nil; n++ {
-		_, err := s.Check(t.Context(), remote, fmt.Sprint(n))
+		_, err := s.Login(t.Context(), remote, User, fmt.Sprint(n))
 		limited, _ = errors.AsType[*limit.Refused](err)
 	}
 	if limited == nil {
 		t.Error("100 wrong tokens are not limited")
 	}
 	taken(t, s, good) // known
-	if _, err := s.Check(t.Context(), "192.0.2.2:1", i.Token(t, audience, job(map[string]any{"n": 1}))); err != nil {
+	if _, err := s.Login(t.Context(), "192.0.2.2:1", User, i.Token(t, audience, job(map[string]any{"n": 1}))); err != nil {
 		t.Errorf("another machine's job: %v", err)
 	}
 }
@@ -379,7 +380,7 @@ func FuzzToken(f *testing.F) {
 	i := idp.New(f, false)
 	s, _ := open(f, github(i))
 	good := i.Token(f, audience, main)
-	if _, err := s.Check(f.Context(), remote, good); err != nil {
+	if _, err := s.Login(f.Context(), remote, User, good); err != nil {
 		f.Fatal(err)
 	}
 	f.Add([]byte(good))

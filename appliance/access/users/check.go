@@ -74,8 +74,8 @@ func (c *checks) remember(key outcome, ok bool) {
 	c.failed.Add(key, struct{}{})
 }
 
-// errRefused does not say whether the user or the password is wrong.
-var errRefused = errors.New("wrong user or password")
+// ErrRefused does not say whether the user or the password is wrong.
+var ErrRefused = errors.New("wrong user or password")
 
 // Check says whether password is the user's, for a client at remote, an address
 // and a port. It returns nil, ErrUnavailable, ctx's error, a *limit.Refused for a
@@ -92,7 +92,7 @@ func (t *Table) Check(ctx context.Context, remote, name, password string) error 
 	// password it reads 72 bytes, as htpasswd does that makes the hashes: those are
 	// let in by the first 72.
 	if strings.Contains(password, "\x00") {
-		return errRefused
+		return ErrRefused
 	}
 	u, exists := users[name]
 	if !exists {
@@ -111,7 +111,7 @@ func (t *Table) Check(ctx context.Context, remote, name, password string) error 
 		}
 	}
 	if !ok {
-		return errRefused
+		return ErrRefused
 	}
 	return nil
 }

@@ -56,12 +56,12 @@ func newController(options map[string]any) (auth.AccessController, error) {
 func (c *controller) Authorized(r *http.Request, _ ...auth.Access) (*auth.Grant, error) {
 	l, ok := r.Context().Value(loginKey{}).(login)
 	if !ok {
-		l = c.table.login(r, nil)
+		l = c.table.login(r, nil, nil)
 	}
 	if l.err != nil {
 		return nil, &challenge{realm: c.realm, err: l.err}
 	}
-	return &auth.Grant{User: auth.UserInfo{Name: l.user}}, nil
+	return &auth.Grant{User: auth.UserInfo{Name: l.User}}, nil
 }
 
 // challenge asks for a login, RFC 7617.

@@ -4,18 +4,41 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
+	"time"
 
 	"github.com/distribution/distribution/v3/registry/auth"
 
+	"github.com/redoubt-registry/redoubt/appliance/access/acl"
 	"github.com/redoubt-registry/redoubt/appliance/access/clients"
 	"github.com/redoubt-registry/redoubt/appliance/access/identity"
 	"github.com/redoubt-registry/redoubt/appliance/access/limit"
 )
 
+// Proven is who has logged in, and how that was proven.
+type Proven struct {
+	acl.Who           // the groups that come with the proof
+	By      identity.Proof
+	Until   time.Time // when the proof ends; zero: it does not by itself
+}
+
+// Source proves logins of users that the table does not have.
+type Source interface {
+	// Takes says whether a name that is not in the table is for this source.
+	Takes(name string) bool
+	// Login says who has this name and this password. The error is ErrRefused, ErrAway, a
+	// *limit.Refused or that of ctx, or wraps one of them; By is set then too.
+	Login(ctx context.Context, remote, name, password string) (Proven, error)
+}
+
+// ErrAway says that nobody can tell whether a login is right, since the issuer or the
+// directory that knows it does not answer.
+var ErrAway = errors.New("the login cannot be checked now")
+
 // login is what came of a request's credentials.
 type login struct {
-	user string
-	err  error
+	Proven
+	err error
 }
 
 type loginKey struct{}
@@ -23,9 +46,10 @@ type loginKey struct{}
 // Login checks the credentials of a request once: what it finds is in the context
 // of the request that it returns, where Of and the access controller look. The error is
 // nil, auth.ErrInvalidCredential where there are no credentials, or that of Check.
-// tokens are those that count beside passwords; nil is none.
-func (t *Table) Login(r *http.Request, tokens *Tokens) (*http.Request, error) {
-	l := t.login(r, tokens)
+// tokens are those that count beside passwords; nil is none. sources are asked for who is
+// not in the table, the first one that takes the name.
+func (t *Table) Login(r *http.Request, tokens *Tokens, sources ...Source) (*http.Request, error) {
+	l := t.login(r, tokens, sources)
 	return l.in(r), l.err
 }
 
@@ -35,11 +59,17 @@ func (l login) in(r *http.Request) *http.Request {
 
 // Of is the user of a request that Login gave, or the error that it gave.
 func Of(ctx context.Context) (user string, err error) {
+	p, err := Proof(ctx)
+	return p.User, err
+}
+
+// Proof is what proves the user of a request that Login gave, or the error that it gave.
+func Proof(ctx context.Context) (Proven, error) {
 	l, ok := ctx.Value(loginKey{}).(login)
 	if !ok {
-		return "", auth.ErrInvalidCredential
+		return Proven{}, auth.ErrInvalidCredential
 	}
-	return l.user, l.err
+	return l.Proven, l.err
 }
 
 // Admit returns a request that needs no login: the access controller lets it pass.
@@ -47,45 +77,69 @@ func Admit(r *http.Request) *http.Request { return login{}.in(r) }
 
 // login proves who a request is from: who has a certificate that logs in, or else
 // a password or a token.
-func (t *Table) login(r *http.Request, tokens *Tokens) login {
-	if user := clients.Who(r.Context()).User; user != "" {
-		identity.Prove(r.Context(), user, identity.Certificate)
-		return login{user: user}
-	}
-	if token, ok := bearer(r); ok && tokens != nil {
-		return t.byToken(r.Context(), tokens, token)
+func (t *Table) login(r *http.Request, tokens *Tokens, sources []Source) login {
+	if who := clients.Who(r.Context()); who.User != "" {
+		identity.Prove(r.Context(), who.User, identity.Certificate)
+		return login{Proven: Proven{Who: who, By: identity.Certificate}}
 	}
 	name, password, ok := r.BasicAuth()
+	if token, bears := bearer(r); bears && tokens != nil {
+		if strings.HasPrefix(token, jwtPrefix) {
+			name, password, ok = jwtUser, token, true
+		} else {
+			return t.byToken(r.Context(), tokens, token)
+		}
+	}
 	if !ok || name == "" && password == "" { // as some clients say that they have none
 		return login{err: auth.ErrInvalidCredential}
 	}
-	err := t.Check(r.Context(), r.RemoteAddr, name, password)
+	p, err := t.prove(r, name, password, sources)
 	t.counts.note(err)
 	if err != nil {
-		t.claim(r.Context(), name, err)
+		t.claim(r.Context(), name, p.By, err)
 		return login{err: err}
 	}
-	identity.Prove(r.Context(), name, identity.Password)
-	return login{user: name}
+	identity.Prove(r.Context(), p.User, p.By)
+	return login{Proven: p}
+}
+
+// prove asks the table, or for a name that it does not have the source that takes it.
+func (t *Table) prove(r *http.Request, name, password string, sources []Source) (Proven, error) {
+	if !t.has(name) {
+		for _, s := range sources {
+			if s.Takes(name) {
+				return s.Login(r.Context(), r.RemoteAddr, name, password)
+			}
+		}
+	}
+	err := t.Check(r.Context(), r.RemoteAddr, name, password)
+	return Proven{Who: acl.Who{User: name}, By: identity.Password}, err
+}
+
+// has says whether a user is in the table.
+func (t *Table) has(name string) bool {
+	users, _, _ := t.snapshot()
+	_, ok := users[name]
+	return ok
 }
 
 // claim notes whose login was refused, for the audit log.
-func (t *Table) claim(ctx context.Context, name string, err error) {
+func (t *Table) claim(ctx context.Context, name string, by identity.Proof, err error) {
 	var limited *limit.Refused
-	if !errors.Is(err, errRefused) && !errors.As(err, &limited) {
+	if !errors.Is(err, ErrRefused) && !errors.As(err, &limited) {
 		return // the client left, or the table cannot be read
 	}
 	if users, _, _ := t.snapshot(); users[name].hash == nil {
 		name = ""
 	}
-	identity.Refuse(ctx, name, identity.Password)
+	identity.Refuse(ctx, name, by)
 }
 
 // note counts a login that was refused.
 func (c *counts) note(err error) {
 	var limited *limit.Refused
 	switch {
-	case errors.Is(err, errRefused):
+	case errors.Is(err, ErrRefused):
 		c.refused.Add(1)
 	case errors.As(err, &limited):
 		c.limited.Add(1)

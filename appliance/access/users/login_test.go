@@ -36,12 +36,12 @@ func TestLogin(t *testing.T) {
 		want error
 	}{
 		"a right password":   {request("alice", "right"), "alice", nil},
-		"a wrong password":   {request("alice", "wrong"), "", errRefused},
+		"a wrong password":   {request("alice", "wrong"), "", ErrRefused},
 		"nothing":            {request("", ""), "", auth.ErrInvalidCredential},
 		"a certificate":      {withCertificate.WithContext(clients.With(t.Context(), acl.Who{User: "ci"})), "ci", nil},
 		"a password, again":  {request("alice", "right"), "alice", nil},
-		"an unknown user":    {request("mallory", "right"), "", errRefused},
-		"a NUL in the login": {request("alice", "right\x00"), "", errRefused},
+		"an unknown user":    {request("mallory", "right"), "", ErrRefused},
+		"a NUL in the login": {request("alice", "right\x00"), "", ErrRefused},
 	} {
 		ctx, who := identity.With(tc.r.Context())
 		r, err := table.Login(tc.r.WithContext(ctx), nil)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/distribution/distribution/v3/registry/auth"
 
+	"github.com/redoubt-registry/redoubt/appliance/access/acl"
 	"github.com/redoubt-registry/redoubt/appliance/access/identity"
 )
 
@@ -92,8 +93,15 @@ func (t *Table) byToken(ctx context.Context, tokens *Tokens, token string) login
 		return login{err: ErrToken}
 	}
 	identity.Prove(ctx, string(name), identity.Token)
-	return login{user: string(name)}
+	return login{Proven: Proven{Who: acl.Who{User: string(name)}, By: identity.Token}}
 }
+
+// What tells an ID token of an issuer from a token of ours, and the user whose password it
+// is: a JWT begins with an object (RFC 7519, 3.1).
+const (
+	jwtPrefix = "eyJ"
+	jwtUser   = "oidc"
+)
 
 // bearer is the token of a request (RFC 6750, 2.1).
 func bearer(r *http.Request) (string, bool) {

@@ -104,15 +104,27 @@ func (r Rule) validateAnonymous(s spot, anonymous string) {
 // validatePeople warns of people in a rule that there are none of.
 func (a Auth) validatePeople(r Rule, s spot) {
 	for i, name := range r.Users {
-		if name != acl.Everyone && !slices.ContainsFunc(a.logins(), func(l way) bool { return l.who.User == name }) {
-			s.at("users").item(i).warn("matches nobody: neither auth.users nor auth.clientCertificates has this user")
+		if name != acl.Everyone && !a.hasUser(name) {
+			s.at("users").item(i).warn("matches nobody: no item of auth.users, auth.clientCertificates and auth.oidc.trust is this user")
 		}
 	}
 	for i, name := range r.Groups {
-		if !slices.ContainsFunc(a.logins(), func(l way) bool { return slices.Contains(l.who.Groups, name) }) {
-			s.at("groups").item(i).warn("matches nobody: no user and no client certificate is in this group")
+		if !a.hasGroup(name) {
+			s.at("groups").item(i).warn("matches nobody: no user, no client certificate and no token of auth.oidc is in this group")
 		}
 	}
+}
+
+// hasUser says whether somebody who logs in can be a user of this name.
+func (a Auth) hasUser(name string) bool {
+	return slices.ContainsFunc(a.logins(), func(l way) bool { return l.who.User == name }) ||
+		slices.ContainsFunc(a.OIDC.Trust, func(t Trust) bool { return t.makesUser(name) })
+}
+
+// hasGroup says whether somebody who logs in can be in a group of this name.
+func (a Auth) hasGroup(name string) bool {
+	return slices.ContainsFunc(a.logins(), func(l way) bool { return slices.Contains(l.who.Groups, name) }) ||
+		slices.ContainsFunc(a.OIDC.Trust, func(t Trust) bool { return t.makesGroup(name) })
 }
 
 // way is one way to log in, and the list and the item that say so.
@@ -141,6 +153,11 @@ func (a Auth) warnUnserved(s spot) {
 		}
 		if l.who.User == acl.Everyone {
 			s.at(l.list).item(l.item).fail("the user's name must not be *, which is everybody in auth.acl: take another name")
+		}
+	}
+	for i, t := range a.OIDC.Trust {
+		if !slices.ContainsFunc(a.ACL, t.servedBy) {
+			s.at("oidc").at("trust").item(i).warn("may do nothing: no rule of auth.acl is for such a login")
 		}
 	}
 	if a.Anonymous == "pull" && !acl.Serves(a.Rules(), acl.Who{}) {

@@ -108,6 +108,7 @@ type Auth struct {
 	Htpasswd           string              `yaml:"htpasswd,omitempty" jsonschema_description:"More logins: whole lines as htpasswd -nBC 10 prints them, below a |. Only bcrypt hashes are taken. Each line is a user as those of users are."`
 	Users              []User              `yaml:"users" jsonschema_description:"The logins."`
 	ClientCertificates []ClientCertificate `yaml:"clientCertificates" jsonschema_description:"Logins by client certificate. The first one that matches counts."`
+	OIDC               OIDC                `yaml:"oidc" jsonschema_description:"Logins by ID tokens, without a password here."`
 	ACL                []Rule              `yaml:"acl" jsonschema_description:"Who may do what, as rules that allow: what none allows is refused. Without rules every login may do all."`
 }
 
@@ -124,6 +125,21 @@ type ClientCertificate struct {
 	Match  string   `yaml:"match" jsonschema:"required,minLength=1" jsonschema_description:"Pattern of the certificate's subject: CN, O and OU, such as CN=ci-*,O=Example. A * stands for any text. The word any matches every certificate that counts."`
 	User   string   `yaml:"user" jsonschema:"required,minLength=1,maxLength=255" jsonschema_description:"The user it logs in, who needs no password and no entry in users."`
 	Groups []string `yaml:"groups" jsonschema_description:"The groups that such a client is in, for acl, beside those of the user of that name in users."`
+}
+
+// OIDC is whose ID tokens (OpenID Connect) log in.
+type OIDC struct {
+	Trust []Trust `yaml:"trust" jsonschema_description:"Whose ID tokens are taken as the password of the user oidc, such as those of GitHub Actions, GitLab CI and Kubernetes service accounts. The first item that matches counts."`
+}
+
+// Trust lets ID tokens of one issuer in.
+type Trust struct {
+	Issuer   string            `yaml:"issuer" jsonschema:"required,minLength=1" jsonschema_description:"URL of the issuer, as its tokens have it, such as https://token.actions.githubusercontent.com. The machine fetches its keys from there."`
+	Audience string            `yaml:"audience" jsonschema:"required,minLength=1" jsonschema_description:"What tokens must be made for, such as this registry's name: one for another service must not log in here."`
+	Match    map[string]string `yaml:"match" jsonschema:"required,minProperties=1" jsonschema_description:"What claims of a token must be like, all of them: claim: pattern, such as repository: example/*. A * stands for any text without a slash, ** for any text. A claim inside another is written with a dot: kubernetes.io.namespace."`
+	User     string            `yaml:"user" jsonschema:"required,minLength=1,maxLength=255" jsonschema_description:"The user that such a token logs in. It may have a claim in it, after text of your own: github-{repository_owner}."`
+	Groups   []string          `yaml:"groups" jsonschema_description:"The groups of that user, for acl. Each may have a claim in it, after text of your own: k8s-{kubernetes.io.namespace}."`
+	CABundle string            `yaml:"caBundle" jsonschema_description:"The CAs that the issuer's certificate is checked with instead of those of the system, in PEM, or file:PATH."`
 }
 
 // Rule allows actions on repositories to those whom one of Users, Groups and Anonymous

@@ -275,8 +275,22 @@ func public(endpoint *value) bool {
 	return text == "" || err == nil && u.Scheme == "https" && !isPrivate(u.Hostname())
 }
 
+// texts are the keys and the texts of a group.
+func texts(v *value) map[string]string {
+	if v == nil || v.kind != group {
+		return nil
+	}
+	out := map[string]string{}
+	for _, key := range v.keys {
+		if text, ok := v.fields[key].scalar.(string); ok && v.fields[key].kind == scalar {
+			out[key] = text
+		}
+	}
+	return out
+}
+
 // decode makes the Config. The overlay is kept from viper, which would lower
-// the case of its keys; so is its environment, since every REDOUBT_* variable
+// the case of its keys, and the names of claims are set again; so is its environment, since every REDOUBT_* variable
 // is a layer by now and has been checked.
 func decode(v *value) (Config, error) {
 	settings, _ := v.plain().(map[string]any)
@@ -292,6 +306,11 @@ func decode(v *value) (Config, error) {
 	})
 	if registry := v.get("registry"); registry != nil {
 		cfg.Registry, _ = registry.patch().(map[string]any)
+	}
+	if trust := v.get("auth", "oidc", "trust"); err == nil && trust != nil && trust.kind == list {
+		for i := range cfg.Auth.OIDC.Trust {
+			cfg.Auth.OIDC.Trust[i].Match = texts(trust.items[i].get("match"))
+		}
 	}
 	return cfg, err
 }

@@ -50,8 +50,13 @@ func (a Auth) Check(origins Origins, user, action, repository string) ([]Ruling,
 		}
 		out = append(out, rule(l.who, way))
 	}
+	for _, t := range a.OIDC.Trust {
+		if t.makesUser(user) {
+			out = append(out, rule(acl.Who{User: user, Groups: append(t.fixedGroups(), a.Groups(user)...)}, t.way()))
+		}
+	}
 	if out == nil {
-		return nil, fmt.Errorf("cannot check the user %q: neither auth.users nor auth.clientCertificates has it; %s is somebody without a login", user, Nobody)
+		return nil, fmt.Errorf("cannot check the user %q: no item of auth.users, auth.clientCertificates and auth.oidc.trust is this user; %s is somebody without a login", user, Nobody)
 	}
 	return out, nil
 }

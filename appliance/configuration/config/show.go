@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -67,8 +68,10 @@ func (w writer) node(v reflect.Value, path string) *yaml.Node {
 		return n
 	case v.Kind() == reflect.Map:
 		n = &yaml.Node{Kind: yaml.MappingNode}
-		for _, key := range mapKeys(v.Interface().(map[string]any)) {
-			n.Content = append(n.Content, text(key), w.node(v.MapIndex(reflect.ValueOf(key)), join(path, key)))
+		keys := v.MapKeys()
+		slices.SortFunc(keys, func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) })
+		for _, key := range keys {
+			n.Content = append(n.Content, text(key.String()), w.node(v.MapIndex(key), join(path, key.String())))
 		}
 	case v.Kind() == reflect.Slice:
 		n = &yaml.Node{Kind: yaml.SequenceNode}

@@ -64,7 +64,7 @@ func registryConfig(cfg config.Config, facts Facts) configuration.Configuration 
 		c.Log.Fields[f.Name] = f.Value
 	}
 	c.Storage = storage(cfg)
-	c.Auth = configuration.Auth{"redoubt": auth(cfg)}
+	c.Auth = configuration.Auth{"redoubt": auth(cfg, facts)}
 	c.HTTP = http(cfg, facts)
 	c.Health.StorageDriver = configuration.StorageDriver{
 		Enabled:   true,
@@ -192,7 +192,7 @@ func http(cfg config.Config, facts Facts) configuration.HTTP {
 
 // auth is the options of our access controller. What distribution's own words
 // cannot say of proxies, client certificates and several machines is here.
-func auth(cfg config.Config) configuration.Parameters {
+func auth(cfg config.Config, facts Facts) configuration.Parameters {
 	options := configuration.Parameters{"realm": cfg.Auth.Realm, "path": paths.Htpasswd}
 	if trust := cfg.Listen.Proxy.Trust; len(trust) > 0 {
 		options["proxies"] = trust
@@ -205,6 +205,7 @@ func auth(cfg config.Config) configuration.Parameters {
 	}
 	rights(cfg.Auth, options)
 	writtenOnce(cfg.Immutable, options)
+	trusts(cfg.Auth.OIDC.Trust, facts.IssuerCAs, options)
 	if cfg.TLS.ClientAuth.Mode == "none" {
 		return options
 	}

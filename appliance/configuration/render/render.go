@@ -30,6 +30,7 @@ type Facts struct {
 	S3CAs          []byte            // PEM, of storage.s3.caBundle
 	RedisPassword  string            // of cache.redis
 	RedisCAs       []byte            // PEM, of cache.redis.caBundle
+	IssuerCAs      [][]byte          // PEM, of each item of auth.oidc.trust
 }
 
 // Keys are the credentials of a bucket.

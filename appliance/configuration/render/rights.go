@@ -53,3 +53,22 @@ func writtenOnce(given []config.Immutable, options configuration.Parameters) {
 		options["immutable"] = rules
 	}
 }
+
+// trusts adds whose ID tokens log in to the options of our access controller. cas are PEM,
+// one for each item.
+func trusts(trust []config.Trust, cas [][]byte, options configuration.Parameters) {
+	var items []map[string]any
+	for i, t := range trust {
+		item := map[string]any{"issuer": t.Issuer, "audience": t.Audience, "match": t.Match, "user": t.User}
+		if len(t.Groups) > 0 {
+			item["groups"] = t.Groups
+		}
+		if t.CABundle != "" && i < len(cas) {
+			item["cabundle"] = string(cas[i])
+		}
+		items = append(items, item)
+	}
+	if items != nil {
+		options["oidc"] = items
+	}
+}

@@ -1,0 +1,71 @@
+package registry
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"go.yaml.in/yaml/v2"
+
+	"github.com/redoubt-registry/redoubt/appliance/access/oidc"
+	"github.com/redoubt-registry/redoubt/appliance/access/users"
+)
+
+// oidcOption is the option of our access controller with the issuers whose ID tokens log
+// in. Distribution's own words have none for it.
+const oidcOption = "oidc"
+
+// takeSources reads who proves logins beside the table of users. What old knows of them
+// stays known: an issuer may be down just now.
+func (g *generation) takeSources(old *generation) error {
+	given := g.config.Auth.Parameters()[oidcOption]
+	if given == nil {
+		return nil
+	}
+	var items []struct {
+		Issuer, Audience, User string
+		Match                  map[string]string
+		Groups                 []string
+		CABundle               string
+	}
+	data, err := yaml.Marshal(given)
+	if err == nil {
+		err = yaml.UnmarshalStrict(data, &items)
+	}
+	if err != nil || len(items) == 0 {
+		return errors.New("cannot use auth.oidc: it must be a list of issuers")
+	}
+	var trusts []oidc.Trust
+	for _, i := range items {
+		t := oidc.Trust{Issuer: i.Issuer, Audience: i.Audience, Match: i.Match, User: i.User, Groups: i.Groups}
+		if i.CABundle != "" {
+			t.CABundle = []byte(i.CABundle)
+		}
+		trusts = append(trusts, t)
+	}
+	var before *oidc.Source
+	if old != nil {
+		before = old.issuers
+	}
+	if g.issuers, err = oidc.New(trusts, before, time.Now); err != nil {
+		return fmt.Errorf("cannot use auth.oidc: %w", err)
+	}
+	return nil
+}
+
+// sourcesDown is how many issuers do not answer.
+func (g *generation) sourcesDown() float64 {
+	if g.issuers == nil {
+		return 0
+	}
+	return float64(len(g.issuers.Down()))
+}
+
+// sources are who proves logins beside the table of users.
+func (g *generation) sources() []users.Source {
+	var all []users.Source
+	if g.issuers != nil {
+		all = append(all, g.issuers)
+	}
+	return all
+}
