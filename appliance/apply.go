@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
+
+	"github.com/redoubt-registry/redoubt/appliance/configuration/history"
 )
 
 // Options are what the caller of Apply chooses.
@@ -12,6 +15,14 @@ type Options struct {
 
 	// AcceptEmptyStorage takes up another storage although images would be hidden.
 	AcceptEmptyStorage bool
+
+	// Boot is the apply that systemd starts: it goes on with what a rollback chose, and
+	// takes back what was not confirmed before the machine went down.
+	Boot bool
+
+	// Confirm, if it is not zero, is how long the configuration may serve without being
+	// confirmed: then the one before it comes back.
+	Confirm time.Duration
 }
 
 // Apply makes the machine what its configuration says. It prints the plan that
@@ -28,12 +39,24 @@ func (m *Machine) Apply(ctx context.Context, o Options) error {
 		return err
 	}
 	defer unlock()
+	trial, err := history.LoadTrial(m.Root)
+	switch {
+	case err != nil:
+		return err
+	case trial != nil && o.Boot:
+		return m.unconfirmed(ctx, *trial)
+	case o.Confirm > 0 && !o.DryRun:
+		return m.try(ctx, o, trial)
+	}
 	return m.apply(ctx, o)
 }
 
 // apply is Apply for who holds the lock.
 func (m *Machine) apply(ctx context.Context, o Options) error {
-	chosen, err := m.choose(ctx)
+	if err := m.refuseDuringTrial(o); err != nil {
+		return err
+	}
+	chosen, err := m.choose(ctx, o.Boot)
 	if err == nil && !o.DryRun {
 		chosen, err = m.check(ctx, chosen)
 	}
@@ -62,6 +85,9 @@ func (m *Machine) apply(ctx context.Context, o Options) error {
 		return errors.Join(problem, change.problem)
 	}
 	err = m.keep(ctx, want, change)
+	if chosen.hold == nil {
+		err = errors.Join(err, history.EndHold(m.Root)) // the documents are in force again
+	}
 	m.renewSoon(ctx, want) // now: it goes by what was kept
 	return errors.Join(err, change.problem)
 }

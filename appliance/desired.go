@@ -31,6 +31,7 @@ type target struct {
 	document []byte // cfg
 	sources  []string
 	secrets  tree.Tree
+	back     int // the generation that it goes back to
 }
 
 // names are the names of the server's certificate.
@@ -48,10 +49,12 @@ type choice struct {
 	asked    bool  // it is what they ask for
 	origins  config.Origins
 	lastGood []byte
+	hold     *history.Hold // it is what a rollback chose, whatever they ask for
 }
 
-// choose decides what the machine is to be. It reads, and changes nothing.
-func (m *Machine) choose(ctx context.Context) (choice, error) {
+// choose decides what the machine is to be. It reads, and changes nothing. held says
+// that what a rollback chose counts, until the documents say something new.
+func (m *Machine) choose(ctx context.Context, held bool) (choice, error) {
 	if problem := m.unmounted(ctx); problem != nil {
 		t, err := m.maintain(config.Config{}, config.Report{{Message: problem.Error()}})
 		return choice{target: t, problem: problem}, err
@@ -60,6 +63,12 @@ func (m *Machine) choose(ctx context.Context) (choice, error) {
 	lastGood, err := history.LastGood(m.Root, m.Vault)
 	if err != nil {
 		m.warn("%v", err) // as if there were none
+	}
+	if held {
+		c, err := m.held(found, lastGood)
+		if err != nil || c.hold != nil {
+			return c, err
+		}
 	}
 	c := choice{lastGood: lastGood, problem: m.noNews(found)}
 	if c.problem != nil {

@@ -77,6 +77,7 @@ type registry struct {
 	noData  bool         // the data partition is not mounted
 	slow    atomic.Int64 // nanoseconds that the registry takes to answer
 	crash   bool         // panic instead of acting, as a power cut does
+	sick    string       // what of registry.yml it cannot serve with
 }
 
 func (r *registry) Run(_ context.Context, reload bool, actions []tree.Reader) error {
@@ -198,7 +199,7 @@ func (r *registry) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 		panic(http.ErrAbortHandler) // closes the connection
 	case r.read == "maintenance":
 		w.WriteHeader(http.StatusServiceUnavailable)
-	case strings.Contains(r.read, "sick"):
+	case strings.Contains(r.read, "sick"), r.sick != "" && strings.Contains(r.read, r.sick):
 		w.WriteHeader(http.StatusInternalServerError)
 	default:
 		w.WriteHeader(http.StatusUnauthorized)

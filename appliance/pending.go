@@ -3,7 +3,11 @@ package appliance
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
+	"time"
+
+	"github.com/redoubt-registry/redoubt/appliance/configuration/history"
 )
 
 // pending says what the documents ask for that is not in force: an edit that was not
@@ -12,8 +16,14 @@ import (
 func (m *Machine) pending(ctx context.Context, now target) string {
 	quiet := *m
 	quiet.Out, quiet.Warnings = io.Discard, io.Discard
-	c, err := quiet.choose(ctx)
+	if trial, err := history.LoadTrial(m.Root); err == nil && trial != nil {
+		return fmt.Sprintf("generation %d comes back at %s unless redoubt confirm is run before", trial.Back, trial.Until.Format(untilFormat))
+	}
+	c, err := quiet.choose(ctx, true)
 	switch {
+	case err == nil && c.hold != nil:
+		return fmt.Sprintf("generation %d serves since the rollback of %s, whatever the documents ask for: redoubt apply takes them up",
+			c.hold.Generation, c.hold.Since.Format(time.RFC3339))
 	case err != nil:
 		return err.Error()
 	case c.problem != nil && now.maintenance:

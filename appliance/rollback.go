@@ -16,7 +16,7 @@ import (
 
 // keep remembers a target that serves, and says so.
 func (m *Machine) keep(ctx context.Context, t target, c change) error {
-	g, err := history.Save(m.Root, m.Vault, t.document, history.Generation{Applied: m.Now(), Sources: t.sources})
+	g, err := history.Save(m.Root, m.Vault, t.document, history.Generation{Applied: m.Now(), Sources: t.sources, Back: t.back})
 	if err != nil {
 		return err
 	}
@@ -34,6 +34,9 @@ func (m *Machine) keep(ctx context.Context, t target, c change) error {
 	but := ""
 	if c.certificates.Problem != nil {
 		but = ", with the certificate that it had"
+	}
+	if t.back > 0 {
+		but += fmt.Sprintf(", which is generation %d again", t.back)
 	}
 	fmt.Fprintf(m.Out, "%s %s, generation %d%s\n", address(t.cfg), verb, g.Number, but)
 	return m.forgive(ctx)

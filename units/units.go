@@ -21,6 +21,10 @@ const (
 	Renew = "redoubt-renew.service"
 	// RenewTimer starts Renew.
 	RenewTimer = "redoubt-renew.timer"
+	// Confirm takes back a configuration that was not confirmed, and ConfirmTimer
+	// starts it.
+	Confirm      = "redoubt-confirm.service"
+	ConfirmTimer = "redoubt-confirm.timer"
 	// Alert alerts people that the unit in its instance name failed.
 	Alert = "redoubt-alert@.service"
 	// Health checks the storage, and HealthTimer starts it.

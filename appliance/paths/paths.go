@@ -83,6 +83,8 @@ const (
 
 	LastGood    = state + "/config/last-good.sealed"
 	Generations = state + "/generations"
+	Hold        = state + "/config/hold.sealed" // the machine went back to a generation
+	Trial       = state + "/config/trial.json"  // a configuration waits to be confirmed
 )
 
 // What people write, and what the image brings.

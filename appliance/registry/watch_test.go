@@ -11,7 +11,6 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/sirupsen/logrus"
-
 )
 
 // The machine goes into maintenance and out of it without a restart.

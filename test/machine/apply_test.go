@@ -189,6 +189,42 @@ func TestChanges(t *testing.T) {
 		s.Run("systemctl", "restart", units.Apply)
 		s.mustServe("with the file fixed")
 	})
+	s.run("nobody confirms", func(t *testing.T, s *site) {
+		realm := func() string {
+			req := request("/v2/")
+			req.Header.Del("Authorization")
+			answer, err := machine.Do(s.transport, req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return answer.Header.Get("WWW-Authenticate")
+		}
+		usual := realm()
+		s.configure("60-realm.yaml", "redoubt: {auth: {realm: On trial}}\n")
+		if out, err := s.apply("--confirm", "10s"); err != nil || !strings.Contains(out, "redoubt confirm") {
+			t.Errorf("apply --confirm: %v\n%s", err, out)
+		}
+		s.Eventually("the realm before comes back", func() bool { return realm() == usual })
+		s.Eventually("the service has ended", func() bool { return s.Property(units.Confirm, "ActiveState") == "inactive" })
+		if history := s.Run("redoubt", "history"); !strings.Contains(history, "auth.realm: Redoubt → On trial") || !strings.Contains(history, "again (in force)") {
+			t.Errorf("the history:\n%s", history)
+		}
+		s.Run("systemctl", "restart", units.Apply) // as a boot does
+		if got := realm(); got != usual {
+			t.Errorf("after a boot: %s", got)
+		}
+		s.mustApply()
+		if got := realm(); got == usual {
+			t.Errorf("an apply by hand takes up the documents: %s", got)
+		}
+		s.Run("redoubt", "rollback")
+		if got := realm(); got != usual {
+			t.Errorf("after a rollback: %s", got)
+		}
+		s.Run("rm", "/etc/redoubt/config.d/60-realm.yaml")
+		s.mustApply()
+		s.mustPull(ref, image)
+	})
 	s.run("no secret shows", noSecretShows)
 }
 

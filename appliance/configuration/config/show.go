@@ -42,6 +42,7 @@ func encode(ours *yaml.Node) ([]byte, error) {
 type writer struct {
 	redact  bool
 	origins Origins
+	hidden  map[*yaml.Node]string // gets what was redacted, if it is not nil
 }
 
 const redacted = "<redacted>"
@@ -139,7 +140,11 @@ func (w writer) text(v reflect.Value, path string) *yaml.Node {
 	_, literal := Secret(s).literal()
 	secret := v.Type() == secretType && literal
 	if w.redact && s != "" && (secret || hidden.MatchString(path) || login.MatchString(s)) {
-		return &yaml.Node{Kind: yaml.ScalarNode, Value: redacted}
+		n := &yaml.Node{Kind: yaml.ScalarNode, Value: redacted}
+		if w.hidden != nil {
+			w.hidden[n] = s
+		}
+		return n
 	}
 	return text(s)
 }

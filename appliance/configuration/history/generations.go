@@ -23,7 +23,7 @@ import (
 
 // Where they lie.
 const (
-	keep       = 5 // generations, the newest with them
+	keep       = 10 // generations, the newest with them
 	configName = "config.sealed"
 )
 
@@ -32,6 +32,8 @@ type Generation struct {
 	Number  int       `json:"-"`
 	Applied time.Time `json:"applied"`
 	Sources []string  `json:"sources"` // names of the layers that it came from
+	// Back is the generation that it went back to: its document is that one's again.
+	Back int `json:"back,omitempty"`
 }
 
 // Sealer keeps documents from whoever reads the disk on another machine.
@@ -119,6 +121,39 @@ func Newest(root string) (Generation, error) {
 		return Generation{}, err
 	}
 	return read(root, numbers[len(numbers)-1])
+}
+
+// List returns the generations that there are, the newest first.
+func List(root string) ([]Generation, error) {
+	numbers, err := list(root)
+	if err != nil {
+		return nil, err
+	}
+	var out []Generation
+	for _, n := range slices.Backward(numbers) {
+		g, err := read(root, n)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, g)
+	}
+	return out, nil
+}
+
+// Document returns what the generation number was served with. One that is not there,
+// or cannot be opened, is an error.
+func Document(root string, s Sealer, number int) ([]byte, error) {
+	document, err := open(root, s, file(number, configName))
+	if err == nil && document == nil {
+		err = fmt.Errorf("there is no generation %d: redoubt history lists them", number)
+	}
+	return document, err
+}
+
+// Sources returns the names of the layers that a generation came from.
+func Sources(root string, number int) ([]string, error) {
+	g, err := read(root, number)
+	return g.Sources, err
 }
 
 func read(root string, number int) (Generation, error) {

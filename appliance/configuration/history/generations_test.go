@@ -76,7 +76,7 @@ func TestSave(t *testing.T) {
 		t.Fatalf("got %+v, %v", g, err)
 	}
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	for i := range 8 {
+	for i := range 12 {
 		doc := fmt.Appendf(nil, "document %d", i)
 		for again := range 2 { // the same again is no new generation
 			g, err := history.Save(root, seal{1}, doc, history.Generation{Applied: at.Add(time.Duration(again) * time.Hour), Sources: []string{"user-data"}})
@@ -85,15 +85,21 @@ func TestSave(t *testing.T) {
 			}
 		}
 	}
-	if doc, err := history.LastGood(root, seal{1}); err != nil || string(doc) != "document 7" {
+	if doc, err := history.LastGood(root, seal{1}); err != nil || string(doc) != "document 11" {
 		t.Errorf("last good: %q, %v", doc, err)
 	}
-	if g, err := history.Newest(root); err != nil || g.Number != 8 || g.Sources[0] != "user-data" {
+	if g, err := history.Newest(root); err != nil || g.Number != 12 || g.Sources[0] != "user-data" {
 		t.Errorf("newest: %+v, %v", g, err)
 	}
-	entries, err := os.ReadDir(filepath.Join(root, paths.Generations))
-	if err != nil || len(entries) != 5 || entries[0].Name() != "4" {
-		t.Errorf("kept: %v, %v", entries, err)
+	kept, err := history.List(root)
+	if err != nil || len(kept) != 10 || kept[0].Number != 12 || kept[9].Number != 3 {
+		t.Errorf("kept: %+v, %v", kept, err)
+	}
+	if doc, err := history.Document(root, seal{1}, 3); err != nil || string(doc) != "document 2" {
+		t.Errorf("the oldest: %q, %v", doc, err)
+	}
+	if _, err := history.Document(root, seal{1}, 2); err == nil || !strings.Contains(err.Error(), "no generation 2") {
+		t.Errorf("one that is gone: %v", err)
 	}
 	info, err := os.Stat(filepath.Join(root, paths.LastGood))
 	if err != nil || info.Mode() != 0o600 {
