@@ -65,10 +65,18 @@ type Settings struct {
 // prints nothing unless the grade changes.
 func (w Watch) Keep(ctx context.Context) error {
 	settings, err := w.Settings()
-	if err != nil || settings.Place == nil {
+	if err != nil || settings.Place == nil || w.tooEarly() {
 		return err
 	}
 	return errors.Join(w.grade(ctx, settings), w.lookAround(ctx, settings))
+}
+
+// tooEarly tells whether the registry has never started on this machine: it makes the
+// directories, and a machine that is slow at its first boot has no fault.
+func (w Watch) tooEarly() bool {
+	_, record := os.Stat(filepath.Dir(w.Record))
+	_, state := os.Stat(w.State)
+	return errors.Is(record, fs.ErrNotExist) && errors.Is(state, fs.ErrNotExist)
 }
 
 // aroundTimeout is for the heartbeat and the look at others: four requests, once a minute.

@@ -4,6 +4,7 @@ package storagecheck
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -41,6 +42,33 @@ func (s *station) configure(storage, looks string) {
 	s.t.Helper()
 	text := fmt.Sprintf("version: 0.1\nstorage:\n  delete: {enabled: true}\n%shealth: {storagedriver: %s}\n", storage, looks)
 	check(s.t, os.WriteFile(s.Registry, []byte(text), 0o600))
+}
+
+// A slow machine checks before its registry has made the directories, at its first boot
+// alone: what goes missing later is told.
+func TestBeforeTheFirstStart(t *testing.T) {
+	t.Parallel()
+	root := filepath.Join(t.TempDir(), "registry")
+	s := newStation(t, fmt.Sprintf("  filesystem: {rootdirectory: %q}\n", root))
+	s.Record = filepath.Join(s.Root, "health", "record.json")
+	if err := s.Keep(t.Context()); err != nil || s.out.Len() > 0 {
+		t.Errorf("before the registry's first start: %v %s", err, &s.out)
+	}
+	if _, err := os.Stat(s.State); err == nil {
+		t.Error("it graded what is not there yet")
+	}
+	check(t, os.MkdirAll(root, 0o750))
+	check(t, os.Mkdir(filepath.Dir(s.Record), 0o750))
+	check(t, s.Keep(t.Context()))
+	check(t, os.RemoveAll(filepath.Dir(s.Record))) // as when the mount is gone
+	check(t, os.RemoveAll(root))
+	var err error
+	for range 2 {
+		err = errors.Join(err, s.Keep(t.Context()))
+	}
+	if err == nil || !strings.Contains(err.Error(), "is not there") {
+		t.Errorf("gone: %v", err)
+	}
 }
 
 // keep looks once; what it prints and returns must hold the words, or be nothing.
