@@ -48,13 +48,14 @@ func (a Auth) validateACL(s spot) {
 	for i, c := range a.ClientCertificates {
 		validateGroups(c.Groups, s.at("clientCertificates").item(i).at("groups"))
 	}
+	rules := a.Rules()
 	for i, r := range a.ACL {
 		at := s.at("acl").item(i)
 		r.validate(at)
 		r.validateAnonymous(at, a.Anonymous)
 		a.validatePeople(r, at)
 		for j := range i {
-			if a.ACL[j].rule().Covers(r.rule()) && len(r.Actions) > 0 && len(r.Repositories) > 0 {
+			if rules[j].Covers(rules[i]) && len(r.Actions) > 0 && len(r.Repositories) > 0 {
 				earlier := s.at("acl").item(j).path
 				at.warn("never decides: %s (%s) allows all of this", earlier, s.origins.At(earlier))
 				break

@@ -84,12 +84,18 @@ func (m merging) byName(base, over *value) *value {
 	if base != nil && base.kind == list {
 		out.items, out.alone = slices.Clone(base.items), base.alone
 	}
-	seen := map[string]bool{}
+	first, seen := map[string]int{}, map[string]bool{} // the first item of each name
+	for i, item := range slices.Backward(out.items) {
+		first[over.nameOf(item)] = i
+	}
 	for _, item := range over.items {
 		name := over.nameOf(item)
-		at := slices.IndexFunc(out.items, func(other *value) bool { return name != "" && over.nameOf(other) == name })
+		at, known := first[name]
 		switch {
-		case at < 0 || seen[name]: // the second of a name in one layer is a mistake, which is reported
+		case name == "" || !known || seen[name]: // the second of a name in one layer is a mistake, which is reported
+			if !known {
+				first[name] = len(out.items)
+			}
 			out.items = append(out.items, item)
 		case item.removes:
 			gone := *item
