@@ -44,7 +44,7 @@ func (w Watch) Look(ctx context.Context, adopt bool) (*Report, error) {
 	} else if adopt {
 		return nil, errors.New("cannot use --adopt: it is for a storage that is a directory")
 	}
-	look := Probe(ctx, settings.Place, health.Look{}, true)
+	look := probe(ctx, settings.Place, health.Look{}, true, max(w.Pace, 1))
 	r := &Report{Storage: look.Storage, Operations: look.Operations}
 	r.Grade, _ = look.Grade()
 	if s, err := health.ReadState(w.State); err == nil && s.Storage == look.Storage && !s.Stale(time.Now()) {

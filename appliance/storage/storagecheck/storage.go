@@ -20,7 +20,7 @@ type Place interface {
 	look(ctx context.Context, l *looker, before map[string]health.Operation)
 }
 
-// The time limits of a check: ten seconds in all.
+// The time limits of a check: ten seconds in all, and more on a host that is slow.
 const (
 	quick   = 2 * time.Second
 	patient = 5 * time.Second
@@ -31,14 +31,19 @@ const (
 // Probe checks place once. all tries each operation; otherwise recent good results of
 // before are reused. A failure is in the Look, and no error.
 func Probe(ctx context.Context, place Place, before health.Look, all bool) health.Look {
-	l := &looker{}
+	return probe(ctx, place, before, all, 1)
+}
+
+// probe is Probe with limits that are pace times longer.
+func probe(ctx context.Context, place Place, before health.Look, all bool, pace int) health.Look {
+	l := &looker{pace: time.Duration(pace)}
 	known := map[string]health.Operation{}
 	if before.Storage == place.String() && !all {
 		for _, o := range before.Operations {
 			known[o.Name] = o
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, whole)
+	ctx, cancel := context.WithTimeout(ctx, l.pace*whole)
 	defer cancel()
 	at := time.Now()
 	place.look(ctx, l, known)
@@ -47,6 +52,7 @@ func Probe(ctx context.Context, place Place, before health.Look, all bool) healt
 
 // looker collects the results of the operations of one check.
 type looker struct {
+	pace       time.Duration // how many times longer an attempt may take
 	mu         sync.Mutex
 	operations []health.Operation
 	order      []string
@@ -86,10 +92,10 @@ type attempt struct {
 	explain func(error) fault
 }
 
-// try runs f, for no longer than the attempt may take. An f that does not end in time
+// try runs f, for no longer than the attempt may take at this pace. An f that does not end in time
 // is abandoned and has failed.
 func (l *looker) try(ctx context.Context, a attempt, f func(ctx context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, a.timeout)
+	ctx, cancel := context.WithTimeout(ctx, l.pace*a.timeout)
 	defer cancel()
 	began := time.Now()
 	done := make(chan error, 1)

@@ -34,6 +34,7 @@ type Watch struct {
 	Record      string // the record of the file system of a directory
 	Root        string // of this machine's own files: /
 	User        string // the registry's user: root could do more than it
+	Pace        int    // how many times longer than usual a check may take, from 1
 	Out         io.Writer
 }
 
@@ -47,6 +48,7 @@ func NewWatch(out io.Writer) Watch {
 		Record:      paths.StorageRecord,
 		Root:        "/",
 		User:        paths.RegistryUser,
+		Pace:        pace(age()),
 		Out:         out,
 	}
 }
@@ -89,7 +91,7 @@ func (w Watch) lookAround(ctx context.Context, settings Settings) error {
 	if !ok || ctx.Err() != nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, aroundTimeout)
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(max(w.Pace, 1))*aroundTimeout)
 	defer cancel()
 	now := time.Now()
 	before := neighbours.Read(w.Neighbours, objects.String())
@@ -113,7 +115,7 @@ func (w Watch) grade(ctx context.Context, settings Settings) error {
 	}
 	began, look := time.Now(), health.Look{}
 	for time.Since(began) < hung && (look.At.IsZero() || stuck(look)) {
-		look = Probe(ctx, settings.Place, before.Look(), before.Failures > 0)
+		look = probe(ctx, settings.Place, before.Look(), before.Failures > 0, max(w.Pace, 1))
 		if ctx.Err() != nil {
 			return nil // it is being stopped: the result says nothing
 		}
