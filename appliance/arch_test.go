@@ -107,9 +107,9 @@ var below = map[string][]string{
 	"access/identity":        {},
 	"access/immutable":       {},
 	"access/limit":           {},
-	"access/oidc":            {"access/identity", "access/limit", "access/users"},
+	"access/oidc":            {"access/identity", "access/limit", "access/token", "access/users"},
 	"access/token":           {},
-	"access/users":           {"access/clients", "access/identity", "access/limit"},
+	"access/users":           {"access/clients", "access/identity", "access/limit", "access/token"},
 	"registry":               {"access/", "certificates/", "registry/", "storage/", "units"},
 	"registry/blob":          {"registry/links", "registry/uses", "storage/bucket", "storage/driver", "storage/fault", "storage/layout", "storage/trash"},
 	"registry/bounds":        {"access/identity"},
@@ -138,7 +138,7 @@ var below = map[string][]string{
 	"journal":                {},
 	"printable":              {},
 	"registryyml":            {},
-	"":                       {"access/audit", "certificates/", "configuration/", "registry/redis", "storage/", "system/", "units"},
+	"":                       {"access/audit", "access/token", "certificates/", "configuration/", "registry/redis", "storage/", "system/", "units"},
 }
 
 func TestImportsRunDown(t *testing.T) {

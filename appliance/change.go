@@ -169,7 +169,7 @@ func (m *Machine) carryOut(ctx context.Context, want target, c *change) error {
 		c.failed(err) // the old one serves
 	}
 	c.done = changes
-	c.problem = errors.Join(oldStays(c.certificates.Problem), m.ensureClientCA(want))
+	c.problem = errors.Join(oldStays(c.certificates.Problem), m.ensureClientCA(want), m.firstTokenKeys(ctx, want))
 	if !c.plan.Empty() {
 		if len(c.plan.Write) > 0 {
 			c.applied.Files = plan.Intend(c.applied.Files, c.plan)

@@ -45,7 +45,7 @@ func (m *Machine) renewAs(ctx context.Context, now inForce, o RenewOptions) erro
 		problem = m.obtain(ctx, now.target, o)
 	}
 	return m.atRest(ctx, now.target, func() error {
-		err := errors.Join(problem, m.publish(ctx, now))
+		err := errors.Join(problem, m.publish(ctx, now), m.rotateTokenKeys(ctx, now.target))
 		err = errors.Join(err, m.summarize(ctx, now.target, err))
 		return errors.Join(err, m.tellOfClients(ctx, now.target))
 	})

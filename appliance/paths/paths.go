@@ -76,6 +76,9 @@ const (
 	Audit      = state + "/audit"
 	AuditInbox = Audit + "/inbox"
 
+	// Tokens has the keys of tokens, and the robots, where machines do not share them.
+	Tokens = state + "/tokens"
+
 	// Secrets are those that the machine makes itself, for root alone.
 	Secrets    = state + "/secrets"
 	HTTPSecret = Secrets + "/http-secret"

@@ -53,7 +53,7 @@ func (g *generation) buildApp(s *server, old *generation) error {
 	c := g.config
 	g.base = strings.TrimSuffix(c.HTTP.Prefix, "/") + "/v2"
 	g.takeTable(s, old)
-	if err := g.takeRights(old); err != nil {
+	if err := g.takeRights(s, old); err != nil {
 		return err
 	}
 	if err := g.takeCache(s, old); err != nil {
@@ -103,7 +103,7 @@ func (g *generation) buildApp(s *server, old *generation) error {
 	if err := g.answerOurselves(&api, written, found); err != nil {
 		return err
 	}
-	if g.rights != nil && g.rights.policy.Limits() {
+	if g.rights != nil {
 		api.MayPull = g.rights.mayPull
 	}
 	g.handler = g.route(api, page.Welcome{Host: display(host)}, cors.New(headers))
@@ -336,7 +336,7 @@ func (g *generation) route(api front.Front, rest http.Handler, policy cors.Polic
 		if policy.Preflight(w, r) {
 			return
 		}
-		if g.tokens != nil && r.URL.Path == api.Base+tokenPath {
+		if g.keys != nil && r.URL.Path == api.Base+tokenPath {
 			g.serveToken(w, r)
 			return
 		}

@@ -64,6 +64,9 @@ func audited(g *generation, r *http.Request, answer http.Header, status int) (au
 	if !api || g.base == "" {
 		return e, false
 	}
+	if who.User() != "" && e.Status == http.StatusUnauthorized {
+		return e, false // its token is for something else: the client asks for another one
+	}
 	if who.User() == "" {
 		e.Proof = string(identity.Anonymous)
 		if e.Result != audit.OK {

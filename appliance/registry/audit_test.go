@@ -62,7 +62,7 @@ func TestAuditLines(t *testing.T) {
 	ask("alice", password, "POST", "/v2/open/blobs/uploads/?from=app&mount="+layer, "")
 	ask("alice", password, "PUT", "/v2/open/manifests/1", text, "Content-Type", v1.MediaTypeImageIndex)
 	ask("bob", password, "HEAD", "/v2/open/manifests/1", "")
-	ask("", "", "GET", "/v2/open/manifests/"+dgst, "", "Authorization", "Bearer anonymous")
+	ask("", "", "GET", "/v2/open/manifests/"+dgst, "")
 	ask("bob", password, "GET", "/v2/app/manifests/1", "")
 	ask("bob", password, "PUT", "/v2/open/manifests/2", text, "Content-Type", v1.MediaTypeImageIndex)
 	ask("bob", password, "POST", "/v2/open/blobs/uploads/", "")
@@ -76,9 +76,10 @@ func TestAuditLines(t *testing.T) {
 		ask("a password typed here", "wrong", "GET", "/v2/", "")
 	}
 	var token struct{ Token string }
-	check(t, json.Unmarshal([]byte(ask("alice", password, "GET", "/v2/_token", "").body), &token))
+	check(t, json.Unmarshal([]byte(ask("alice", password, "GET", "/v2/_token?scope=repository:open:pull", "").body), &token))
 	ask("", "", "GET", "/v2/open/tags/list", "", "Authorization", "Bearer "+token.Token)
 	ask("", "", "HEAD", "/v2/open/manifests/1", "", "Authorization", "Bearer "+token.Token)
+	ask("", "", "HEAD", "/v2/app/manifests/1", "", "Authorization", "Bearer "+token.Token) // which is not for that
 	m.signal(t, syscall.SIGTERM)
 	<-m.exited
 	got := strings.Join(m.events(t), "\n") + "\n"

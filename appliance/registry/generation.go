@@ -16,6 +16,7 @@ import (
 	"github.com/distribution/distribution/v3/configuration"
 	"github.com/distribution/distribution/v3/health"
 	"github.com/distribution/distribution/v3/registry/handlers"
+	"github.com/sirupsen/logrus"
 
 	"github.com/redoubt-registry/redoubt/appliance/access/clients"
 	"github.com/redoubt-registry/redoubt/appliance/access/oidc"
@@ -39,6 +40,7 @@ type generation struct {
 	handler     http.Handler
 	settings    logs.Settings
 	undoLog     func()
+	log         *logrus.Logger
 	accessLog   *logs.Access // nil: off
 	tls         *tls.Config
 	pair        *cert.KeyPair    // nil: no TLS
@@ -49,7 +51,7 @@ type generation struct {
 	table       *users.Table  // nil: another kind of authentication
 	tablePath   string
 	rights      *rights          // nil: another kind of authentication
-	tokens      *users.Tokens    // nil: passwords alone
+	keys        *keyring         // of tokens; nil: another kind of authentication
 	issuers     *oidc.Source     // nil: no ID tokens
 	base        string           // of the paths of the API, such as /v2
 	cache       *blobcache.Cache // in Redis; nil: none
@@ -70,7 +72,7 @@ type generation struct {
 // build makes a generation from the files. It takes over from the old one what may stay:
 // the table of users with the logins it knows, the cache, the certificate.
 func (s *server) build(old *generation) (*generation, error) {
-	g := &generation{maintenance: page.ReadMaintenance(s.opts.Maintenance), cancel: func() {}}
+	g := &generation{log: s.log, maintenance: page.ReadMaintenance(s.opts.Maintenance), cancel: func() {}}
 	config, err := s.readConfig(g.maintenance != nil)
 	if err != nil {
 		return nil, err

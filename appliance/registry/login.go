@@ -5,7 +5,10 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/sirupsen/logrus"
+
 	"github.com/redoubt-registry/redoubt/appliance/access/limit"
+	"github.com/redoubt-registry/redoubt/appliance/access/token"
 	"github.com/redoubt-registry/redoubt/appliance/access/users"
 	"github.com/redoubt-registry/redoubt/appliance/registry/page"
 )
@@ -22,10 +25,18 @@ func (g *generation) login(w http.ResponseWriter, r *http.Request) *http.Request
 	if g.table == nil {
 		return r
 	}
-	r, err := g.table.Login(r, g.tokens, g.sources()...)
+	given := r
+	r, err := g.table.Login(given, g.issuer(), g.sources()...)
+	if errors.Is(err, token.ErrUnknownKey) { // of another machine, perhaps, which made it just now
+		g.keys.refresh(given.Context(), keysPause)
+		r, err = g.table.Login(given, g.issuer(), g.sources()...)
+	}
 	if errors.Is(err, users.ErrAway) {
 		page.Unavailable(w, err.Error())
 		return nil
+	}
+	if errors.Is(err, users.ErrRefused) || errors.Is(err, token.ErrForged) {
+		g.log.WithFields(logrus.Fields{"remote": r.RemoteAddr, "uri": r.URL.Path}).Warn("a login is refused: " + loginProblem(err))
 	}
 	var limited *limit.Refused
 	if errors.As(err, &limited) {

@@ -30,7 +30,7 @@ func (a *rights) isAdmin(r *http.Request, repository string) bool {
 		return true
 	}
 	who, err := a.who(r)
-	return err == nil && a.policy.Decide(who, acl.Admin, repository).Allowed
+	return err == nil && a.policy.Decide(who.Who, acl.Admin, repository).Allowed
 }
 
 // rightsOptions are the options of our access controller that say who may do what.
@@ -53,7 +53,7 @@ type rightsOptions struct {
 
 // takeRights reads who may do what. What cannot be read is refused: fewer rules could
 // allow more.
-func (g *generation) takeRights(old *generation) error {
+func (g *generation) takeRights(s *server, old *generation) error {
 	if g.table == nil {
 		return nil
 	}
@@ -90,24 +90,35 @@ func (g *generation) takeRights(old *generation) error {
 	for _, m := range options.Groups {
 		g.rights.groups[m.User] = append(g.rights.groups[m.User], m.Groups...)
 	}
-	g.takeTokens()
-	return g.takeSources(old)
+	return errors.Join(g.openKeys(s), g.takeSources(old))
 }
 
 // who is the login of a request; the error is that of users.Of.
-func (a *rights) who(r *http.Request) (acl.Who, error) {
-	proof, err := users.Proof(r.Context())
-	who := acl.Who{User: proof.User, Groups: a.groups[proof.User]}
-	if len(proof.Groups) > 0 {
-		who.Groups = slices.Concat(proof.Groups, who.Groups)
+func (a *rights) who(r *http.Request) (users.Proven, error) {
+	p, err := users.Proof(r.Context())
+	if groups := a.groups[p.User]; p.User != "" && len(groups) > 0 {
+		p.Groups = slices.Concat(p.Groups, groups)
 	}
-	return who, err
+	return p, err
 }
 
-// mayPull says which repositories the client of a request may pull from.
+// allows says whether a login may do something, by the rules and by what it is for. An
+// access token is another question.
+func (a *rights) allows(p users.Proven, action acl.Action, repository string) bool {
+	return a.policy.Decide(p.Who, action, repository).Allowed && p.May(action, repository)
+}
+
+// mayPull says which repositories the client of a request may pull from; nil is all. What
+// an access token is for counts only where a blob is mounted from another repository.
 func (a *rights) mayPull(r *http.Request) func(string) bool {
-	who, _ := a.who(r) // who is not logged in is nobody
-	return func(repository string) bool { return a.policy.Decide(who, acl.Pull, repository).Allowed }
+	p, _ := a.who(r) // who is not logged in is nobody
+	mounts := p.Bearer && r.Method == http.MethodPost
+	if !a.policy.Limits() && p.Within == nil && !mounts {
+		return nil
+	}
+	return func(repository string) bool {
+		return a.allows(p, acl.Pull, repository) && (!mounts || granted(p.Grants, repositoryScope, repository, acl.Pull))
+	}
 }
 
 // permit decides whether a request may be done. It returns nil where it has answered.
@@ -116,30 +127,40 @@ func (g *generation) permit(w http.ResponseWriter, r *http.Request, q route.Requ
 	if g.rights == nil {
 		return r
 	}
-	who, err := g.rights.who(r)
+	p, err := g.rights.who(r)
 	stranger := err != nil
-	if stranger && !g.rights.policy.Anonymous() {
-		return r // to where a login is asked for
-	}
 	action := wanted(r.Method, q.Kind)
 	switch {
-	case stranger && (!errors.Is(err, auth.ErrInvalidCredential) || q.Kind == route.Base):
+	case stranger && refusal != nil && !g.rights.policy.Anonymous():
+		return r // to where a login is asked for
+	case stranger && (!g.rights.policy.Anonymous() || !errors.Is(err, auth.ErrInvalidCredential) || q.Kind == route.Base):
 		// Docker sends its password only to a registry that asks for one at /v2/.
-		g.askForToken(w, r, q, action, err)
+		g.askForLogin(w, r, q, action, err)
 		return nil
-	case refusal != nil || q.Kind == route.Base || q.Kind == route.Catalog:
-	case g.rights.policy.Decide(who, action, q.Name).Allowed:
-	case stranger:
-		g.askForToken(w, r, q, action, err)
+	case refusal != nil || q.Kind == route.Base:
+	case q.Kind != route.Catalog && !g.rights.allows(p, action, q.Name):
+		if stranger {
+			g.askForLogin(w, r, q, action, err)
+			return nil
+		}
+		page.Refused(w, http.StatusForbidden, fmt.Sprintf("%s may not %s here: %s", p.User, action, why(p, action, q.Name)))
 		return nil
-	default:
-		page.Refused(w, http.StatusForbidden, fmt.Sprintf("%s may not %s here: no rule of the registry allows it", who.User, action))
+	case p.Bearer && !grantedTo(p.Grants, q, action):
+		g.askForLogin(w, r, q, action, errScope)
 		return nil
 	}
 	if stranger {
 		return users.Admit(r)
 	}
 	return r
+}
+
+// why is the reason that a login may not do something.
+func why(p users.Proven, action acl.Action, repository string) string {
+	if !p.May(action, repository) {
+		return "its token is for other repositories or actions"
+	}
+	return "no rule of the registry allows it"
 }
 
 // wanted is what a request does with its repository. Whoever may push may also end what he

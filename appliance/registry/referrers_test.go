@@ -130,7 +130,7 @@ func TestReferrersAskForALogin(t *testing.T) {
 	target := "https://" + m.host() + "/v2/app/referrers/" + digest.FromString("x").String()
 	a, err := m.do(http.MethodGet, target, nil, "Authorization", "")
 	check(t, err)
-	if a.StatusCode != http.StatusUnauthorized || !strings.HasPrefix(a.Header.Get("WWW-Authenticate"), "Basic") || !strings.Contains(a.body, "UNAUTHORIZED") {
+	if a.StatusCode != http.StatusUnauthorized || !strings.HasPrefix(a.Header.Get("WWW-Authenticate"), "Bearer") || !strings.Contains(a.body, "UNAUTHORIZED") {
 		t.Errorf("%s %v %s", a.Status, a.Header, a.body)
 	}
 	if a := m.get(t, strings.TrimPrefix(target, "https://"+m.host())); a.StatusCode != http.StatusOK || !strings.Contains(a.body, `"manifests":[]`) {

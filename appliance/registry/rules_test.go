@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -9,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -273,7 +271,7 @@ func TestRulesChange(t *testing.T) {
 		}
 	}
 	see(http.StatusOK, "without rules")
-	if a := m.by(t, transport, "", http.MethodGet, "/v2/", ""); a.Header.Get("WWW-Authenticate") != `Basic realm="Redoubt"` {
+	if a := m.by(t, transport, "", http.MethodGet, "/v2/", ""); a.Header.Get("WWW-Authenticate") == `Basic realm="Redoubt"` || !slices.Contains(a.Header.Values("WWW-Authenticate"), `Basic realm="Redoubt"`) {
 		t.Errorf("without anonymous: %v", a.Header)
 	}
 	m.authMore = `, acl: [{users: [alice], repositories: ["**"], actions: [admin]}]`
@@ -343,67 +341,5 @@ func TestAnonymousPullBesidePasswordPush(t *testing.T) {
 		if _, err := remote.Image(ref, append(m.options("", ""), remote.WithAuth(authn.Anonymous))...); err == nil != want {
 			t.Errorf("%s without a login: %v", repo, err)
 		}
-	}
-}
-
-func TestTokens(t *testing.T) {
-	t.Parallel()
-	m, _ := house(t, houseRules, "team/app")
-	transport := m.transport()
-	defer transport.CloseIdleConnections()
-	token := func(login string) answer {
-		a, err := send(transport, http.MethodGet, "https://"+m.host()+"/v2/_token?service=x&scope=repository:team/app:pull", nil, "Authorization", login)
-		check(t, err)
-		return a
-	}
-	of := func(a answer) string {
-		var body struct {
-			Token  string `json:"token"`
-			Access string `json:"access_token"`
-			Expire int    `json:"expires_in"`
-		}
-		check(t, json.Unmarshal([]byte(a.body), &body))
-		if body.Token == "" || body.Access != body.Token || body.Expire < 60 {
-			t.Errorf("%+v", body)
-		}
-		return body.Token
-	}
-	with := func(token string) answer {
-		a, err := send(transport, http.MethodGet, "https://"+m.host()+"/v2/team/app/tags/list", nil, "Authorization", "Bearer "+token)
-		check(t, err)
-		return a
-	}
-	bob, nobody := of(token("Basic "+basic("bob", password))), of(token(""))
-	if a := with(bob); a.StatusCode != http.StatusOK {
-		t.Errorf("a token: %s %s", a.Status, a.body)
-	}
-	if a := with(nobody); a.StatusCode != http.StatusUnauthorized || !strings.Contains(a.Header.Get("WWW-Authenticate"), `scope="repository:team/app:pull"`) {
-		t.Errorf("the token of nobody: %s %v", a.Status, a.Header)
-	}
-	if a := token("Basic " + basic("bob", "wrong")); a.StatusCode != http.StatusUnauthorized || code(a) != "UNAUTHORIZED" {
-		t.Errorf("a wrong password: %s %s", a.Status, a.body)
-	}
-	if a := m.by(t, transport, "", http.MethodPost, "/v2/_token", "grant_type=password"); a.StatusCode != http.StatusMethodNotAllowed {
-		t.Errorf("POST: %s", a.Status)
-	}
-	parts := strings.Split(bob, ".")
-	later := fmt.Sprint(time.Now().Add(time.Hour).Unix())
-	none := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"none"}`))
-	for _, forged := range []string{
-		"", "x", bob + "x", bob[:len(bob)-2], parts[0] + "." + later + "." + parts[2], parts[0] + "." + parts[1] + ".",
-		base64.RawURLEncoding.EncodeToString([]byte("alice")) + "." + parts[1] + "." + parts[2], none + "." + parts[0] + ".",
-	} {
-		if a := with(forged); a.StatusCode != http.StatusUnauthorized {
-			t.Errorf("%q: %s", forged, a.Status)
-		}
-	}
-	m.users(t, "alice", "bob", "carol", "guest") // with other hashes
-	if a := with(bob); a.StatusCode != http.StatusUnauthorized || !strings.Contains(a.Header.Get("WWW-Authenticate"), "invalid_token") {
-		t.Errorf("a token of the hash before: %s %v", a.Status, a.Header)
-	}
-	again := of(token("Basic " + basic("bob", password)))
-	m.users(t, "alice")
-	if a := with(again); a.StatusCode != http.StatusUnauthorized {
-		t.Errorf("a token of a user who is gone: %s", a.Status)
 	}
 }

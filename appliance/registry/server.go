@@ -17,6 +17,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/redoubt-registry/redoubt/appliance/access/audit"
+	"github.com/redoubt-registry/redoubt/appliance/access/token"
 	"github.com/redoubt-registry/redoubt/appliance/access/users"
 	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
 	"github.com/redoubt-registry/redoubt/appliance/journal"
@@ -45,6 +46,7 @@ type server struct {
 	uploads         *directory.Uploads // to a store that is a directory
 	grade           *storageGrade      // what the storage is good for
 	self            *tls.Certificate   // what the watchdog shows where client certificates are required
+	keys            token.Keys         // of tokens, where the configuration has no place for them
 
 	mu      sync.RWMutex // held for writing only while the generation changes
 	current *generation
@@ -61,6 +63,7 @@ func newServer(opts Options, logger *logrus.Logger) *server {
 	}
 	s.audit = audit.New(time.Now, s.auditJournal())
 	s.self = ephemeral()
+	s.keys = ephemeralKeys()
 	s.grade = &storageGrade{path: opts.Storage}
 	if opts.Challenges != "" {
 		s.challenges = openChallenges(opts.Challenges)
@@ -81,6 +84,15 @@ func ephemeral() *tls.Certificate {
 		panic(err) // it was made just now
 	}
 	return pair
+}
+
+// ephemeralKeys makes keys that exist in this process alone.
+func ephemeralKeys() token.Keys {
+	keys, _, err := token.Keys{}.Rotate(time.Now())
+	if err != nil {
+		panic(err) // of crypto/rand alone
+	}
+	return keys
 }
 
 // start builds the first generation. There is no old one to fall back on.

@@ -184,8 +184,8 @@ func testDoor(t *testing.T, g *guest, ca string) {
 			t.Errorf("%s as %q with %q: %d, want %d", c.url, c.user, c.password, got, c.want)
 		}
 	}
-	if got := get("https://"+host+"/v2/", "", "").Header.Get("WWW-Authenticate"); !strings.HasPrefix(got, "Basic realm=") {
-		t.Errorf("the challenge is %q, want Basic", got)
+	if got := get("https://"+host+"/v2/", "", "").Header.Get("WWW-Authenticate"); !strings.HasPrefix(got, "Bearer realm=") {
+		t.Errorf("the challenge is %q, want Bearer", got)
 	}
 	resp := get("http://"+host+"/v2/", user, password)
 	if got, want := resp.Header.Get("Location"), "https://"+host+"/v2/"; resp.StatusCode/100 != 3 || got != want {

@@ -5,6 +5,8 @@ package oidc
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -19,6 +21,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/access/claims"
 	"github.com/redoubt-registry/redoubt/appliance/access/identity"
 	"github.com/redoubt-registry/redoubt/appliance/access/limit"
+	"github.com/redoubt-registry/redoubt/appliance/access/token"
 	"github.com/redoubt-registry/redoubt/appliance/access/users"
 )
 
@@ -47,6 +50,7 @@ type Trust struct {
 type trust struct {
 	Trust
 	issuer *issuer
+	digest string // another one as soon as anything of Trust is
 	match  map[string]claims.Pattern
 	user   claims.Name
 	groups []claims.Name
@@ -90,7 +94,12 @@ func read(t Trust) (trust, error) {
 	if t.Issuer == "" || t.Audience == "" || len(t.Match) == 0 {
 		return out, errors.New("needs issuer, audience and match")
 	}
-	var err error
+	text, err := json.Marshal(t)
+	if err != nil {
+		return out, fmt.Errorf("cannot be written: %w", err)
+	}
+	sum := sha256.Sum256(text)
+	out.digest = base64.RawURLEncoding.EncodeToString(sum[:16])
 	for claim, text := range t.Match {
 		if out.match[claim], err = claims.ParsePattern(text); err != nil {
 			return out, fmt.Errorf("match.%s: %w", claim, err)
@@ -224,7 +233,16 @@ func (s *Source) by(ctx context.Context, t trust, token string) (users.Proven, e
 		return users.Proven{}, &Refused{"it is not valid yet: compare the clocks"}
 	}
 	who, err := t.who(all)
-	return users.Proven{Who: who, By: identity.OIDC, Until: standard.Expiry.Time().Add(skew)}, err
+	return users.Proven{Who: who, By: identity.OIDC, Until: standard.Expiry.Time().Add(skew), Stamp: t.digest}, err
+}
+
+// Stands implements users.Source: a token that was made for an ID token ends with it, and
+// with what let it in.
+func (s *Source) Stands(c *token.Claims) (users.Proven, bool) {
+	if c.Proof != string(identity.OIDC) || !slices.ContainsFunc(s.trusts, func(t trust) bool { return t.digest == c.Stamp }) {
+		return users.Proven{}, false
+	}
+	return users.Proven{Who: acl.Who{User: c.User, Groups: c.Groups}, By: identity.OIDC, Until: c.Expires, Stamp: c.Stamp}, true
 }
 
 // asked keeps why a signature was refused, which the verifier tells as text.

@@ -15,6 +15,9 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
+// KeysObject is what keys are called where machines keep them.
+const KeysObject = "keys"
+
 const (
 	// keyPeriod is how long a key signs before the next one is made.
 	keyPeriod = 30 * 24 * time.Hour

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,13 +14,26 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/access/clients"
 	"github.com/redoubt-registry/redoubt/appliance/access/identity"
 	"github.com/redoubt-registry/redoubt/appliance/access/limit"
+	"github.com/redoubt-registry/redoubt/appliance/access/token"
 )
 
 // Proven is who has logged in, and how that was proven.
 type Proven struct {
-	acl.Who           // the groups that come with the proof
-	By      identity.Proof
-	Until   time.Time // when the proof ends; zero: it does not by itself
+	acl.Who                // the groups that come with the proof
+	By      identity.Proof // such as identity.Password
+	Until   time.Time      // when the proof ends; zero: it does not by itself
+	// Stamp changes with what was shown, and tells nothing of it.
+	Stamp string
+	// Within is what the login is for, where that is less than the rules allow; nil: it is not.
+	Within *acl.Policy
+	// Bearer says that an access token was shown, which is for Grants and nothing else.
+	Bearer bool
+	Grants []token.Grant
+}
+
+// May says whether the login is for an action on a repository, whatever the rules say.
+func (p Proven) May(a acl.Action, repository string) bool {
+	return p.Within == nil || p.Within.Decide(p.Who, a, repository).Allowed
 }
 
 // Source proves logins of users that the table does not have.
@@ -29,6 +43,9 @@ type Source interface {
 	// Login says who has this name and this password. The error is ErrRefused, ErrAway, a
 	// *limit.Refused or that of ctx, or wraps one of them; By is set then too.
 	Login(ctx context.Context, remote, name, password string) (Proven, error)
+	// Stands says whether a token that was made after a Login still counts, and for whom.
+	// Claims that are not of this source do not.
+	Stands(c *token.Claims) (Proven, bool)
 }
 
 // ErrAway says that nobody can tell whether a login is right, since the issuer or the
@@ -48,7 +65,7 @@ type loginKey struct{}
 // nil, auth.ErrInvalidCredential where there are no credentials, or that of Check.
 // tokens are those that count beside passwords; nil is none. sources are asked for who is
 // not in the table, the first one that takes the name.
-func (t *Table) Login(r *http.Request, tokens *Tokens, sources ...Source) (*http.Request, error) {
+func (t *Table) Login(r *http.Request, tokens *token.Issuer, sources ...Source) (*http.Request, error) {
 	l := t.login(r, tokens, sources)
 	return l.in(r), l.err
 }
@@ -77,23 +94,23 @@ func Admit(r *http.Request) *http.Request { return login{}.in(r) }
 
 // login proves who a request is from: who has a certificate that logs in, or else
 // a password or a token.
-func (t *Table) login(r *http.Request, tokens *Tokens, sources []Source) login {
+func (t *Table) login(r *http.Request, tokens *token.Issuer, sources []Source) login {
 	if who := clients.Who(r.Context()); who.User != "" {
 		identity.Prove(r.Context(), who.User, identity.Certificate)
 		return login{Proven: Proven{Who: who, By: identity.Certificate}}
 	}
 	name, password, ok := r.BasicAuth()
-	if token, bears := bearer(r); bears && tokens != nil {
-		if strings.HasPrefix(token, jwtPrefix) {
-			name, password, ok = jwtUser, token, true
-		} else {
-			return t.byToken(r.Context(), tokens, token)
+	if text, bears := bearer(r); bears && tokens != nil {
+		issuers := slices.ContainsFunc(sources, func(s Source) bool { return s.Takes(jwtUser) })
+		if !issuers || token.Ours(text) {
+			return t.byToken(r, tokens, text, sources)
 		}
+		name, password, ok = jwtUser, text, true
 	}
 	if !ok || name == "" && password == "" { // as some clients say that they have none
 		return login{err: auth.ErrInvalidCredential}
 	}
-	p, err := t.prove(r, name, password, sources)
+	p, err := t.prove(r, name, password, tokens, sources)
 	t.counts.note(err)
 	if err != nil {
 		t.claim(r.Context(), name, p.By, err)
@@ -103,9 +120,15 @@ func (t *Table) login(r *http.Request, tokens *Tokens, sources []Source) login {
 	return login{Proven: p}
 }
 
-// prove asks the table, or for a name that it does not have the source that takes it.
-func (t *Table) prove(r *http.Request, name, password string, sources []Source) (Proven, error) {
-	if !t.has(name) {
+// prove asks the table, or for a name that it does not have the source that takes it. A
+// token that stands for a password counts as one.
+func (t *Table) prove(r *http.Request, name, password string, tokens *token.Issuer, sources []Source) (Proven, error) {
+	if tokens != nil && strings.HasPrefix(password, jwtPrefix) {
+		if c, err := tokens.Verify(password, token.Login); err == nil && c.User == name {
+			return t.stands(c, sources)
+		}
+	}
+	if _, has := t.stamp(name); !has {
 		for _, s := range sources {
 			if s.Takes(name) {
 				return s.Login(r.Context(), r.RemoteAddr, name, password)
@@ -113,14 +136,11 @@ func (t *Table) prove(r *http.Request, name, password string, sources []Source) 
 		}
 	}
 	err := t.Check(r.Context(), r.RemoteAddr, name, password)
-	return Proven{Who: acl.Who{User: name}, By: identity.Password}, err
-}
-
-// has says whether a user is in the table.
-func (t *Table) has(name string) bool {
-	users, _, _ := t.snapshot()
-	_, ok := users[name]
-	return ok
+	if err != nil {
+		return Proven{By: identity.Password}, err
+	}
+	stamp, _ := t.stamp(name)
+	return Proven{Who: acl.Who{User: name}, By: identity.Password, Stamp: stamp}, nil
 }
 
 // claim notes whose login was refused, for the audit log.

@@ -203,6 +203,10 @@ func auth(cfg config.Config, facts Facts) configuration.Parameters {
 	if cfg.Nodes > 1 && cfg.TLS.Mode == "acme" {
 		options["challenges"] = "bucket" // whichever machine the CA asks
 	}
+	options["state"] = paths.Tokens
+	if cfg.Nodes > 1 {
+		options["state"] = "bucket" // each machine takes the tokens of the others
+	}
 	rights(cfg.Auth, options)
 	writtenOnce(cfg.Immutable, options)
 	trusts(cfg.Auth.OIDC.Trust, facts.IssuerCAs, options)

@@ -21,7 +21,7 @@ const (
 // application for pages until it has as many as its own page takes, and knows whether
 // there are more.
 func (f Front) catalog(a *answer, r *http.Request, q route.Request) {
-	visible, names := f.MayPull(r), []string{}
+	visible, names := f.visible(r), []string{}
 	most := cmp.Or(f.Catalog, mostPage)
 	n := usualPage
 	if q.Page.N != route.All {

@@ -32,8 +32,21 @@ type Front struct {
 	// Chunk is the least size in bytes of the chunks that clients are to send; 0: any.
 	Chunk int64
 	// MayPull says which repositories the client of a request may pull from. It is nil
-	// where every client may from all.
+	// where every client may from all, and gives nil where this one may.
 	MayPull func(r *http.Request) func(repository string) bool
+}
+
+// visible says which repositories the client of a request may pull from; nil is all.
+func (f Front) visible(r *http.Request) func(repository string) bool {
+	if f.MayPull == nil {
+		return nil
+	}
+	return f.MayPull(r)
+}
+
+func (f Front) mayPull(r *http.Request, repository string) bool {
+	visible := f.visible(r)
+	return visible == nil || visible(repository)
 }
 
 // Read reads a request, and gives the one that stands for it: its path is in the
@@ -96,7 +109,7 @@ func (f Front) Serve(w http.ResponseWriter, r *http.Request, q route.Request, re
 	case q.Kind == route.Upload && r.Method == http.MethodPost:
 		r, q = f.withoutMount(r, q)
 		f.begin(a, r, q)
-	case q.Kind == route.Catalog && r.Method == http.MethodGet && f.MayPull != nil && q.Page.N != 0:
+	case q.Kind == route.Catalog && r.Method == http.MethodGet && q.Page.N != 0 && f.visible(r) != nil:
 		f.catalog(a, r, q)
 	default:
 		f.App.ServeHTTP(a, r)

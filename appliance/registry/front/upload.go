@@ -73,7 +73,7 @@ func (f Front) stands(h http.Header, r *http.Request) {
 // would take the blob: the upload begins as if the blob was not there.
 func (f Front) withoutMount(r *http.Request, q route.Request) (*http.Request, route.Request) {
 	from := r.Form.Get("from")
-	if f.MayPull == nil || from == "" || f.MayPull(r)(from) {
+	if from == "" || f.mayPull(r, from) {
 		return r, q
 	}
 	q.Mount, q.From = "", ""
@@ -92,7 +92,7 @@ func (f Front) mountAny(a *answer, r *http.Request, q route.Request) bool {
 		return false
 	}
 	from, ok := f.Seen.Get(q.Mount)
-	if !ok || f.MayPull != nil && !f.MayPull(r)(from) {
+	if !ok || !f.mayPull(r, from) {
 		return false
 	}
 	k := &kept{header: http.Header{}}

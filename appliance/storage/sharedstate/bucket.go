@@ -29,6 +29,7 @@ const (
 	challengesPrefix = bucketPrefix + "challenges/"
 	probePrefix      = bucketPrefix + "probe/"
 	machinesPrefix   = bucketPrefix + "machines/"
+	tokensPrefix     = bucketPrefix + "tokens/"
 )
 
 const (
@@ -45,6 +46,9 @@ func ChallengesIn(b *bucket.Bucket) Bucket { return Bucket{b, challengesPrefix} 
 
 // MachinesIn keeps the heartbeats of the machines that use the bucket.
 func MachinesIn(b *bucket.Bucket) Bucket { return Bucket{b, machinesPrefix} }
+
+// TokensIn keeps the keys of tokens, and the robots.
+func TokensIn(b *bucket.Bucket) Bucket { return Bucket{b, tokensPrefix} }
 
 // Where is the address of an object, for messages.
 func (b Bucket) Where(key string) string {
