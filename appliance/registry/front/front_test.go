@@ -192,6 +192,12 @@ func TestLimitRanges(t *testing.T) {
 			t.Errorf("%.60s: %.60s, want %.60s", set, got, want)
 		}
 	}
+	for text, want := range map[string]string{"lines=1-2": "", "Bytes=0-9": "Bytes=0-9", "junk": "junk"} {
+		h := http.Header{"Range": {text}}
+		if limitRanges(h); h.Get("Range") != want {
+			t.Errorf("%s: %s", text, h.Get("Range"))
+		}
+	}
 	h := http.Header{"Range": strings.Split(strings.Repeat("bytes=0-1 ", 50), " ")}
 	limitRanges(h)
 	if h.Get("Range") != "" {

@@ -18,10 +18,15 @@ const maxRanges = 16
 type span struct{ first, last int64 }
 
 // limitRanges joins the ranges that lap over each other, and takes the header away
-// where there are still too many. What it cannot read it leaves.
+// where there are still too many, or where they are not of bytes: another unit must be
+// ignored (RFC 9110, 14.2). What it cannot read it leaves.
 func limitRanges(h http.Header) {
 	values := h.Values("Range")
-	set, ok := strings.CutPrefix(strings.Join(values, ","), "bytes=")
+	unit, set, ok := strings.Cut(strings.Join(values, ","), "=")
+	if ok && !strings.EqualFold(unit, "bytes") {
+		h.Del("Range")
+		return
+	}
 	if !ok || len(values) == 1 && !strings.Contains(set, ",") {
 		return
 	}
