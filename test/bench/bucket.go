@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -52,9 +51,9 @@ func bucket(ctx context.Context, l *lab, t *table, start func(stores.Owner, ...s
 }
 
 // layers: a layer up and down through each registry, and the same bytes straight
-// into the bucket, in turns.
+// into the bucket, in turns. The share is of the direct PUT of the same turn.
 func layers(ctx context.Context, l *lab, t *table, p *place, mb int) error {
-	got := map[kind][][]float64{}
+	got := results{}
 	var straight []float64
 	for range rounds {
 		blob := random(mb * 1e6)
@@ -63,45 +62,25 @@ func layers(ctx context.Context, l *lab, t *table, p *place, mb int) error {
 			return fmt.Errorf("direct: %w", err)
 		}
 		straight = append(straight, speed)
-		for _, k := range []kind{stock, redoubt} {
+		for _, k := range l.kinds(stock, redoubt) {
 			values, err := once(ctx, l, k, setup{store: p}, func(ctx context.Context, v *server, c *client) ([]float64, error) {
 				return upAndDown(ctx, v, c, blob)
 			})
 			if err != nil {
 				return fmt.Errorf("%s: %w", k, err)
 			}
-			got[k] = append(got[k], values)
+			got[k] = append(got[k], append(values, values[0]/speed, values[2]/speed))
 			if err := empty(ctx, p.store.Client(), p.bucket); err != nil {
 				return err
 			}
 		}
 	}
-	middle := medians(got)
 	slices.Sort(straight)
-	base := straight[len(straight)/2]
-	for k := range middle {
-		middle[k] = append(middle[k], middle[k][0]/base)
-	}
-	t.section(fmt.Sprintf("a layer of %d MB, one client, a bucket on %s; a direct parallel PUT: %.0f MB/s", mb, p.store.Name, base))
-	t.row("push, MB/s", middle, 0, "%.0f")
-	t.row("push, share of the direct PUT", middle, 4, "%.2f")
-	t.row("push, processor s/GB", middle, 1, "%.2f")
-	t.row("proxied pull, MB/s", middle, 2, "%.0f")
-	t.row("proxied pull, processor s/GB", middle, 3, "%.2f")
+	t.section(fmt.Sprintf("a layer of %d MB, one client, a bucket on %s; a direct parallel PUT: %s MB/s", mb, p.store.Name, cell(straight, "%.0f")))
+	t.row("push by PATCH, share of the direct PUT", got, 6, "%.2f")
+	t.row("push by PUT, share of the direct PUT", got, 7, "%.2f")
+	upAndDownRows(t, got)
 	return nil
-}
-
-func upAndDown(ctx context.Context, v *server, c *client, blob []byte) ([]float64, error) {
-	digest, mb := digestOf(blob), float64(len(blob))/1e6
-	push, err := timed(v, mb, func() error { return c.send(ctx, bytes.NewReader(blob), digest) })
-	if err != nil {
-		return nil, err
-	}
-	pull, err := timed(v, mb, func() error {
-		_, err := c.want(ctx, http.StatusOK, http.MethodGet, "/v2/bench/blobs/"+digest, nil)
-		return err
-	})
-	return append(push, pull...), err
 }
 
 // manyPushes: the memory for layers that come at once.
@@ -125,7 +104,7 @@ func manyPushes(ctx context.Context, l *lab, t *table, p *place) error {
 				return nil, err
 			}
 		}
-		peak, err := v.peak()
+		peak, err := v.memory("VmHWM")
 		if err != nil {
 			return nil, err
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -14,17 +15,18 @@ import (
 	"time"
 )
 
-// client speaks the distribution protocol to one server, always with a login.
+// client speaks the distribution protocol to one server.
 type client struct {
 	*http.Client
-	url string
+	url   string
+	login bool // a user and a password come with every request
 }
 
 // newClient keeps its connections, or makes one for each request.
 func newClient(v *server, keep bool) *client {
-	return &client{url: v.url, Client: &http.Client{
-		Timeout:   2 * time.Minute,
-		Transport: &http.Transport{DisableKeepAlives: !keep, MaxIdleConnsPerHost: 64},
+	return &client{url: v.url, login: v.setup.login || v.kind == redoubt, Client: &http.Client{
+		Timeout:   10 * time.Minute,
+		Transport: &http.Transport{DisableKeepAlives: !keep, MaxIdleConnsPerHost: 64, TLSClientConfig: &tls.Config{RootCAs: v.roots}},
 	}}
 }
 
@@ -36,7 +38,9 @@ func (c *client) do(ctx context.Context, method, url string, body io.Reader, hea
 	if err != nil {
 		return nil, err
 	}
-	req.SetBasicAuth(user, password)
+	if c.login {
+		req.SetBasicAuth(user, password)
+	}
 	for i := 0; i < len(headers); i += 2 {
 		req.Header.Set(headers[i], headers[i+1])
 	}
@@ -83,8 +87,26 @@ func (c *client) send(ctx context.Context, blob io.Reader, digest string) error 
 	if err != nil {
 		return err
 	}
-	_, err = c.want(ctx, http.StatusCreated, http.MethodPut, h.Get("Location")+"&digest="+digest, nil)
+	_, err = c.want(ctx, http.StatusCreated, http.MethodPut, also(h.Get("Location"), digest), nil)
 	return err
+}
+
+// sendWhole stores a blob as containerd and buildx do: the PUT brings it, and its digest.
+func (c *client) sendWhole(ctx context.Context, blob []byte, digest string) error {
+	h, err := c.want(ctx, http.StatusAccepted, http.MethodPost, "/v2/bench/blobs/uploads/", nil)
+	if err != nil {
+		return err
+	}
+	_, err = c.want(ctx, http.StatusCreated, http.MethodPut, also(h.Get("Location"), digest), bytes.NewReader(blob), "Content-Type", "application/octet-stream")
+	return err
+}
+
+// also is where an upload ends under a digest.
+func also(location, digest string) string {
+	if strings.Contains(location, "?") {
+		return location + "&digest=" + digest
+	}
+	return location + "?digest=" + digest
 }
 
 // image stores an image of one small layer under the tag bench:1.

@@ -6,11 +6,14 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
+	"time"
 )
 
 func main() {
@@ -25,25 +28,46 @@ func main() {
 // bench measures everything, or the part that BENCH names, and writes the tables
 // into docs/performance.md.
 func bench(ctx context.Context, out io.Writer) (err error) {
-	if len(os.Args) != 3 {
-		return errors.New("usage: bench STOCK-REGISTRY REDOUBT: the two programs")
+	l := &lab{programs: map[kind]string{}}
+	zotName := ""
+	for _, p := range []struct {
+		name, use string
+		to        func(string)
+	}{
+		{"stock", "the stock registry", func(s string) { l.programs[stock] = s }},
+		{"redoubt", "dist/redoubt", func(s string) { l.programs[redoubt] = s }},
+		{"zot", "zot; empty: without it", func(s string) { l.programs[zot] = s }},
+		{"zot-name", "which zot it is, for the table", func(s string) { zotName = s }},
+		{"zb", "zot's benchmark; empty: without it", func(s string) { l.zb = s }},
+	} {
+		flag.Func(p.name, p.use, func(s string) error { p.to(s); return nil })
 	}
-	dir, err := os.MkdirTemp(".cache", "bench-")
+	wait := flag.Duration("wait", 10*time.Minute, "how long to wait for an idle machine")
+	flag.Parse()
+	if l.programs[stock] == "" || l.programs[redoubt] == "" {
+		return errors.New("usage: bench -stock REGISTRY -redoubt REDOUBT [-zot ZOT -zot-name NAME] [-zb ZB]: the programs")
+	}
+	which := os.Getenv("BENCH")
+	if which != "" && which != "local" && which != "s3" {
+		return fmt.Errorf("cannot measure BENCH=%s: it is local or s3, or empty for both", which)
+	}
+	if l.dir, err = os.MkdirTemp(".cache", "bench-"); err == nil {
+		l.dir, err = filepath.Abs(l.dir)
+	}
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	if b := os.Getenv("BENCH"); b != "" && b != "local" && b != "s3" {
-		return fmt.Errorf("cannot measure BENCH=%s: it is local or s3, or empty for both", b)
+	defer func() { err = errors.Join(err, os.RemoveAll(l.dir)) }()
+	idle, err := waitIdle(ctx, *wait)
+	if err != nil {
+		return err
 	}
-	l := &lab{dir: dir, stock: os.Args[1], redoubt: os.Args[2]}
-	which := os.Getenv("BENCH")
 	for _, p := range []part{
-		{"local", []measurement{manifests, logins, blobs, slowPulls, deadCache, farCache, reload, kills}},
+		{"local", []measurement{manifests, blobs, memories, kills, reload, deadCache, farCache, zotsOwn}},
 		{"s3", []measurement{minio, versity}},
 	} {
 		if which == "" || which == p.name {
-			if err := p.run(ctx, l, out); err != nil {
+			if err := p.run(ctx, l, &table{zot: zotName}, idle, out); err != nil {
 				return err
 			}
 		}
@@ -59,14 +83,13 @@ type part struct {
 	measurements []measurement
 }
 
-func (p part) run(ctx context.Context, l *lab, out io.Writer) error {
-	t := &table{}
+func (p part) run(ctx context.Context, l *lab, t *table, idle string, out io.Writer) error {
 	for _, measure := range p.measurements {
 		if err := measure(ctx, l, t); err != nil {
 			return err
 		}
 	}
-	text, err := t.markdown(p.name)
+	text, err := t.markdown(p.name, idle)
 	if err != nil {
 		return err
 	}

@@ -2,46 +2,54 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 
-	"golang.org/x/crypto/bcrypt"
+	"golang.org/x/sys/unix"
 )
 
 const (
 	user     = "bench"
 	password = "bench's password"
-	// cost is bcrypt's, as htpasswd -B -C 10 makes it.
-	cost = 10
 	// respawn is how long a crashed server stays away: the unit's RestartSec.
 	respawn = 200 * time.Millisecond
 )
 
 // lab is where the servers run.
 type lab struct {
-	dir, stock, redoubt string
-	made                int
+	dir      string
+	programs map[kind]string
+	zb       string // zot's own benchmark; empty: there is none
+	made     int
 }
 
-// kind is which of the two a server is.
+// kinds are those of these that there is a program of, in the order of their turns.
+func (l *lab) kinds(of ...kind) []kind {
+	return slices.DeleteFunc(of, func(k kind) bool { return l.programs[k] == "" })
+}
+
+// kind is which registry a server is.
 type kind string
 
 const (
 	stock   kind = "stock"
 	redoubt kind = "redoubt"
+	zot     kind = "zot"
 )
 
 // setup is what differs between the measurements.
 type setup struct {
-	login bool   // stock asks for a login; redoubt always does
+	login bool   // all ask for a login; redoubt always does
+	tls   bool   // https
 	redis string // the socket of the descriptor cache; none if empty
 	store *place // a bucket; a directory if nil
 	held  bool   // the listening socket is held by another, as systemd does
@@ -54,6 +62,7 @@ type server struct {
 	config string
 	setup  setup
 	path   string // the program
+	roots  *x509.CertPool
 	held   *os.File
 	cmd    *exec.Cmd
 	ended  chan struct{}
@@ -71,9 +80,12 @@ func (l *lab) start(ctx context.Context, k kind, s setup) (*server, error) {
 		return nil, err
 	}
 	address := listener.Addr().String()
-	v := &server{kind: k, url: "http://" + address, setup: s, path: l.stock, config: filepath.Join(dir, "registry.yml")}
-	if k == redoubt {
-		v.path = l.redoubt
+	v := &server{kind: k, url: "http://" + address, setup: s, path: l.programs[k], config: filepath.Join(dir, "registry.yml")}
+	if s.tls {
+		v.url = "https://" + address
+		if v.roots, err = certify(dir); err != nil {
+			return nil, err
+		}
 	}
 	if s.held {
 		if v.held, err = listener.(*net.TCPListener).File(); err != nil {
@@ -90,44 +102,11 @@ func (l *lab) start(ctx context.Context, k kind, s setup) (*server, error) {
 	return v, v.ready(ctx)
 }
 
-// configure writes the registry's configuration: the same for both, but for who
-// checks the passwords.
-func (v *server) configure(dir, address string) error {
-	hash, err := bcrypt.GenerateFromPassword([]byte(password), cost)
-	if err != nil {
-		return err
-	}
-	htpasswd := filepath.Join(dir, "htpasswd")
-	if err := os.WriteFile(htpasswd, fmt.Appendf(nil, "%s:%s\n", user, hash), 0o600); err != nil {
-		return err
-	}
-	text := fmt.Sprintf(`version: 0.1
-log: {level: error, accesslog: {disabled: true}}
-http: {addr: %q, secret: bench, draintimeout: 60s}
-health: {storagedriver: {enabled: true, interval: 10s, threshold: 3}}
-`, address)
-	cache := ""
-	if v.setup.redis != "" {
-		cache = "\n  cache: {blobdescriptor: redis}"
-		text += fmt.Sprintf("redis: {addrs: [%q]%s}\n", v.setup.redis, map[kind]string{
-			redoubt: ", maxretries: -1, dialtimeout: 20ms, readtimeout: 30ms, writetimeout: 30ms",
-		}[v.kind])
-	}
-	text += fmt.Sprintf("storage:\n%s  delete: {enabled: true}\n  redirect: {disable: true}%s\n", v.setup.store.section(dir), cache)
-	switch {
-	case v.kind == redoubt:
-		text += fmt.Sprintf("auth: {redoubt: {realm: bench, path: %s}}\n", htpasswd)
-	case v.setup.login:
-		text += fmt.Sprintf("auth: {htpasswd: {realm: bench, path: %s}}\n", htpasswd)
-	}
-	return os.WriteFile(v.config, []byte(text), 0o600)
-}
-
 // run starts the program. It ends with this process.
 func (v *server) run() error {
 	args := []string{"serve", v.config}
 	if v.kind == redoubt {
-		args = []string{"serve", "--config", v.config, "--maintenance", v.config + ".none"}
+		args = append(args[:1], "--config", v.config, "--maintenance", v.config+".none")
 	}
 	v.cmd = exec.Command(v.path, args...)
 	// Without this the stock registry tries to export traces, and says for each one
@@ -157,9 +136,11 @@ func (v *server) run() error {
 }
 
 func (v *server) ready(ctx context.Context) error {
-	client := &http.Client{Timeout: time.Second}
+	client := newClient(v, false)
+	defer client.CloseIdleConnections()
+	client.Timeout = time.Second
 	for range 200 {
-		if resp, err := client.Get(v.url + "/v2/"); err == nil {
+		if resp, err := client.do(ctx, http.MethodGet, "/v2/", nil); err == nil {
 			resp.Body.Close()
 			if resp.StatusCode < 500 {
 				return nil
@@ -186,12 +167,20 @@ func (v *server) stop() {
 	}
 }
 
-// crash ends it as a fault would, and starts it again as systemd would.
-func (v *server) crash() error {
+// crash ends it as a fault would, and starts it again as systemd would. It answers how
+// many ms after the start a request was answered that had come while nobody was there.
+func (v *server) crash(ctx context.Context, c *client) (float64, error) {
 	_ = v.cmd.Process.Kill()
 	<-v.ended
+	answered := make(chan error, 1)
+	go func() { answered <- c.manifest(ctx) }()
 	time.Sleep(respawn)
-	return v.run()
+	began := time.Now()
+	if err := v.run(); err != nil {
+		return 0, err
+	}
+	err := <-answered
+	return time.Since(began).Seconds() * 1000, err
 }
 
 // reload makes it read its configuration again. The stock registry cannot: it is
@@ -207,32 +196,24 @@ func (v *server) reload() error {
 	return v.run()
 }
 
-// cpu is the processor time that it has used.
+// cpu is the processor time that it has used, by the clock of the process:
+// clock_getcpuclockid(3).
 func (v *server) cpu() (time.Duration, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", v.cmd.Process.Pid))
-	if err != nil {
-		return 0, err
+	var at unix.Timespec
+	if err := unix.ClockGettime(int32(^v.cmd.Process.Pid<<3|2), &at); err != nil {
+		return 0, fmt.Errorf("cannot read the clock of a process: %w", err)
 	}
-	// proc_pid_stat(5): fields 14 and 15, in ticks of 10 ms, counted after the name.
-	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
-	ticks := 0
-	for _, f := range fields[11:13] {
-		n, err := strconv.Atoi(f)
-		if err != nil {
-			return 0, err
-		}
-		ticks += n
-	}
-	return time.Duration(ticks) * 10 * time.Millisecond, nil
+	return time.Duration(at.Nano()), nil
 }
 
-// peak is the most memory that it has had, in MB.
-func (v *server) peak() (float64, error) {
+// memory is a field of proc_pid_status(5) in MB: VmRSS is what it has, VmHWM the most
+// that it has had.
+func (v *server) memory(field string) (float64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", v.cmd.Process.Pid))
 	if err != nil {
 		return 0, err
 	}
-	_, after, _ := strings.Cut(string(text), "VmHWM:")
+	_, after, _ := strings.Cut(string(text), field+":")
 	var kib float64
 	_, err = fmt.Sscan(after, &kib)
 	return kib * 1024 / 1e6, err
