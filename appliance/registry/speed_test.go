@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"net/http"
@@ -8,6 +9,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	sys "golang.org/x/sys/unix"
 )
@@ -15,6 +17,12 @@ import (
 // BenchmarkManifest says how much processor time of the registry one manifest takes, by
 // tag, with TLS and a login, from sixteen clients.
 func BenchmarkManifest(b *testing.B) {
+	for name, http2 := range map[string]bool{"HTTP1": false, "HTTP2": true} {
+		b.Run(name, func(b *testing.B) { manifests(b, http2) })
+	}
+}
+
+func manifests(b *testing.B, http2 bool) {
 	m := newMachine(b)
 	m.config(b, "error")
 	m.start(b)
@@ -29,6 +37,7 @@ func BenchmarkManifest(b *testing.B) {
 	for range clients {
 		group.Go(func() {
 			transport := m.transport()
+			transport.ForceAttemptHTTP2 = http2
 			defer transport.CloseIdleConnections()
 			for left.Add(-1) >= 0 {
 				r, err := http.NewRequest(http.MethodGet, "https://"+m.host()+"/v2/app/manifests/v1", nil)
@@ -50,6 +59,79 @@ func BenchmarkManifest(b *testing.B) {
 	group.Wait()
 	b.StopTimer()
 	b.ReportMetric((m.processor(b)-before)*1e6/float64(b.N), "processor-µs/op")
+}
+
+// BenchmarkPush says how much processor time of the registry a layer takes, with TLS, as
+// docker pushes it: with a PATCH.
+func BenchmarkPush(b *testing.B) {
+	m, client := layerMachine(b)
+	before := m.processor(b)
+	b.ResetTimer()
+	for i := range b.N {
+		m.pushLayer(b, client, layerOf(i))
+	}
+	b.StopTimer()
+	b.ReportMetric((m.processor(b)-before)/float64(b.N)*(1e9/layerBytes), "processor-s/GB")
+}
+
+// BenchmarkPull says the same of a layer that is pulled.
+func BenchmarkPull(b *testing.B) {
+	m, client := layerMachine(b)
+	dgst := m.pushLayer(b, client, layerOf(0))
+	before := m.processor(b)
+	b.ResetTimer()
+	for range b.N {
+		m.layer(b, client, http.MethodGet, "https://"+m.host()+"/v2/app/blobs/"+dgst, nil, http.StatusOK)
+	}
+	b.StopTimer()
+	b.ReportMetric((m.processor(b)-before)/float64(b.N)*(1e9/layerBytes), "processor-s/GB")
+}
+
+// layerBytes is the size of the layers of the benchmarks.
+const layerBytes = 100e6
+
+func layerMachine(b *testing.B) (*machine, http.RoundTripper) {
+	m := newMachine(b)
+	m.config(b, "error")
+	m.start(b)
+	client := m.transport()
+	client.ForceAttemptHTTP2 = false
+	b.Cleanup(client.CloseIdleConnections)
+	return m, client
+}
+
+// layerOf is a layer that no other number has.
+func layerOf(n int) []byte {
+	data := make([]byte, layerBytes)
+	copy(data, fmt.Append(nil, n))
+	return data
+}
+
+func (m *machine) pushLayer(b *testing.B, client http.RoundTripper, data []byte) (dgst string) {
+	b.Helper()
+	dgst = digest.FromBytes(data).String()
+	root := "https://" + m.host()
+	next := m.layer(b, client, http.MethodPost, root+"/v2/app/blobs/uploads/", nil, http.StatusAccepted)
+	next = m.layer(b, client, http.MethodPatch, root+next, bytes.NewReader(data), http.StatusAccepted)
+	m.layer(b, client, http.MethodPut, root+next+"&digest="+dgst, nil, http.StatusCreated)
+	return dgst
+}
+
+// layer asks for a part of a push or for a layer, and answers where it goes on.
+func (m *machine) layer(b *testing.B, client http.RoundTripper, method, url string, body io.Reader, status int) (location string) {
+	b.Helper()
+	r, err := http.NewRequest(method, url, body)
+	check(b, err)
+	r.SetBasicAuth("alice", password)
+	w, err := client.RoundTrip(r)
+	check(b, err)
+	defer w.Body.Close()
+	_, err = io.Copy(io.Discard, w.Body)
+	check(b, err)
+	if w.StatusCode != status {
+		b.Fatalf("%s %s: %s", method, url, w.Status)
+	}
+	return w.Header.Get("Location")
 }
 
 // processor is the time in seconds that the registry has used of it.

@@ -18,6 +18,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/redoubt-registry/redoubt/appliance/registry/links"
+	"github.com/redoubt-registry/redoubt/appliance/registry/stream"
 	"github.com/redoubt-registry/redoubt/appliance/registry/uses"
 	"github.com/redoubt-registry/redoubt/appliance/storage/driver"
 	"github.com/redoubt-registry/redoubt/appliance/storage/trash"
@@ -176,7 +177,7 @@ func (s *store) ServeBlob(ctx context.Context, w http.ResponseWriter, r *http.Re
 	h.Set("Cache-Control", fmt.Sprintf("max-age=%.f", cacheAge.Seconds()))
 	h.Set("Docker-Content-Digest", dgst.String())
 	h.Set("Content-Type", desc.MediaType)
-	http.ServeContent(w, r, "", time.Time{}, f)
+	http.ServeContent(stream.Writer{ResponseWriter: w}, r, "", time.Time{}, f)
 	return nil
 }
 

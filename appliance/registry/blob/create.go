@@ -3,11 +3,14 @@ package blob
 import (
 	"context"
 	"errors"
+	"io"
 
 	"github.com/distribution/distribution/v3"
 	"github.com/distribution/distribution/v3/registry/api/errcode"
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/redoubt-registry/redoubt/appliance/registry/stream"
 )
 
 // Create implements distribution.BlobIngester. Upstream mounts a blob of another
@@ -71,6 +74,9 @@ type writer struct {
 	distribution.BlobWriter
 	store *store
 }
+
+// ReadFrom implements io.ReaderFrom. Upstream's writes and hashes 32 KB at a time.
+func (w writer) ReadFrom(r io.Reader) (int64, error) { return stream.Copy(w.BlobWriter, r) }
 
 // Commit implements distribution.BlobWriter. Upstream verifies the digest, and keeps
 // the blob as sha256.

@@ -171,11 +171,25 @@ func (w *response) WriteHeader(status int) {
 
 const stalledJSON = `{"errors":[{"code":"BLOB_UPLOAD_INVALID","message":"the body of the request stood still for too long: send it again"}]}` + "\n"
 
-func (w *response) Write(p []byte) (int, error) {
+// piece is what a client must take within the bound for one that stands still.
+const piece = 32 << 10
+
+func (w *response) Write(p []byte) (written int, err error) {
 	if w.dropped {
 		return len(p), nil
 	}
 	w.wrote = true
+	for {
+		n := 0
+		n, err = w.write(p[written:min(len(p), written+piece)])
+		written += n
+		if err != nil || written == len(p) || n == 0 {
+			return written, err
+		}
+	}
+}
+
+func (w *response) write(p []byte) (int, error) {
 	w.clock.start()
 	defer w.clock.stop()
 	return w.ResponseWriter.Write(p)
