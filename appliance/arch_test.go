@@ -60,7 +60,7 @@ var rooms = []string{"storage", "certificates", "configuration", "access", "regi
 // ground are small packages that stand below all rooms: every package may import them,
 // and they import none of the others. The rules of access are among them: the configuration
 // judges them, and the registry obeys them.
-var ground = []string{"access/acl", "access/claims", "files", "hostname", "journal", "paths", "printable", "registryyml"}
+var ground = []string{"access/acl", "access/claims", "files", "hostname", "journal", "paths", "printable", "registryyml", "spool"}
 
 // below gives each package of the agent what it may import of the others. What is
 // not named here may import nothing of the agent at all.
@@ -103,6 +103,7 @@ var below = map[string][]string{
 	"access/acl":             {},
 	"access/audit":           {},
 	"access/claims":          {},
+	"access/syslog":          {},
 	"access/clients":         {"certificates/cert"},
 	"access/identity":        {},
 	"access/immutable":       {},
@@ -140,6 +141,7 @@ var below = map[string][]string{
 	"printable":              {},
 	"registryyml":            {},
 	"":                       {"access/audit", "access/token", "certificates/", "configuration/", "registry/redis", "storage/", "system/", "units"},
+	"spool":                  {"files", "printable"},
 }
 
 func TestImportsRunDown(t *testing.T) {

@@ -9,11 +9,14 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/files"
 )
 
-// Metrics prints what the registry tells Prometheus. Its address is of the machine alone.
+// Metrics prints what the registry tells Prometheus, if it asks for no login.
 func (m *Machine) Metrics(ctx context.Context) error {
 	now, err := m.serving()
 	if err != nil {
 		return err
+	}
+	if a := now.cfg.Metrics.Auth; a.TokenHash != "" || len(a.ClientCAs) > 0 {
+		return fmt.Errorf("cannot read the metrics without the token or the client certificate of metrics.auth, which this machine does not have: ask https://%s/metrics with it", now.cfg.Metrics.Listen)
 	}
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()

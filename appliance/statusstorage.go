@@ -6,11 +6,14 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
 	"github.com/redoubt-registry/redoubt/appliance/paths"
 	"github.com/redoubt-registry/redoubt/appliance/registryyml"
+	"github.com/redoubt-registry/redoubt/appliance/spool"
 	"github.com/redoubt-registry/redoubt/appliance/storage/health"
 	"github.com/redoubt-registry/redoubt/appliance/storage/neighbours"
 	"github.com/redoubt-registry/redoubt/appliance/storage/storagecheck"
@@ -87,11 +90,8 @@ func (m *Machine) storageHealth() *status.Health {
 // storageCause is why redoubt-health.service has failed.
 func (m *Machine) storageCause() string {
 	others, _ := neighbours.Problem(filepath.Join(m.Root, paths.Neighbours), m.storageName())
-	grade := m.gradeCause()
-	if grade == "" || others == "" {
-		return grade + others
-	}
-	return grade + "; " + others
+	causes := []string{m.gradeCause(), others, spool.Problem(filepath.Join(m.Root, paths.Deliveries))}
+	return strings.Join(slices.DeleteFunc(causes, func(c string) bool { return c == "" }), "; ")
 }
 
 func (m *Machine) gradeCause() string {

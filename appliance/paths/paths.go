@@ -19,6 +19,9 @@ const (
 	// The CAs that a bucket's service and a Redis elsewhere are checked with.
 	S3CA    = Run + "/s3-ca.pem"
 	RedisCA = Run + "/redis-ca.pem"
+	// The CA that a syslog server is checked with, and those of who reads the metrics.
+	SyslogCA   = Run + "/syslog-ca.pem"
+	MetricsCAs = Run + "/metrics-cas.pem"
 	// FirewallOpen is there when any process may reach the metadata service.
 	FirewallOpen = Run + "/firewall-open"
 	// Credentials has what systemd hands to the units that use a bucket or a Redis
@@ -35,13 +38,15 @@ const (
 
 // What programs say of themselves until the next boot, and where they are reached.
 const (
-	Applied      = Run + "/applied.json"               // what the units have read
-	Alerts       = Run + "/alerts.json"                // what was sent, and when
-	ApplyLock    = Run + "/apply.lock"                 // held by the one apply that runs
-	Renewal      = Run + "/renew.json"                 // the last renewal; every user may read it
-	StorageState = "/run/redoubt-health/storage.json"  // the grade of the storage
-	Neighbours   = "/run/redoubt-health/machines.json" // which other machines use the storage
-	RedisSocket  = "/run/redoubt-redis/redis.sock"     // the machine's own Redis
+	Applied        = Run + "/applied.json"                   // what the units have read
+	Alerts         = Run + "/alerts.json"                    // what was sent, and when
+	ApplyLock      = Run + "/apply.lock"                     // held by the one apply that runs
+	Renewal        = Run + "/renew.json"                     // the last renewal; every user may read it
+	StorageState   = "/run/redoubt-health/storage.json"      // the grade of the storage
+	Neighbours     = "/run/redoubt-health/machines.json"     // which other machines use the storage
+	Deliveries     = "/run/redoubt-registry/deliveries.json" // what the registry cannot hand on
+	DeliveriesTold = "/run/redoubt-health/deliveries.json"   // what of it was told
+	RedisSocket    = "/run/redoubt-redis/redis.sock"         // the machine's own Redis
 	// AccessJournal takes the access log: the streams of systemd-journald@access.service.
 	AccessJournal = "/run/systemd/journal.access/stdout"
 	// AuditJournal takes the audit log: the streams of systemd-journald@audit.service.

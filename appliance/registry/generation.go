@@ -50,6 +50,9 @@ type generation struct {
 	users       clients.Users // whom they log in
 	table       *users.Table  // nil: another kind of authentication
 	tablePath   string
+	auditTo     auditOptions     // beside the journal
+	syslogCAs   []byte           // PEM; empty: those of the system
+	monitor     *monitor         // nil: metrics are on a loopback address
 	rights      *rights          // nil: another kind of authentication
 	keys        *keyring         // of tokens; nil: another kind of authentication
 	issuers     *oidc.Source     // nil: no ID tokens
@@ -103,6 +106,9 @@ func (s *server) build(old *generation) (*generation, error) {
 	}
 	if err == nil {
 		err = s.buildTLS(g, old)
+	}
+	if err == nil && g.maintenance == nil {
+		err = errors.Join(g.openMonitor(), g.readAudit())
 	}
 	if err != nil {
 		g.refuse(old)

@@ -49,6 +49,10 @@ func TestMain(m *testing.M) {
 		Challenges:   filepath.Join(dir, "challenges"),
 		Storage:      filepath.Join(dir, "storage.json"),
 
+		AuditInbox:         filepath.Join(dir, "inbox"),
+		Deliveries:         filepath.Join(dir, "deliveries.json"),
+		DeliveriesPatience: time.Second,
+
 		StorageRecord: filepath.Join(dir, "record.json"),
 		Grace:         graceOf(os.Getenv("REDOUBT_TEST_GRACE")),
 	})

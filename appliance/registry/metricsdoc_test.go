@@ -28,8 +28,8 @@ const metricsHead = `# Metrics
 curl http://127.0.0.1:5001/metrics
 ` + "```" + `
 
-on the machine, in Prometheus's text format. ` + "`metrics.listen`" + ` sets another loopback address; nothing outside the machine reaches it, so a
-collector runs there, or asks over SSH. ` + "`/healthz`" + ` on the same address is 200, or 503 with what has failed by name.
+on the machine, in Prometheus's text format. ` + "`metrics.listen`" + ` sets another loopback address, or with ` + "`metrics.auth`" + ` any address, over TLS: see
+[monitoring](monitoring.md). ` + "`/healthz`" + ` on the same address is 200, or 503 with what has failed by name.
 
 Made from the code by ` + "`go test ./appliance/registry -run TestMetricsPage -update`" + `. Beside these there are the metrics of
 distribution (` + "`registry_*`" + `), of Go (` + "`go_*`" + `) and of the process (` + "`process_*`" + `). A time is in Unix time, and 0 for never.
@@ -41,14 +41,7 @@ distribution (` + "`registry_*`" + `), of Go (` + "`go_*`" + `) and of the proce
 const metricsFoot = `
 ` + "`route`" + ` is one of ` + "`base`, `catalog`, `tags`, `manifest`, `blob`, `upload`, `page`, `other`" + `; a client cannot make a new one.
 
-What to alert on, beside what the machine tells by itself ([alerts](operations.md#alerts)):
-
-` + "```" + `
-redoubt_storage_grade{grade="ok"} == 0
-redoubt_certificate_not_after_seconds - time() < 86400
-redoubt_renewal_alert == 1 or redoubt_users_stale == 1 or redoubt_client_trust_stale == 1
-redoubt_maintenance == 1
-` + "```" + `
+What to alert on, beside what the machine tells by itself ([alerts](operations.md#alerts)): the rules in [monitoring](monitoring.md).
 `
 
 // kinds are the types of metrics by their names.
@@ -57,7 +50,7 @@ func kinds(s *server) map[string]string {
 	for _, sample := range s.samples() {
 		kinds[sample.Name] = map[bool]string{true: "counter", false: "gauge"}[sample.Counter]
 	}
-	for _, v := range s.gradeSamples() {
+	for _, v := range slices.Concat(s.gradeSamples(), s.deliveries.samples()) {
 		kinds[v.Name] = "gauge"
 	}
 	// Those that count have a value only after the first request and reload.

@@ -4,6 +4,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,6 +35,12 @@ type Options struct {
 	AccessJournal string
 	// AuditJournal is the socket of the journal that has the audit log, as AccessJournal is.
 	AuditJournal string
+	// AuditInbox is where other processes leave events for the audit log; empty: nowhere.
+	AuditInbox string
+	// Deliveries gets what the registry cannot hand on to others; empty: nothing does.
+	Deliveries string
+	// DeliveriesPatience is how long that may last until it is there; zero: a minute.
+	DeliveriesPatience time.Duration
 	// StorageRecord remembers which file system the storage is; empty: nothing does.
 	StorageRecord string
 	Listeners     []net.Listener // nil: those that systemd passes, or else http.addr
@@ -48,6 +55,10 @@ func (o Options) grace() time.Duration {
 		return trash.Least
 	}
 	return max(o.Grace, 0)
+}
+
+func (o Options) deliveriesPatience() time.Duration {
+	return cmp.Or(o.DeliveriesPatience, deliveriesPatience)
 }
 
 // Serve runs the registry until ctx ends and its requests are drained. SIGHUP

@@ -36,6 +36,7 @@ type server struct {
 	log             *logrus.Logger
 	accessOut       io.Writer // of the access log
 	audit           *audit.Log
+	deliveries      *deliveries
 	metrics         *metrics.Metrics
 	front, redirect *http.Server
 	gate            *bounds.Gate
@@ -68,7 +69,9 @@ func newServer(opts Options, logger *logrus.Logger) *server {
 	if opts.Challenges != "" {
 		s.challenges = openChallenges(opts.Challenges)
 	}
+	s.deliveries = newDeliveries(s)
 	s.metrics = metrics.New(s.samples()...)
+	s.metrics.Add(s.deliveries.samples()...)
 	s.metrics.Add(s.gradeSamples()...)
 	return s
 }
@@ -102,7 +105,8 @@ func (s *server) start() error {
 		return err
 	}
 	s.current = g // before the first scrape
-	if err := s.debug.move(g.config.HTTP.Debug.Addr, s.debugHandler()); err != nil {
+	s.deliveries.use(g)
+	if err := s.moveDebug(g); err != nil {
 		g.close()
 		return err
 	}
@@ -142,13 +146,14 @@ func (s *server) swap() error {
 	}
 	err = s.agrees(g, old)
 	if err == nil {
-		err = s.debug.move(g.config.HTTP.Debug.Addr, s.debugHandler())
+		err = s.moveDebug(g)
 	}
 	if err != nil {
 		g.refuse(old)
 		return err
 	}
 	s.put(g)
+	s.deliveries.use(g)
 	if g.cache != nil {
 		g.cache.Reloaded()
 	}
@@ -197,7 +202,7 @@ func (s *server) retire(old, now *generation) {
 
 func (s *server) close() {
 	s.debug.close()
-	s.audit.Close()
+	s.deliveries.close()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.current.close()
@@ -255,7 +260,7 @@ func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", ";
 
 // debugHandler serves metrics and health of whichever generation is in force.
 func (s *server) debugHandler() http.Handler {
-	return s.metrics.Handler(func(r *http.Request) map[string]string {
+	return s.guarded(s.metrics.Handler(func(r *http.Request) map[string]string {
 		g := s.acquire()
 		defer g.release()
 		failed := g.failures(r.Context())
@@ -263,7 +268,7 @@ func (s *server) debugHandler() http.Handler {
 			g.grade.note(failed)
 		}
 		return failed
-	})
+	}))
 }
 
 // samples are read at each scrape.
@@ -292,6 +297,8 @@ func (s *server) samples() []metrics.Sample {
 		})
 	}
 	return append(s.renewalSamples(), []metrics.Sample{
+		{Name: "redoubt_audit_events_total", Counter: true, Help: "Events that were written to the audit log.", Value: func() float64 { n, _ := s.audit.Stats(); return float64(n) }},
+		{Name: "redoubt_audit_lost_total", Counter: true, Help: "Events that the audit log has lost: they came faster than they could be written.", Value: func() float64 { _, n := s.audit.Stats(); return float64(n) }},
 		{Name: "redoubt_connections", Help: "Connections that are open.", Value: func() float64 { return float64(s.gate.Open()) }},
 		{Name: "redoubt_connections_closed_total", Counter: true, Help: "Connections that were closed because there were too many.", Value: func() float64 { return float64(s.gate.Refused()) }},
 		{Name: "redoubt_logins_refused_total", Counter: true, Help: "Requests with a wrong user or password, answered 401.", Value: logins(func(s users.Stats) float64 { return float64(s.Refused) })},

@@ -2,10 +2,14 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/redoubt-registry/redoubt/appliance/paths"
 	"github.com/redoubt-registry/redoubt/appliance/printable"
+	"github.com/redoubt-registry/redoubt/appliance/spool"
 	"github.com/redoubt-registry/redoubt/appliance/storage/storagecheck"
 )
 
@@ -32,7 +36,7 @@ The exit status is 0 for ok, else 1.`,
 			}
 			w := storagecheck.NewWatch(cmd.ErrOrStderr())
 			if keep {
-				return w.Keep(cmd.Context())
+				return errors.Join(w.Keep(cmd.Context()), spool.Worse(paths.Deliveries, paths.DeliveriesTold, time.Now()))
 			}
 			report, err := w.Look(cmd.Context(), adopt)
 			if err != nil {

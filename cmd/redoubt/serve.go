@@ -26,6 +26,8 @@ func serveCommand() *cobra.Command {
 	flags.StringVar(&opts.Storage, "storage", paths.StorageState, "what redoubt health says of the storage")
 	flags.StringVar(&opts.AccessJournal, "access-journal", paths.AccessJournal, "the socket of the journal that gets the access log, under systemd")
 	flags.StringVar(&opts.AuditJournal, "audit-journal", paths.AuditJournal, "the socket of the journal that gets the audit log, under systemd")
+	flags.StringVar(&opts.AuditInbox, "audit-inbox", paths.AuditInbox, "where other processes leave events for the audit log")
+	flags.StringVar(&opts.Deliveries, "deliveries", paths.Deliveries, "the file that gets what cannot be delivered")
 	flags.StringVar(&opts.StorageRecord, "storage-record", paths.StorageRecord, "what remembers which file system the storage is")
 	return cmd
 }

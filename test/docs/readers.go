@@ -16,7 +16,8 @@ var samples = []string{
 	"hostname: a.example.com\nnodes: 2\nhttpSecret: 0123456789abcdef0123\nlisten: {httpsPort: 8443, drainTimeout: 10m}\nhealth: {storage: {interval: 1m}}\n" +
 		"firewall: {metadata: open}\ntls: {clientAuth: {mode: required, cas: ['file:/ca.pem'], crls: ['file:/crl.pem']}}\n" +
 		"storage: {s3: {bucket: images, endpoint: 'https://s3.example.com', region: r, accessKey: a, secretKey: b, caBundle: 'file:/ca.pem'}}\n" +
-		"cache: {redis: {address: 'redis.example.com:6379', username: u, password: p, tls: true, caBundle: 'file:/ca.pem'}}\n",
+		"cache: {redis: {address: 'redis.example.com:6379', username: u, password: p, tls: true, caBundle: 'file:/ca.pem'}}\n" +
+		"audit: {syslog: {address: 'logs.example.com:6514', caBundle: 'file:/ca.pem'}}\nmetrics: {auth: {clientCAs: ['file:/ca.pem']}}\n",
 	"hostname: a.example.com\n",
 }
 
@@ -38,7 +39,7 @@ func Readers() (string, error) {
 	some := []byte("PEM")
 	for _, sample := range samples {
 		cfg, _, _ := config.Parse([]config.Layer{{Name: "sample", Data: []byte(sample)}}) // what is rendered counts, not whether it is valid
-		t, err := render.Tree(cfg, render.Facts{ClientCAs: some, ClientCRLs: some, S3CAs: some, RedisCAs: some, RedisPassword: "p"})
+		t, err := render.Tree(cfg, render.Facts{ClientCAs: some, ClientCRLs: some, S3CAs: some, RedisCAs: some, SyslogCAs: some, MetricsCAs: some, RedisPassword: "p"})
 		if err != nil {
 			return "", err
 		}

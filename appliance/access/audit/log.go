@@ -1,10 +1,18 @@
 package audit
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/redoubt-registry/redoubt/appliance/files"
 )
 
 const (
@@ -31,26 +39,29 @@ type Log struct {
 	written  atomic.Uint64
 	lost     atomic.Uint64
 
-	mu    sync.Mutex // of sinks
-	sinks []Sink
-	done  chan struct{}
-	once  sync.Once
+	journal Sink
+	mu      sync.Mutex // of sinks
+	sinks   []Sink     // beside the journal
+	done    chan struct{}
+	once    sync.Once
 }
 
 type entry struct {
 	event Event
+	line  []byte        // instead of an event: one that the journal has already
 	kept  chan struct{} // nil: nobody waits
+	end   bool          // of the log
 }
 
-// New makes a log with its sinks and starts it.
-func New(now func() time.Time, sinks ...Sink) *Log {
-	l := &Log{now: now, queue: make(chan entry, queued), sinks: sinks, done: make(chan struct{})}
+// New makes a log and starts it. journal gets every event of this process.
+func New(now func() time.Time, journal Sink) *Log {
+	l := &Log{now: now, queue: make(chan entry, queued), journal: journal, done: make(chan struct{})}
 	l.failures = newFailures(failuresPause, l.Write)
 	go l.run()
 	return l
 }
 
-// Use replaces the sinks, for the events that come after it.
+// Use replaces the sinks beside the journal, for the events that come after it.
 func (l *Log) Use(sinks ...Sink) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -76,6 +87,33 @@ func (l *Log) Keep(e Event) {
 	}
 }
 
+// Collect hands the events that Note left in the directory inbox to the sinks beside the
+// journal, and removes them there. An error is of one that stays.
+func (l *Log) Collect(inbox string) error {
+	entries, err := os.ReadDir(inbox)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, file := range entries {
+		if !strings.HasSuffix(file.Name(), inboxSuffix) {
+			continue
+		}
+		path := filepath.Join(inbox, file.Name())
+		data, readErr := os.ReadFile(path)
+		if readErr == nil && bytes.Count(data, []byte("\n")) == 1 && bytes.HasSuffix(data, []byte("\n")) {
+			kept := make(chan struct{})
+			if !l.put(entry{line: data, kept: kept}) {
+				return err // the next time
+			}
+			<-kept
+		}
+		if removeErr := os.Remove(path); removeErr != nil {
+			err = errors.Join(err, fmt.Errorf("cannot take up an event: %w", files.Cause(removeErr)))
+		}
+	}
+	return err
+}
+
 // Refused is for a login that was refused: the first of an address in each minute is
 // written, and how many more there were at its end.
 func (l *Log) Refused(e Event) {
@@ -92,7 +130,7 @@ func (l *Log) Stats() (written, lost uint64) { return l.written.Load(), l.lost.L
 func (l *Log) Close() {
 	l.once.Do(func() {
 		l.failures.tell()
-		l.put(entry{}) // the end
+		l.queue <- entry{end: true}
 		<-l.done
 	})
 }
@@ -102,10 +140,6 @@ func (l *Log) put(e entry) bool {
 	case l.queue <- e:
 		return true
 	default:
-	}
-	if e.event.Action == "" { // the end must come
-		l.queue <- e
-		return true
 	}
 	l.dropped.Add(1)
 	l.lost.Add(1)
@@ -126,7 +160,7 @@ func (l *Log) run() {
 
 func (l *Log) collect(e entry) (batch []entry, ended bool) {
 	for {
-		if e.event.Action == "" {
+		if e.end {
 			return batch, true
 		}
 		batch = append(batch, e)
@@ -142,18 +176,27 @@ func (l *Log) collect(e entry) (batch []entry, ended bool) {
 }
 
 func (l *Log) write(batch []entry) {
-	var lines []byte
+	var own, all []byte
 	for _, e := range batch {
-		lines = append(lines, e.event.line()...)
+		line := e.line
+		if line == nil {
+			line = e.event.line()
+			own = append(own, line...)
+		}
+		all = append(all, line...)
 	}
 	if n := l.dropped.Swap(0); n > 0 {
-		lines = append(lines, lostEvent(n, "they came faster than they could be written").fill(l.now()).line()...)
+		line := LostEvent(n, "they came faster than they could be written", l.now())
+		own, all = append(own, line...), append(all, line...)
+	}
+	if len(own) > 0 {
+		_ = l.journal.Write(own) // it writes elsewhere what the journal does not take
 	}
 	l.mu.Lock()
 	sinks := l.sinks
 	l.mu.Unlock()
 	for _, s := range sinks {
-		_ = s.Write(lines) // a sink says of itself that it fails
+		_ = s.Write(all) // a sink says of itself that it fails
 	}
 	l.written.Add(uint64(len(batch)))
 	for _, e := range batch {
@@ -163,7 +206,7 @@ func (l *Log) write(batch []entry) {
 	}
 }
 
-// lostEvent says that n events were lost.
-func lostEvent(n uint64, why string) Event {
-	return Event{Action: Lost, Result: Failed, Count: int(min(n, 1<<40)), Detail: fmt.Sprintf("%d events were lost: %s", n, why)}
+// LostEvent is the line that says that n events were lost.
+func LostEvent(n uint64, why string, now time.Time) []byte {
+	return Event{Action: Lost, Result: Failed, Count: int(min(n, 1<<40)), Detail: fmt.Sprintf("%d events were lost: %s", n, why)}.fill(now).line()
 }

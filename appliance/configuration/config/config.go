@@ -28,6 +28,7 @@ type Config struct {
 	Notifications []Notification `yaml:"notifications" jsonschema_description:"Who is told of pushes and pulls."`
 	Log           Log            `yaml:"log" jsonschema_description:"What the journal gets."`
 	Metrics       Metrics        `yaml:"metrics" jsonschema_description:"Prometheus metrics."`
+	Audit         Audit          `yaml:"audit" jsonschema_description:"Who did what to what. It is always in the journal."`
 	Alerts        Alerts         `yaml:"alerts" jsonschema_description:"Who is told when something fails."`
 	Firewall      Firewall       `yaml:"firewall" jsonschema_description:"What local processes may reach."`
 	Environment   []Variable     `yaml:"environment" jsonschema_description:"REGISTRY_* settings in the stock registry's own words, laid on the rendered configuration. Compose's map and its list of NAME=VALUE are taken as they are."`
@@ -258,7 +259,34 @@ type LogField struct {
 
 // Metrics is where Prometheus fetches metrics.
 type Metrics struct {
-	Listen string `yaml:"listen" jsonschema_description:"A loopback address and a port."`
+	Listen string      `yaml:"listen" jsonschema_description:"An address and a port: a loopback address, or with auth any, such as 0.0.0.0:9100."`
+	Auth   MetricsAuth `yaml:"auth" jsonschema_description:"Who may read the metrics from elsewhere, over TLS with the machine's certificate: who has the token, or a certificate of one of clientCAs."`
+}
+
+// MetricsAuth is who may read the metrics.
+type MetricsAuth struct {
+	TokenHash string   `yaml:"tokenHash" jsonschema_description:"The SHA-256 hash of a bearer token: sha256: and 64 hexadecimal digits. The token itself should be random, as openssl rand -hex 32 prints it."`
+	ClientCAs []string `yaml:"clientCAs" jsonschema_description:"CAs of client certificates: PEM, or file:PATH."`
+}
+
+// Audit is where the audit log goes beside the journal.
+type Audit struct {
+	File   AuditFile   `yaml:"file" jsonschema_description:"The audit log as a file on the data partition: /var/lib/redoubt/audit/audit.log."`
+	Syslog AuditSyslog `yaml:"syslog" jsonschema_description:"A syslog server that gets it over TLS (RFC 5424 and RFC 5425)."`
+}
+
+// AuditFile is the audit log as a file.
+type AuditFile struct {
+	Enabled bool   `yaml:"enabled" jsonschema_description:"Whether there is the file."`
+	Size    string `yaml:"size" jsonschema_description:"How large it gets until the next one begins, such as 100MiB: 1MiB to 10GiB."`
+	Keep    int    `yaml:"keep" jsonschema:"minimum=1,maximum=1000" jsonschema_description:"How many full files are kept: audit.log.1 is the last one."`
+}
+
+// AuditSyslog is a syslog server.
+type AuditSyslog struct {
+	Address  string `yaml:"address" jsonschema_description:"Its host:port; 6514 is usual. Empty: none."`
+	CABundle string `yaml:"caBundle" jsonschema_description:"The CAs that its certificate is checked with instead of those of the system, in PEM, or file:PATH."`
+	Spool    string `yaml:"spool" jsonschema_description:"How much is kept on the data partition while it does not answer, such as 256MiB: 1MiB to 10GiB. What comes after that is lost, and counted."`
 }
 
 // Alerts is who is told when something fails.

@@ -32,7 +32,8 @@ func (c Config) validate(s spot) {
 	for i, r := range c.Immutable {
 		r.validate(s.at("immutable").item(i))
 	}
-	c.Metrics.validate(s.at("metrics"), c.Listen)
+	c.Metrics.validate(s.at("metrics"), c)
+	c.Audit.validate(s.at("audit"))
 }
 
 func (c Config) validateNames(s spot) {
@@ -191,18 +192,5 @@ func (l Log) validate(s spot) {
 			at.fail("this field exists already")
 		}
 		seen[f.Name] = true
-	}
-}
-
-func (m Metrics) validate(s spot, l Listen) {
-	at := s.at("listen")
-	address, err := netip.ParseAddrPort(strings.Replace(m.Listen, "localhost:", "127.0.0.1:", 1))
-	switch {
-	case err != nil || address.Port() == 0:
-		at.fail("must be a loopback address and a port, such as 127.0.0.1:5001")
-	case !address.Addr().Unmap().IsLoopback():
-		at.fail("must be a loopback address: metrics are not for the network")
-	case int(address.Port()) == l.HTTPSPort || int(address.Port()) == l.HTTPPort:
-		at.fail("this port is taken by listen")
 	}
 }

@@ -58,7 +58,7 @@ func credentials(cfg config.Config, facts Facts) ([]tree.File, error) {
 	return files, nil
 }
 
-// trust is the CAs of a bucket and of a Redis elsewhere.
+// trust is the CAs of what the registry speaks to, and of who reads its metrics.
 func trust(cfg config.Config, facts Facts) []tree.File {
 	restart := tree.Reader{Unit: units.Registry, Verb: tree.Restart}
 	var files []tree.File
@@ -67,6 +67,13 @@ func trust(cfg config.Config, facts Facts) []tree.File {
 	}
 	if usesRedisCAs(cfg) {
 		files = append(files, private(paths.RedisCA, facts.RedisCAs, restart))
+	}
+	reload := tree.Reader{Unit: units.Registry, Verb: tree.Reload}
+	if cfg.Audit.Syslog.CABundle != "" {
+		files = append(files, private(paths.SyslogCA, facts.SyslogCAs, reload))
+	}
+	if len(cfg.Metrics.Auth.ClientCAs) > 0 {
+		files = append(files, private(paths.MetricsCAs, facts.MetricsCAs, reload))
 	}
 	return files
 }

@@ -210,6 +210,7 @@ func auth(cfg config.Config, facts Facts) configuration.Parameters {
 	rights(cfg.Auth, options)
 	writtenOnce(cfg.Immutable, options)
 	trusts(cfg.Auth.OIDC.Trust, facts.IssuerCAs, options)
+	watched(cfg, options)
 	if cfg.TLS.ClientAuth.Mode == "none" {
 		return options
 	}

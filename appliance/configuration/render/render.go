@@ -31,6 +31,8 @@ type Facts struct {
 	RedisPassword  string            // of cache.redis
 	RedisCAs       []byte            // PEM, of cache.redis.caBundle
 	IssuerCAs      [][]byte          // PEM, of each item of auth.oidc.trust
+	SyslogCAs      []byte            // PEM, of audit.syslog.caBundle
+	MetricsCAs     []byte            // PEM, of metrics.auth.clientCAs
 }
 
 // Keys are the credentials of a bucket.
@@ -43,7 +45,7 @@ func Paths() []string {
 		paths.RegistryYML, paths.Htpasswd, paths.RedisConf, paths.Maintenance, paths.Issue, paths.MOTD,
 		paths.ClientCAs, paths.ClientCRLs,
 		paths.Credentials, credentialPath(paths.S3Credential), credentialPath(paths.RedisCredential),
-		paths.S3CA, paths.RedisCA, paths.FirewallOpen,
+		paths.S3CA, paths.RedisCA, paths.SyslogCA, paths.MetricsCAs, paths.FirewallOpen,
 		dropInPath(units.RegistrySocket), dropInPath(units.Registry), dropInPath(units.CertificateFiles),
 		dropInPath(units.Health), dropInPath(units.HealthTimer),
 	}

@@ -45,6 +45,7 @@ func facts(cfg config.Config) render.Facts {
 		f.S3CAs = []byte("a CA\n")
 	}
 	f.RedisPassword, f.RedisCAs = "the-password", []byte("a CA\n")
+	f.SyslogCAs, f.MetricsCAs = []byte("the CA of syslog\n"), []byte("the CA of monitors\n")
 	return f
 }
 

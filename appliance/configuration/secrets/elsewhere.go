@@ -2,6 +2,7 @@ package secrets
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 	"unicode"
@@ -67,4 +68,12 @@ func (r Resolver) cas(bundle, path string, errs *[]error) []byte {
 		*errs = append(*errs, Problem{path, err})
 	}
 	return data
+}
+
+// watchers finds the CAs of a syslog server and of who reads the metrics.
+func (r Resolver) watchers(cfg config.Config, facts *render.Facts, errs *[]error) {
+	facts.SyslogCAs = r.cas(cfg.Audit.Syslog.CABundle, "audit.syslog.caBundle", errs)
+	for i, bundle := range cfg.Metrics.Auth.ClientCAs {
+		facts.MetricsCAs = append(facts.MetricsCAs, r.cas(bundle, fmt.Sprintf("metrics.auth.clientCAs[%d]", i), errs)...)
+	}
 }

@@ -175,6 +175,7 @@ func (r Resolver) Facts(cfg config.Config, kept Kept) (render.Facts, Kept, error
 	for i, t := range cfg.Auth.OIDC.Trust {
 		facts.IssuerCAs = append(facts.IssuerCAs, r.cas(t.CABundle, fmt.Sprintf("auth.oidc.trust[%d].caBundle", i), &errs))
 	}
+	r.watchers(cfg, &facts, &errs)
 	return facts, next, sought(errs)
 }
 

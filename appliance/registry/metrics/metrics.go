@@ -1,5 +1,5 @@
-// Package metrics counts requests and shows the state of the server on a
-// loopback address.
+// Package metrics counts requests and shows the state of the server, on a loopback
+// address or to who has a login for it.
 package metrics
 
 import (
@@ -14,6 +14,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/net/netutil"
 
 	"github.com/redoubt-registry/redoubt/appliance/registry/route"
 )
@@ -150,19 +151,26 @@ func (m *Metrics) Handler(failures func(*http.Request) map[string]string) http.H
 	return mux
 }
 
-// Listen binds addr, which must be a loopback address.
-func Listen(addr string) (net.Listener, error) {
+// maxScrapes is how many connections there may be from elsewhere: the registry's bounds
+// are not for them.
+const maxScrapes = 32
+
+// Listen binds addr, which must be a loopback address if it is not guarded by a login.
+func Listen(addr string, guarded bool) (net.Listener, error) {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, fmt.Errorf("cannot use http.debug.addr: it must be an address and a port")
 	}
 	ip, err := netip.ParseAddr(host)
-	if host != "localhost" && (err != nil || !ip.IsLoopback()) {
-		return nil, fmt.Errorf("cannot use http.debug.addr: it must be a loopback address, such as 127.0.0.1:5001")
+	if !guarded && host != "localhost" && (err != nil || !ip.IsLoopback()) {
+		return nil, fmt.Errorf("cannot use http.debug.addr: it must be a loopback address, such as 127.0.0.1:5001, or have metrics.auth")
 	}
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen for metrics (http.debug.addr): %w", err)
+	}
+	if guarded {
+		l = netutil.LimitListener(l, maxScrapes)
 	}
 	return l, nil
 }
