@@ -132,6 +132,7 @@ var below = map[string][]string{
 	"registry/uses":          {"registry/links", "storage/fault", "storage/layout"},
 	"registry/watchdog":      {"registry/socket"},
 	"system":                 {},
+	"system/doctor":          {"storage/progress"},
 	"system/imagestore":      {"configuration/", "storage/"},
 	"system/status":          {"certificates/renewal", "storage/health", "storage/progress"},
 	"files":                  {},

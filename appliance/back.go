@@ -169,7 +169,7 @@ func digestOf(found userdata.Found) string {
 type Past struct {
 	history.Generation
 	Number int  `json:"number"`
-	Now    bool `json:"now"` // it is in force
+	Now    bool `json:"current"` // it is in force
 	// Changes is what it has otherwise than the one before it; none for the oldest that
 	// is kept.
 	Changes []config.Change `json:"changes,omitempty"`

@@ -160,6 +160,18 @@ func status(t *testing.T, s *site) {
 	}
 }
 
+// support is all that is in the file for whoever is to help.
+func support(t *testing.T, s *site) string {
+	s.Run("redoubt", "support", "--out", "/run/support.tar.gz")
+	text := s.Run("sh", "-c", "tar -xzOf /run/support.tar.gz; rm /run/support.tar.gz")
+	for _, part := range []string{`"verdict": "ok"`, `"check": "names"`, "hostname: " + hostname, `"current": true`, "nothing to do", "redoubt_cache_hits_total", units.RenewTimer} {
+		if !strings.Contains(text, part) {
+			t.Errorf("the file of redoubt support lacks %s", part)
+		}
+	}
+	return text
+}
+
 // noSecretShows looks for what the machine was told in secret where others look:
 // the journal, the console, arguments, environments, and files that anybody reads.
 func noSecretShows(t *testing.T, s *site) {
@@ -173,6 +185,8 @@ func noSecretShows(t *testing.T, s *site) {
 		"status":        s.Run("redoubt", "status", "--json"),
 		"metrics":       metrics(s),
 		"show":          s.Run("redoubt", "show", "--origin"),
+		"history":       s.Run("redoubt", "history"),
+		"support":       support(t, s),
 	}
 	secrets := map[string]string{
 		"alice's password": alicePassword, "alice's hash": s.aliceHash, "bob's password": bobPassword, "httpSecret": httpSecret,

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"maps"
 	"reflect"
 	"slices"
 	"strconv"
@@ -80,4 +81,11 @@ func itemName(item *yaml.Node, i int) string {
 		}
 	}
 	return strconv.Itoa(i)
+}
+
+// Secrets returns every value of c that Show redacts.
+func (c Config) Secrets() []string {
+	w := writer{redact: true, hidden: map[*yaml.Node]string{}}
+	w.node(reflect.ValueOf(c), "")
+	return slices.Collect(maps.Values(w.hidden))
 }
