@@ -30,6 +30,7 @@ type Reader struct {
 	root  string // of a directory; empty: the storage is another one
 	knows Knows
 	kept  *lru.Cache[digest.Digest, content]
+	tags  *tagged
 }
 
 // Knows tells whether a cache is sure that a repository has a manifest.
@@ -45,7 +46,7 @@ type content struct {
 // one that is far away, for which knows is asked first where it is not nil.
 func NewReader(l *links.Links, root string, knows Knows) *Reader {
 	kept, _ := lru.New[digest.Digest, content](maxKept) // fails for sizes below one
-	return &Reader{links: l, root: root, knows: knows, kept: kept}
+	return &Reader{links: l, root: root, knows: knows, kept: kept, tags: newTagged()}
 }
 
 // Serve answers a request of a client that may pull. It returns false, and has done
@@ -84,9 +85,7 @@ func (m *Reader) Serve(w http.ResponseWriter, r *http.Request, q route.Request) 
 func (m *Reader) tag(ctx context.Context, repository, tag string) (digest.Digest, bool) {
 	path := layout.TagPath(repository, tag)
 	if m.root != "" {
-		data, err := os.ReadFile(filepath.Join(m.root, path))
-		dgst := digest.Digest(data)
-		return dgst, err == nil && dgst.Validate() == nil
+		return m.tags.read(filepath.Join(m.root, path))
 	}
 	dgst, gone, err := layout.Read(ctx, m.links.Driver, path)
 	return dgst, !gone && err == nil
