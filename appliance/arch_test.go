@@ -60,7 +60,7 @@ var rooms = []string{"storage", "certificates", "configuration", "access", "regi
 // ground are small packages that stand below all rooms: every package may import them,
 // and they import none of the others. The rules of access are among them: the configuration
 // judges them, and the registry obeys them.
-var ground = []string{"access/acl", "access/claims", "files", "hostname", "journal", "paths", "printable", "registryyml", "spool"}
+var ground = []string{"access/acl", "access/claims", "access/immutable", "files", "hostname", "journal", "paths", "printable", "registryyml", "spool"}
 
 // below gives each package of the agent what it may import of the others. What is
 // not named here may import nothing of the agent at all.
@@ -71,7 +71,7 @@ var below = map[string][]string{
 	"configuration/foreign":  {"certificates/cert", "configuration/config"},
 	"configuration/history":  {"configuration/disk", "configuration/plan", "configuration/tree"},
 	"configuration/plan":     {"configuration/tree"},
-	"configuration/render":   {"configuration/config", "configuration/tree", "units"},
+	"configuration/render":   {"configuration/config", "configuration/tree", "storage/retention", "units"},
 	"configuration/secrets":  {"certificates/cert", "configuration/config", "configuration/render", "configuration/tree"},
 	"configuration/systemd":  {"configuration/tree"},
 	"configuration/tree":     {},
@@ -92,10 +92,13 @@ var below = map[string][]string{
 	"storage/fault":          {},
 	"storage/health":         {},
 	"storage/imagecopy":      {"storage/layout", "storage/progress"},
+	"storage/inventory":      {"storage/layout"},
 	"storage/layout":         {},
 	"storage/neighbours":     {"storage/sharedstate"},
 	"storage/once":           {},
 	"storage/progress":       {},
+	"storage/pulls":          {"storage/layout"},
+	"storage/retention":      {"storage/inventory", "storage/layout", "storage/pulls", "storage/trash"},
 	"storage/role":           {},
 	"storage/scrub":          {"storage/layout", "storage/progress"},
 	"storage/sharedstate":    {"storage/bucket"},
@@ -106,7 +109,7 @@ var below = map[string][]string{
 	"access/syslog":          {},
 	"access/clients":         {"certificates/cert"},
 	"access/identity":        {},
-	"access/immutable":       {},
+	"access/immutable":       {"access/acl"},
 	"access/limit":           {},
 	"access/oidc":            {"access/identity", "access/limit", "access/token", "access/users"},
 	"access/token":           {},
@@ -121,7 +124,7 @@ var below = map[string][]string{
 	"registry/front":         {"registry/page", "registry/referrers", "registry/route"},
 	"registry/links":         {"storage/layout", "storage/once"},
 	"registry/logs":          {},
-	"registry/manifest":      {"access/immutable", "storage/once", "registry/blobcache", "registry/etag", "registry/links", "registry/referrers", "registry/route", "registry/uses", "storage/fault", "storage/layout", "storage/trash"},
+	"registry/manifest":      {"storage/once", "registry/blobcache", "registry/etag", "registry/links", "registry/referrers", "registry/route", "registry/uses", "storage/fault", "storage/layout", "storage/trash"},
 	"registry/metrics":       {"registry/route"},
 	"registry/page":          {},
 	"registry/redis":         {},

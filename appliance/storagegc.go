@@ -26,6 +26,7 @@ type GCOptions struct {
 	Grace, Trash time.Duration
 	Parallel     int
 	DryRun, JSON bool
+	Rules        string // file with the rules of retention; empty: the machine's
 	Output       *progress.Output
 	Result       io.Writer
 }
@@ -41,20 +42,39 @@ func CollectStorage(ctx context.Context, finder imagestore.Finder, o GCOptions) 
 	case o.Trash < trash.Least:
 		return fmt.Errorf("cannot use --trash %v: it is %v at least; redoubt trash empty frees the space at once", o.Trash, trash.Least)
 	}
+	rules, err := o.rulesFor()
+	if err != nil {
+		return err
+	}
 	return alone(ctx, finder, o.Storage, !o.DryRun, func(place *imagestore.Place, beat func(context.Context) error) error {
-		c := collect.Collector{Storage: place.Driver, Parallel: o.Parallel, Untagged: o.Untagged, Grace: o.Grace, Trash: o.Trash,
+		kept, left, err := o.retain(ctx, place, rules, beat)
+		if err != nil {
+			return fmt.Errorf("cannot do what the rules of retention say: %w", err)
+		}
+		c := collect.Collector{Storage: place.Driver, Parallel: o.Parallel, May: left.May(), Untagged: o.Untagged, Grace: o.Grace, Trash: o.Trash,
 			DryRun: o.DryRun, Now: time.Now, Beat: beat, Say: func(step string) { o.Output.Println(step) }}
 		sum, err := c.Run(ctx)
 		if err != nil {
 			return fmt.Errorf("cannot collect in %s: %w; what is done stays, and the next run goes on", place.Name, err)
 		}
-		return o.tell(sum)
+		if !o.DryRun {
+			if err := left.Settle(ctx, place.Driver, time.Now()); err != nil {
+				return err
+			}
+		}
+		return o.tell(sum, kept)
 	})
 }
 
-func (o GCOptions) tell(sum collect.Summary) error {
+func (o GCOptions) tell(sum collect.Summary, kept *Retained) error {
 	if o.JSON {
-		return json.NewEncoder(o.Result).Encode(sum)
+		return json.NewEncoder(o.Result).Encode(struct {
+			collect.Summary
+			Retention *Retained `json:"retention,omitempty"`
+		}{sum, kept})
+	}
+	if err := kept.tell(o); err != nil {
+		return err
 	}
 	verb := "moved to the trash"
 	if o.DryRun {

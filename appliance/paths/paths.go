@@ -12,6 +12,8 @@ const (
 	RegistryYML = Run + "/registry.yml"
 	Htpasswd    = Run + "/htpasswd"
 	RedisConf   = Run + "/redis.conf"
+	// Retention has the rules of what stays, as JSON.
+	Retention   = Run + "/retention.json"
 	Maintenance = Run + "/maintenance.json"
 	// The client CAs of the configuration, and their lists.
 	ClientCAs  = Run + "/client-cas.pem"

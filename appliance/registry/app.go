@@ -99,7 +99,15 @@ func (g *generation) buildApp(s *server, old *generation) error {
 		return err
 	}
 	g.app.RegisterHealthChecks(g.health)
+	g.storage = written.Driver
 	api := front.Front{App: g.app, Base: g.base, Catalog: c.Catalog.MaxEntries, Tags: c.Tags.MaxTags, Seen: front.NewSeen(), Chunk: g.chunk}
+	api.Pulled = func(q route.Request, digest string) {
+		names := []string{q.Name + "@" + digest}
+		if q.Tag != "" {
+			names = append(names, q.Name+":"+q.Tag)
+		}
+		s.pulls.Note(names...)
+	}
 	if err := g.answerOurselves(&api, written, found); err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/distribution/distribution/v3/configuration"
 	"github.com/distribution/distribution/v3/health"
 	"github.com/distribution/distribution/v3/registry/handlers"
+	storagedriver "github.com/distribution/distribution/v3/registry/storage/driver"
 	"github.com/sirupsen/logrus"
 
 	"github.com/redoubt-registry/redoubt/appliance/access/clients"
@@ -67,6 +68,7 @@ type generation struct {
 	disk        *storageDisk  // nil: the store is elsewhere
 	grade       *storageGrade // nil: the configuration turns it off
 	app         *handlers.App
+	storage     storagedriver.StorageDriver // nil: nothing is served
 	cancel      context.CancelFunc
 
 	inFlight sync.WaitGroup

@@ -26,6 +26,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/registry/metrics"
 	"github.com/redoubt-registry/redoubt/appliance/registry/socket"
 	"github.com/redoubt-registry/redoubt/appliance/storage/directory"
+	"github.com/redoubt-registry/redoubt/appliance/storage/pulls"
 	"github.com/redoubt-registry/redoubt/appliance/storage/sharedstate"
 	"github.com/redoubt-registry/redoubt/units"
 )
@@ -45,9 +46,10 @@ type server struct {
 	challenges      sharedstate.Store  // nil: none are answered
 	watchdogAgent   string             // random: requests with it are left out of the access log
 	uploads         *directory.Uploads // to a store that is a directory
-	grade           *storageGrade      // what the storage is good for
-	self            *tls.Certificate   // what the watchdog shows where client certificates are required
-	keys            token.Keys         // of tokens, where the configuration has no place for them
+	pulls           *pulls.Recorder
+	grade           *storageGrade    // what the storage is good for
+	self            *tls.Certificate // what the watchdog shows where client certificates are required
+	keys            token.Keys       // of tokens, where the configuration has no place for them
 
 	mu      sync.RWMutex // held for writing only while the generation changes
 	current *generation
@@ -58,6 +60,7 @@ func newServer(opts Options, logger *logrus.Logger) *server {
 	opts.Bounds = opts.Bounds.OrDefault()
 	s := &server{opts: opts, gate: bounds.NewGate(opts.Bounds), log: logger, uploads: directory.NewUploads(),
 		watchdogAgent: "redoubt-watchdog/" + rand.Text()}
+	s.pulls = &pulls.Recorder{Now: time.Now, Failed: s.keepPulls}
 	s.accessOut = logger.Out
 	if opts.AccessJournal != "" && os.Getenv("JOURNAL_STREAM") != "" {
 		s.accessOut = &journal.Journal{Socket: opts.AccessJournal, Identifier: "redoubt", Holds: "the access log", Else: logger.Out}
@@ -104,6 +107,7 @@ func (s *server) start() error {
 	if err != nil {
 		return err
 	}
+	s.pulls.Use(g.storage)
 	s.current = g // before the first scrape
 	s.deliveries.use(g)
 	if err := s.moveDebug(g); err != nil {
@@ -152,6 +156,7 @@ func (s *server) swap() error {
 		g.refuse(old)
 		return err
 	}
+	s.pulls.Use(g.storage)
 	s.put(g)
 	s.deliveries.use(g)
 	if g.cache != nil {
@@ -202,10 +207,18 @@ func (s *server) retire(old, now *generation) {
 
 func (s *server) close() {
 	s.debug.close()
+	s.keepPulls(s.pulls.Flush())
 	s.deliveries.close()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.current.close()
+}
+
+// keepPulls says that it could not be kept when images were pulled.
+func (s *server) keepPulls(err error) {
+	if err != nil {
+		s.log.WithError(err).Warn("the times of the last pulls wait to be written")
+	}
 }
 
 func (s *server) drainTimeout() time.Duration {

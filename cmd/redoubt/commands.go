@@ -38,6 +38,7 @@ func commands() []*cobra.Command {
 		storageCommand(),
 		gcCommand(),
 		trashCommand(),
+		retentionCommand(),
 		credentialsCommand(),
 		metricsCommand(),
 		authCommand(),

@@ -267,14 +267,25 @@ func (c *checker) duration(n *yaml.Node, path string) *value {
 	} else if err == nil {
 		return c.fail(n, path, "a duration needs a unit, such as 90s, 10m or 24h")
 	}
-	d, err := time.ParseDuration(n.Value)
+	d, err := parseDuration(n.Value)
 	if err != nil {
-		return c.fail(n, path, "must be a duration of h, m, s or ms, such as 90s, 10m or 24h")
+		return c.fail(n, path, "must be a duration of d, h, m, s or ms, such as 7d, 24h, 10m or 90s")
 	}
 	if d < 0 {
 		return c.fail(n, path, "a duration must not be negative")
 	}
 	return &value{at: c.at(n), scalar: d}
+}
+
+// inDays matches a duration in days, for which Go has no unit.
+var inDays = regexp.MustCompile(`^([0-9]{1,5})d$`)
+
+func parseDuration(text string) (time.Duration, error) {
+	if found := inDays.FindStringSubmatch(text); found != nil {
+		n, err := strconv.Atoi(found[1])
+		return time.Duration(n) * 24 * time.Hour, err
+	}
+	return time.ParseDuration(text)
 }
 
 // retyped are the plain words that YAML 1.1, which cloud-init reads, takes for

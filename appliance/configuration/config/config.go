@@ -23,7 +23,7 @@ type Config struct {
 	Mirrors       []Mirror       `yaml:"mirrors" jsonschema_description:"Registries that this one is a pull-through cache of."`
 	Health        Health         `yaml:"health" jsonschema_description:"How the registry checks itself."`
 	GC            GC             `yaml:"gc" jsonschema_description:"Garbage collection."`
-	Retention     []Retention    `yaml:"retention" jsonschema_description:"Which images to keep."`
+	Retention     Retention      `yaml:"retention" jsonschema_description:"Which tags to keep. The others go to the trash with each garbage collection."`
 	Immutable     []Immutable    `yaml:"immutable" jsonschema_description:"Tags that are written once: another image under such a tag is refused, and only who may do all (admin) deletes one."`
 	Notifications []Notification `yaml:"notifications" jsonschema_description:"Who is told of pushes and pulls."`
 	Log           Log            `yaml:"log" jsonschema_description:"What the journal gets."`
@@ -224,10 +224,20 @@ type GC struct {
 	RemoveUntagged bool   `yaml:"removeUntagged" jsonschema_description:"Not supported yet: whether untagged manifests go too."`
 }
 
-// Retention says which images of some repositories are kept.
+// Retention says which tags are kept.
 type Retention struct {
-	Name         string   `yaml:"name" jsonschema_description:"What the policy is called."`
-	Repositories []string `yaml:"repositories" jsonschema_description:"Patterns of repository names."`
+	Enforce bool            `yaml:"enforce" jsonschema_description:"Whether rules count before somebody has looked at redoubt retention plan. Without it rules that nobody has seen the plan of delete nothing."`
+	Rules   []RetentionRule `yaml:"rules" jsonschema_description:"What keeps a tag: all conditions of one of the rules. A tag that no rule is for stays."`
+}
+
+// RetentionRule keeps some tags of some repositories.
+type RetentionRule struct {
+	Repositories []string      `yaml:"repositories" jsonschema:"required,minItems=1" jsonschema_description:"Patterns of repository names, as those of auth.acl."`
+	Tags         []string      `yaml:"tags" jsonschema:"required,minItems=1" jsonschema_description:"Patterns of the tags that the rule is for: * stands for any text."`
+	Keep         int           `yaml:"keep" jsonschema:"minimum=0,maximum=100000" jsonschema_description:"The tag is among so many of a repository that were pushed last, of those that the rule is for. 0: that does not matter."`
+	PushedWithin time.Duration `yaml:"pushedWithin" jsonschema_description:"It was pushed so long ago at most, such as 30d. 0s: that does not matter."`
+	PulledWithin time.Duration `yaml:"pulledWithin" jsonschema_description:"It was pulled, or pushed, so long ago at most, such as 90d. 0s: that does not matter."`
+	Protect      []string      `yaml:"protect" jsonschema_description:"Patterns of tags in these repositories that stay, whatever any rule says."`
 }
 
 // Immutable says which tags are written once.

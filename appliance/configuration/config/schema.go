@@ -70,7 +70,7 @@ func keySchema(required bool) (map[string]any, error) {
 		Mapper: func(t reflect.Type) *jsonschema.Schema {
 			switch t {
 			case durationType:
-				return &jsonschema.Schema{Type: "string", Pattern: `^([0-9]+(\.[0-9]*)?(ns|us|µs|ms|s|m|h))+$`}
+				return &jsonschema.Schema{Type: "string", Pattern: `^([0-9]+(\.[0-9]*)?(ns|us|µs|ms|s|m|h))+$|^[0-9]{1,5}d$`}
 			case secretType:
 				return &jsonschema.Schema{Type: "string"}
 			}

@@ -8,10 +8,10 @@ import (
 
 // later are the keys whose work is not built yet. They are checked like all
 // others, and refused unless they have their default.
-var later = regexp.MustCompile(`^(mirrors|gc|retention|notifications)(\.|$)`)
+var later = regexp.MustCompile(`^(mirrors|gc|notifications)(\.|$)`)
 
 // Supported says whether this version does something with a key, given as its path
-// such as retention[].name.
+// such as mirrors[].name.
 func Supported(path string) bool {
 	return !later.MatchString(strings.ReplaceAll(path, "[]", "[0]"))
 }

@@ -29,6 +29,9 @@ func (c Config) validate(s spot) {
 	c.validateFirewall(s.at("firewall").at("metadata"))
 	c.Health.Storage.validate(s.at("health").at("storage"))
 	c.Log.validate(s.at("log"))
+	for i, r := range c.Retention.Rules {
+		r.validate(s.at("retention").at("rules").item(i))
+	}
 	for i, r := range c.Immutable {
 		r.validate(s.at("immutable").item(i))
 	}

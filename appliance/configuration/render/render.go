@@ -42,7 +42,7 @@ type Keys struct{ Access, Secret string }
 // left at one of them goes when the configuration no longer asks for it.
 func Paths() []string {
 	return []string{
-		paths.RegistryYML, paths.Htpasswd, paths.RedisConf, paths.Maintenance, paths.Issue, paths.MOTD,
+		paths.RegistryYML, paths.Htpasswd, paths.RedisConf, paths.Retention, paths.Maintenance, paths.Issue, paths.MOTD,
 		paths.ClientCAs, paths.ClientCRLs,
 		paths.Credentials, credentialPath(paths.S3Credential), credentialPath(paths.RedisCredential),
 		paths.S3CA, paths.RedisCA, paths.SyslogCA, paths.MetricsCAs, paths.FirewallOpen,
@@ -73,6 +73,7 @@ func Tree(cfg config.Config, facts Facts) (tree.Tree, error) {
 	if cfg.Cache.Type == "redis" && cfg.Cache.Redis.Address == "" {
 		files = append(files, redisFile())
 	}
+	files = append(files, stays(cfg)...)
 	files = append(files, ClientTrust(cfg, facts)...)
 	handed, err := credentials(cfg, facts)
 	if err != nil {

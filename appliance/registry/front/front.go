@@ -24,6 +24,9 @@ type Front struct {
 	// Referrers answers a request for referrers, after it has asked for a login. It is
 	// nil where there are none.
 	Referrers func(w http.ResponseWriter, r *http.Request, q route.Request)
+	// Pulled is told of each manifest that a client got, or heard of, with its digest. It is
+	// nil where nobody wants to know.
+	Pulled func(q route.Request, digest string)
 	// Manifest answers a request for a manifest, or returns false and has done nothing.
 	// It is nil where the application sees them all.
 	Manifest func(w http.ResponseWriter, r *http.Request, q route.Request) bool
@@ -116,6 +119,9 @@ func (f Front) Serve(w http.ResponseWriter, r *http.Request, q route.Request, re
 	}
 	a.finish()
 	f.note(q, a.status)
+	if f.Pulled != nil && q.Kind == route.Manifest && a.status == http.StatusOK && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+		f.Pulled(q, a.Header().Get("Docker-Content-Digest"))
+	}
 }
 
 // put puts a manifest.

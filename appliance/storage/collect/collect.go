@@ -26,11 +26,14 @@ type Collector struct {
 	Storage  driver.StorageDriver // as it is opened, without the registry's middleware
 	Parallel int                  // objects that are read at a time
 	Untagged bool                 // manifests go that no tag, index or subject holds
-	Grace    time.Duration        // what is younger stays
-	Trash    time.Duration        // how long what is taken can be had back
-	DryRun   bool                 // nothing is changed
-	Only     bool                 // nothing is taken: only what is in the trash already is purged
-	Now      func() time.Time     // the storage's clock
+	// May tells whether a manifest goes, as if Untagged were set, that nothing holds; nil:
+	// none does.
+	May    func(repository string, l layout.Link) bool
+	Grace  time.Duration    // what is younger stays
+	Trash  time.Duration    // how long what is taken can be had back
+	DryRun bool             // nothing is changed
+	Only   bool             // nothing is taken: only what is in the trash already is purged
+	Now    func() time.Time // the storage's clock
 	// Beat is called before each change, and often. An error ends the run.
 	Beat func(ctx context.Context) error
 	// Say is told of each step; nil: nobody is.
@@ -155,6 +158,7 @@ func (r *running) mark(ctx context.Context) error {
 		d = trash.Driver(d)
 	}
 	r.marks = newMarking(d, r.Parallel, r.Untagged, r.began.Add(-r.Grace))
+	r.marks.may = r.May
 	err := r.marks.look(ctx)
 	r.sum.Manifests, r.sum.Broken = r.marks.seen, r.marks.broken
 	return err

@@ -18,8 +18,9 @@ import (
 type marking struct {
 	storage  driver.StorageDriver
 	parallel int
-	untagged bool      // whether manifests without a tag may go
-	young    time.Time // what is younger is needed
+	untagged bool                                        // whether manifests without a tag may go
+	may      func(repository string, l layout.Link) bool // whether one may all the same; nil: none
+	young    time.Time                                   // what is younger is needed
 
 	mu     sync.Mutex
 	known  map[key]*references
@@ -76,7 +77,8 @@ func (r *repository) mark(ctx context.Context) error {
 		return err
 	}
 	for dgst, l := range r.links {
-		if !r.untagged || unsure || l.Modified.After(r.young) {
+		free := r.untagged || r.may != nil && r.may(r.name, l)
+		if !free || unsure || l.Modified.After(r.young) {
 			roots = append(roots, dgst)
 		}
 	}
