@@ -95,6 +95,37 @@ func (s *site) pushes() error {
 	return remote.Write(ref, image, append(s.options(), remote.WithRetryStatusCodes())...)
 }
 
+// slowHost gives the machine a tenth of a processor: all that answers goes on, what is
+// started comes up, and nothing is called down.
+func slowHost(t *testing.T, s *site) {
+	watched := []string{units.Registry, units.Redis}
+	var before []string
+	for _, unit := range watched {
+		before = append(before, s.Property(unit, "NRestarts")+" "+s.Property(unit, "MainPID"))
+	}
+	fast := s.Slow(0.1)
+	defer fast()
+	for until := time.Now().Add(25 * time.Second); time.Now().Before(until); { // two of the watchdog's periods, and more
+		s.mustServe("on a slow host")
+		if state := s.grade(); state.Grade != health.OK {
+			t.Fatalf("the storage is called %s: %+v", state.Grade, state)
+		}
+	}
+	if out, _ := s.TryRun("redoubt", "status"); !strings.HasPrefix(out, "ok") {
+		t.Errorf("redoubt status:\n%s", out)
+	}
+	for i, unit := range watched {
+		if now := s.Property(unit, "NRestarts") + " " + s.Property(unit, "MainPID"); now != before[i] {
+			t.Errorf("%s was restarted: %s, then %s", unit, before[i], now)
+		}
+	}
+	s.Run("systemctl", "restart", units.Registry)
+	s.mustServe("after a start on a slow host")
+	if out := s.Run("systemctl", "list-units", "--failed", "--plain", "--no-legend"); out != "" {
+		t.Errorf("failed units:\n%s", out)
+	}
+}
+
 // TestStorageHealth takes a machine's storage through what happens to disks.
 func TestStorageHealth(t *testing.T) {
 	s := bootHealth(t)
@@ -130,6 +161,7 @@ func TestStorageHealth(t *testing.T) {
 			t.Errorf("redoubt status:\n%s", out)
 		}
 	})
+	s.run("a slow host is no fault", slowHost)
 	s.run("read-only", func(t *testing.T, s *site) {
 		s.Run("mount", "-o", "remount,ro", "/srv/images")
 		state := s.awaitGrade(health.Degraded)
