@@ -2,18 +2,22 @@ package registry
 
 import (
 	"encoding/json"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/redoubt-registry/redoubt/appliance/access/audit"
+	"github.com/redoubt-registry/redoubt/appliance/access/identity"
 )
 
 // events are the audit lines of a machine's log, without what differs each time.
@@ -123,5 +127,22 @@ func TestAuditSurvivesAKill(t *testing.T) {
 		if !slices.ContainsFunc(events, func(line string) bool { return strings.Contains(line, `"tag":"`+tag+`"`) }) {
 			t.Errorf("the push of %s is missing in %q", tag, events)
 		}
+	}
+}
+
+// What the audit log costs a pull of a manifest.
+func BenchmarkAudit(b *testing.B) {
+	s := &server{audit: audit.New(time.Now, audit.Lines(io.Discard))}
+	defer s.audit.Close()
+	g := &generation{base: "/v2"}
+	r := httptest.NewRequest(http.MethodGet, "/v2/team/app/manifests/1", nil)
+	r.RemoteAddr = "192.0.2.1:1234"
+	ctx, _ := identity.With(r.Context())
+	identity.Prove(ctx, "alice", identity.Password)
+	r = r.WithContext(ctx)
+	answer := http.Header{"Docker-Content-Digest": {"sha256:" + strings.Repeat("ab", 32)}}
+	b.ReportAllocs()
+	for b.Loop() {
+		s.note(g, r, answer, http.StatusOK)
 	}
 }

@@ -45,6 +45,20 @@ func TestServe(t *testing.T) {
 			t.Errorf("the machine's own journal:\n%s", own)
 		}
 	})
+	s.run("the audit log has a journal of its own", func(t *testing.T, s *site) {
+		lines := func() string {
+			return s.Run("journalctl", "--namespace=audit", "--no-pager", "--output=cat", "-t", "redoubt-audit")
+		}
+		for _, want := range []string{`"action":"configuration.apply","result":"ok","user":"root","proof":"local"`, `"action":"push","result":"ok","user":"alice"`, `"action":"pull","result":"ok","user":"alice"`} {
+			s.Eventually("the audit log has "+want, func() bool { return strings.Contains(lines(), want) })
+		}
+		if own := s.Run("journalctl", "--no-pager", "--output=cat", "--unit="+units.Registry); strings.Contains(own, `"action":`) || strings.Contains(own, "cannot write the audit log") {
+			t.Errorf("the machine's own journal:\n%s", own)
+		}
+		s.Eventually("the registry takes up what apply has left for it", func() bool {
+			return s.Run("ls", "/var/lib/redoubt/audit/inbox") == ""
+		})
+	})
 	s.run("who is let in", func(t *testing.T, s *site) {
 		for _, tt := range []struct {
 			user, password string
