@@ -42,7 +42,7 @@ test-build: ## the image, built twice
 	@scripts/test build
 test-image: ## the image in QEMU, and real clients
 	@scripts/test image
-bench: ## beside the stock registry: writes docs/performance.md (BENCH=s3, BENCH=local: a part)
+bench: ## beside the stock registry and zot (ZOT=CHECKOUT): writes docs/performance.md (BENCH=s3, BENCH=local: a part)
 	@scripts/bench
 lint: ## gofmt, vet, staticcheck, govulncheck, shellcheck
 	@scripts/lint

@@ -84,15 +84,21 @@ var ErrRefused = errors.New("wrong user or password")
 // as the costliest hash of the table. An outcome that is known costs nothing, and
 // waits for nobody: neither a right password nor one that a client repeats.
 func (t *Table) Check(ctx context.Context, remote, name, password string) error {
+	_, err := t.check(ctx, remote, name, password)
+	return err
+}
+
+// check is Check, and gives the user whose hash was compared.
+func (t *Table) check(ctx context.Context, remote, name, password string) (user, error) {
 	users, maxCost, _ := t.snapshot()
 	if users == nil {
-		return ErrUnavailable
+		return user{}, ErrUnavailable
 	}
 	// bcrypt takes a NUL for the end of a password, which it then repeats. Of a long
 	// password it reads 72 bytes, as htpasswd does that makes the hashes: those are
 	// let in by the first 72.
 	if strings.Contains(password, "\x00") {
-		return ErrRefused
+		return user{}, ErrRefused
 	}
 	u, exists := users[name]
 	if !exists {
@@ -107,13 +113,13 @@ func (t *Table) Check(ctx context.Context, remote, name, password string) error 
 			return t.checks.compute(u, maxCost, password) && exists
 		})
 		if err != nil {
-			return err
+			return user{}, err
 		}
 	}
 	if !ok {
-		return ErrRefused
+		return user{}, ErrRefused
 	}
-	return nil
+	return u, nil
 }
 
 // once computes an outcome when it is the client's turn. Who waits for the same

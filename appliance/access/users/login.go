@@ -128,19 +128,18 @@ func (t *Table) prove(r *http.Request, name, password string, tokens *token.Issu
 			return t.stands(c, sources)
 		}
 	}
-	if _, has := t.stamp(name); !has {
+	if len(sources) > 0 && !t.has(name) {
 		for _, s := range sources {
 			if s.Takes(name) {
 				return s.Login(r.Context(), r.RemoteAddr, name, password)
 			}
 		}
 	}
-	err := t.Check(r.Context(), r.RemoteAddr, name, password)
+	u, err := t.check(r.Context(), r.RemoteAddr, name, password)
 	if err != nil {
 		return Proven{By: identity.Password}, err
 	}
-	stamp, _ := t.stamp(name)
-	return Proven{Who: acl.Who{User: name}, By: identity.Password, Stamp: stamp}, nil
+	return Proven{Who: acl.Who{User: name}, By: identity.Password, Stamp: u.stamp}, nil
 }
 
 // claim notes whose login was refused, for the audit log.
@@ -149,7 +148,7 @@ func (t *Table) claim(ctx context.Context, name string, by identity.Proof, err e
 	if !errors.Is(err, ErrRefused) && !errors.As(err, &limited) {
 		return // the client left, or the table cannot be read
 	}
-	if users, _, _ := t.snapshot(); users[name].hash == nil {
+	if !t.has(name) {
 		name = ""
 	}
 	identity.Refuse(ctx, name, by)

@@ -68,8 +68,9 @@ func (t *Table) Stats() Stats {
 }
 
 type user struct {
-	hash []byte
-	cost int
+	hash  []byte
+	cost  int
+	stamp string // see stampOf
 }
 
 // NewTable reads the users of path. A file that cannot be read is not an
@@ -179,7 +180,7 @@ func parse(data []byte) (map[string]user, error) {
 		if _, twice := users[name]; twice {
 			return nil, fmt.Errorf("line %d names a user a second time", n)
 		}
-		users[name] = user{hash: []byte(hash), cost: cost}
+		users[name] = user{hash: []byte(hash), cost: cost, stamp: stampOf([]byte(hash))}
 	}
 	if err := lines.Err(); err != nil {
 		return nil, fmt.Errorf("cannot read its lines: %w", err)

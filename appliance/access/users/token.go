@@ -26,15 +26,23 @@ func (p Proven) Claims(use token.Use, grants []token.Grant) token.Claims {
 	return c
 }
 
-// stamp stands for the password of a user: it is another one as soon as the password is.
+// stampOf stands for the password of a user: it is another one as soon as the password is.
+func stampOf(hash []byte) string {
+	sum := sha256.Sum256(hash)
+	return base64.RawURLEncoding.EncodeToString(sum[:16])
+}
+
+// stamp is that of the password that a user has now.
 func (t *Table) stamp(name string) (string, bool) {
 	users, _, _ := t.snapshot()
 	u, ok := users[name]
-	if !ok {
-		return "", false
-	}
-	sum := sha256.Sum256(u.hash)
-	return base64.RawURLEncoding.EncodeToString(sum[:16]), true
+	return u.stamp, ok
+}
+
+// has tells whether there is such a user now.
+func (t *Table) has(name string) bool {
+	_, ok := t.stamp(name)
+	return ok
 }
 
 // byToken is the login of an access token. One that was never right counts as a failed
