@@ -38,14 +38,13 @@ func bench(ctx context.Context, out io.Writer) (err error) {
 		{"redoubt", "dist/redoubt", func(s string) { l.programs[redoubt] = s }},
 		{"zot", "zot; empty: without it", func(s string) { l.programs[zot] = s }},
 		{"zot-name", "which zot it is, for the table", func(s string) { zotName = s }},
-		{"zb", "zot's benchmark; empty: without it", func(s string) { l.zb = s }},
 	} {
 		flag.Func(p.name, p.use, func(s string) error { p.to(s); return nil })
 	}
 	wait := flag.Duration("wait", 10*time.Minute, "how long to wait for an idle machine")
 	flag.Parse()
 	if l.programs[stock] == "" || l.programs[redoubt] == "" {
-		return errors.New("usage: bench -stock REGISTRY -redoubt REDOUBT [-zot ZOT -zot-name NAME] [-zb ZB]: the programs")
+		return errors.New("usage: bench -stock REGISTRY -redoubt REDOUBT [-zot ZOT -zot-name NAME]: the programs")
 	}
 	which := os.Getenv("BENCH")
 	if which != "" && which != "local" && which != "s3" {
@@ -63,7 +62,7 @@ func bench(ctx context.Context, out io.Writer) (err error) {
 		return err
 	}
 	for _, p := range []part{
-		{"local", []measurement{manifests, blobs, memories, kills, reload, deadCache, farCache, zotsOwn}},
+		{"local", []measurement{manifests, blobs, memories, kills, reload, deadCache, farCache}},
 		{"s3", []measurement{minio, versity}},
 	} {
 		if which == "" || which == p.name {

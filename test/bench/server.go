@@ -28,7 +28,6 @@ const (
 type lab struct {
 	dir      string
 	programs map[kind]string
-	zb       string // zot's own benchmark; empty: there is none
 	made     int
 }
 
