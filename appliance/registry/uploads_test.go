@@ -15,6 +15,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/redoubt-registry/redoubt/appliance/storage/bucket"
+	"github.com/redoubt-registry/redoubt/appliance/storage/layout"
 	"github.com/redoubt-registry/redoubt/test/stores"
 )
 
@@ -118,6 +120,37 @@ func TestAPushHealsABlob(t *testing.T) {
 			m.pushBlob(t, "other", data)
 			m.holds(t, "other", data)
 			m.holds(t, "app", data)
+		})
+	}
+}
+
+// So it does in a bucket, whichever way it comes, and however little is remembered.
+func TestAPushHealsAnObject(t *testing.T) {
+	for name, start := range map[string]func(stores.Owner, ...stores.Options) *stores.Store{"minio": stores.MinIO, "versitygw": stores.Versity} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			params := parameters(t, start(t))
+			text, err := json.Marshal(params)
+			check(t, err)
+			b, err := bucket.OpenDefault(params)
+			check(t, err)
+			m := newMachine(t)
+			m.bucket = "s3: " + string(text) + "\n  redirect: {disable: true}"
+			m.config(t, "error")
+			m.start(t)
+			for size, chunked := range map[int]bool{50_000: true, 60_000: false, 9 << 20: true, 10 << 20: false} {
+				data := noise(size)
+				d := m.pushBlob(t, "app", data)
+				_, err := b.Put(t.Context(), layout.Path(d), noise(size), bucket.Condition{})
+				check(t, err)
+				if chunked {
+					m.pushBlob(t, "other", data)
+				} else if a, err := m.end(m.open(t, "other"), data, d); err != nil || a.StatusCode != http.StatusCreated {
+					t.Fatalf("PUT: %v %s %v", a.Response, a.body, err)
+				}
+				m.holds(t, "other", data)
+				m.holds(t, "app", data)
+			}
 		})
 	}
 }

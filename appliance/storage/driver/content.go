@@ -137,8 +137,13 @@ func (r *reader) Read(p []byte) (int, error) {
 // leaves are names that are files in the registry's layout, never directories.
 var leaves = []string{"data", "link", "startedat"}
 
-// Stat implements storagedriver.StorageDriver.
+// Stat implements storagedriver.StorageDriver. A request that ends an upload asks
+// whether the blob is there already, to drop what it has just verified then. Here
+// that takes the place of what is there, which may be damaged.
 func (d *driver) Stat(ctx context.Context, p string) (storagedriver.FileInfo, error) {
+	if layout.IsBlob(p) && d.placing(ctx) {
+		return nil, storagedriver.PathNotFoundError{Path: p}
+	}
 	if info, known, err := d.statSession(p); known {
 		return info, err
 	}
@@ -185,12 +190,33 @@ func (d *driver) statSession(p string) (storagedriver.FileInfo, bool, error) {
 // noteEnd notes that an upload has ended, if its data is gone while a request ends it:
 // another one has, at this machine or at another.
 func (d *driver) noteEnd(ctx context.Context, p string, err error) {
-	if _, rest, ok := layout.Upload(p); !ok || rest != layout.UploadData || !errors.Is(err, bucket.ErrNotFound) {
-		return
-	}
-	if r := request(ctx); r != nil && r.Method == http.MethodPut {
+	_, rest, ok := layout.Upload(p)
+	if ok && rest == layout.UploadData && errors.Is(err, bucket.ErrNotFound) && ends(ctx) {
 		_ = fault.Refuse(ctx, fault.UploadEnded) // told if the request fails
 	}
+}
+
+// placing tells whether the request that ctx belongs to has complete data of an upload,
+// which is not yet where it will be.
+func (d *driver) placing(ctx context.Context) bool {
+	name, _ := ctx.Value("vars.name").(string) // upstream's keys
+	id, _ := ctx.Value("vars.uuid").(string)
+	if name == "" || id == "" || !ends(ctx) {
+		return false
+	}
+	s := d.sessions.get(layout.Repositories + "/" + name + "/_uploads/" + id)
+	if s == nil {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.committed && !s.moved && s.by == requestID(ctx)
+}
+
+// ends tells whether the request that ctx belongs to is one that ends an upload.
+func ends(ctx context.Context) bool {
+	r := request(ctx)
+	return r != nil && r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/blobs/uploads/")
 }
 
 func file(p string, o bucket.Object) storagedriver.FileInfo {
