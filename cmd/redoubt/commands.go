@@ -39,6 +39,7 @@ func commands() []*cobra.Command {
 		gcCommand(),
 		trashCommand(),
 		retentionCommand(),
+		imagesCommand(),
 		credentialsCommand(),
 		metricsCommand(),
 		authCommand(),
