@@ -220,7 +220,7 @@ func (d *deliveries) problems() []string {
 		problems = append(problems, fmt.Sprintf("audit.file: %v", d.file.Err()))
 	}
 	for _, name := range slices.Sorted(maps.Keys(d.to)) {
-		err, since := d.to[name].courier.Err()
+		since, err := d.to[name].courier.Err()
 		if err != nil && time.Since(since) >= d.server.opts.deliveriesPatience() {
 			problems = append(problems, fmt.Sprintf("%s: %v; what is for it waits on the disk", name, err))
 		}
@@ -245,7 +245,7 @@ func (d *deliveries) samples() []metrics.Vector {
 		}
 	}
 	return []metrics.Vector{
-		{Name: "redoubt_delivery_failing", Label: "to", Help: "1 while what is for it cannot be delivered.", Values: of(func(d *delivery) float64 { err, _ := d.courier.Err(); return number(err != nil) })},
+		{Name: "redoubt_delivery_failing", Label: "to", Help: "1 while what is for it cannot be delivered.", Values: of(func(d *delivery) float64 { _, err := d.courier.Err(); return number(err != nil) })},
 		{Name: "redoubt_delivery_waiting_bytes", Label: "to", Help: "What waits in the spool.", Values: of(func(d *delivery) float64 { return float64(d.spool.Waiting()) })},
 		{Name: "redoubt_delivery_lost", Label: "to", Help: "What was lost since the registry began, because the spool was full.", Values: of(func(d *delivery) float64 { return float64(d.lost()) })},
 	}

@@ -73,7 +73,6 @@ type generated struct {
 	contents [][]byte
 	repo     string
 	upload   []string // where it goes on, for each; nil: there is none
-	sent     int      // bytes of it
 	apart    bool     // the one has taken what the other has not: nothing is alike any more
 	asked    int
 }

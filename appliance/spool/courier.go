@@ -73,9 +73,9 @@ func (c *Courier) note(err error, sent bool) {
 	}
 }
 
-// Err is why nothing is delivered, and since when; nil while all is well.
-func (c *Courier) Err() (error, time.Time) { //nolint:revive // the error is what is asked for
+// Err is since when nothing is delivered, and why; nil while all is well.
+func (c *Courier) Err() (since time.Time, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.err, c.failed
+	return c.failed, c.err
 }

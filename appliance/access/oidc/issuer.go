@@ -67,7 +67,7 @@ func newIssuer(url string, cas []byte, now func() time.Time) *issuer {
 
 // VerifySignature implements oidc.KeySet.
 func (i *issuer) VerifySignature(ctx context.Context, raw string) ([]byte, error) {
-	token, err := jose.ParseSigned(raw, algorithms)
+	token, err := jose.ParseSignedCompact(raw, algorithms)
 	if err != nil || len(token.Signatures) != 1 {
 		return nil, errors.New("it is no token with one signature of a public key")
 	}

@@ -73,7 +73,7 @@ func TestListenOnLoopbackOnly(t *testing.T) {
 		"127.0.0.1:0": true, "localhost:0": true, "127.1.2.3:0": true,
 		":0": false, "0.0.0.0:0": false, "[::]:0": false, "192.0.2.1:0": false, "example.com:0": false, "x": false, "": false,
 	} {
-		l, err := Listen(addr)
+		l, err := Listen(addr, false)
 		if (err == nil) != want {
 			t.Errorf("Listen(%q): %v", addr, err)
 		}
