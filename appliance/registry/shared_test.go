@@ -183,6 +183,11 @@ func reloadAndRestartEmptyNothing(t *testing.T, storage string) {
 	}
 }
 
+// cacheTrouble counts what Redis was too slow for.
+func (m *machine) cacheTrouble(t *testing.T) float64 {
+	return m.metric(t, "redoubt_cache_errors_total") + m.metric(t, "redoubt_cache_breaker_opened_total")
+}
+
 // Readers at both machines, all the while that blobs come and go: what is
 // deleted is gone from the moment that it was said so.
 func TestDeletionsAmongReaders(t *testing.T) {
@@ -209,7 +214,12 @@ func deletionsAmongReaders(t *testing.T, storage string) {
 			})
 		}
 		cached(t, path, one, two)
-		machines[i%2].delete(t, path)
+		by, other := machines[i%2], machines[1-i%2]
+		before, out := by.cacheTrouble(t), by.metric(t, "redoubt_cache_breaker_open") > 0
+		by.delete(t, path)
+		if out || by.cacheTrouble(t) > before { // a busy host: the other one goes on for the lease
+			until(t, "the other machine to know of it", func() bool { return other.head(t, path) == http.StatusNotFound })
+		}
 		gone(t, path, one, two)
 		close(stop)
 		readers.Wait()

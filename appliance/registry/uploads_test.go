@@ -53,9 +53,9 @@ func TestOneWriterForEachUpload(t *testing.T) {
 	m.memory = true
 	m.config(t, "info")
 	m.start(t)
-	for name, sent := range map[string]int{"before its first byte": 0, "in the middle": 100_000} {
+	for name, sent := range map[string]int{"before its first byte": 0, "in the middle": 512 << 10} { // whole pieces, which are passed on at once
 		t.Run(name, func(t *testing.T) {
-			data := noise(300_000)
+			data := noise(1 << 20)
 			location := m.open(t, "app")
 			body, first := io.Pipe()
 			ended := make(chan answer, 1)

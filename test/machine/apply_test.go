@@ -197,12 +197,15 @@ func TestChanges(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			return answer.Header.Get("WWW-Authenticate")
+			return strings.Join(answer.Header.Values("WWW-Authenticate"), ", ")
 		}
 		usual := realm()
 		s.configure("60-realm.yaml", "redoubt: {auth: {realm: On trial}}\n")
 		if out, err := s.apply("--confirm", "10s"); err != nil || !strings.Contains(out, "redoubt confirm") {
 			t.Errorf("apply --confirm: %v\n%s", err, out)
+		}
+		if got := realm(); got == usual {
+			t.Errorf("nothing is on trial: %s", got)
 		}
 		s.Eventually("the realm before comes back", func() bool { return realm() == usual })
 		s.Eventually("the service has ended", func() bool { return s.Property(units.Confirm, "ActiveState") == "inactive" })

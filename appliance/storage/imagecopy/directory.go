@@ -151,11 +151,19 @@ func (t *Directory) directory(name string) error {
 	if err := errors.Join(os.Chmod(made, t.dirs), os.Chown(made, t.uid, t.gid)); err != nil {
 		return err
 	}
-	err = os.Rename(made, full)
+	// Not rename(2) alone: it would put this one in the place of an empty one, into which
+	// another worker is about to put something.
+	err = unix.Renameat2(unix.AT_FDCWD, made, unix.AT_FDCWD, full, unix.RENAME_NOREPLACE)
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) { // as on NFS
+		err = os.Rename(made, full)
+	}
 	if errors.Is(err, fs.ErrExist) || errors.Is(err, syscall.ENOTEMPTY) {
 		return nil // another worker made it
 	}
-	return err
+	if err != nil {
+		return fmt.Errorf("cannot make the directory %s: %w", full, err)
+	}
+	return nil
 }
 
 // Remove implements Target.
