@@ -187,6 +187,10 @@ func newApp(ctx context.Context, c *configuration.Configuration) (app *handlers.
 	return handlers.NewApp(ctx, c), nil
 }
 
+// digestOption is the option of our access controller with the digest of the table of users
+// that belongs to the rules. Distribution's own words have none for it.
+const digestOption = "users"
+
 // takeTable hands the table of users to our access controller.
 func (g *generation) takeTable(s *server, old *generation) {
 	kind := g.config.Auth.Type()
@@ -205,6 +209,8 @@ func (g *generation) takeTable(s *server, old *generation) {
 			s.log.WithError(err).Error("the table of users is refused; the one before it stays, if there is one")
 		})
 	}
+	digest, _ := options[digestOption].(string) // without it the newest counts
+	g.table = g.table.Of(digest)
 	g.tablePath = path
 	options[users.TableOption] = g.table
 }

@@ -7,11 +7,14 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -37,14 +40,39 @@ var ErrUnavailable = errors.New("the table of users cannot be read")
 
 // Table is the users of one htpasswd file. It is safe for concurrent use.
 type Table struct {
+	*file
+	want string // the Digest of the only content that counts; empty: the newest
+}
+
+// kept is how many contents of the file are remembered: an apply that fails writes another.
+const kept = 4
+
+// Of is the table by one content of the file alone, one of the latest: users count together
+// with the rules that were written with them. What is known of passwords stays known.
+func (t *Table) Of(digest string) *Table { return &Table{t.file, digest} }
+
+// Digest names a content of the file.
+func Digest(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}
+
+// content is what is in the file at one time.
+type content struct {
+	users   map[string]user
+	maxCost int             // of users
+	digest  string
+}
+
+// file is what all tables of a file share.
+type file struct {
 	path string
 	log  func(error) // told once of each bad edit
 
-	mu      sync.Mutex
-	seen    files.Stamp
-	users   map[string]user // nil: no table
-	maxCost int             // of users
-	err     error           // why the newest file is not in force
+	mu     sync.Mutex
+	seen   files.Stamp
+	latest []content // the newest first; none: no table
+	err    error     // why the newest file is not in force
 
 	checks *checks
 	gate   *limit.Gate        // in front of the bcrypt computations
@@ -79,12 +107,12 @@ type user struct {
 func NewTable(path string, log func(error)) *Table {
 	key := make([]byte, 32)
 	rand.Read(key) // never fails: crypto/rand ends the process instead
-	t := &Table{
+	t := &Table{file: &file{
 		path:   path,
 		log:    log,
 		checks: newChecks(key),
 		gate:   limit.NewGate(limit.Default(runtime.GOMAXPROCS(0)), time.Now),
-	}
+	}}
 	t.Err()
 	return t
 }
@@ -107,44 +135,56 @@ func (t *Table) Ready() bool {
 func (t *Table) snapshot() (map[string]user, int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	now, err := files.StampOf(t.path)
+	t.look()
+	for _, c := range t.latest {
+		if t.want == "" || t.want == c.digest {
+			return c.users, c.maxCost, t.err
+		}
+	}
+	return nil, 0, t.err
+}
+
+// look reads the file again if it has changed.
+func (t *file) look() {
+	at, err := files.StampOf(t.path)
 	if err != nil {
 		t.refuse(files.Stamp{}, fmt.Errorf("cannot read the users: %w", err))
 		if errors.Is(err, fs.ErrNotExist) {
-			t.users = nil // a file that was taken away takes its users with it
+			t.latest = nil // a file that was taken away takes its users with it
 		}
-		return t.users, t.maxCost, t.err
+		return
 	}
-	if now == t.seen {
-		return t.users, t.maxCost, t.err
+	if at == t.seen {
+		return
 	}
-	users, cost, err := t.read()
+	found, err := t.read()
 	if err != nil {
-		t.refuse(now, err)
-		return t.users, t.maxCost, t.err
+		t.refuse(at, err)
+		return
 	}
-	t.users, t.maxCost, t.err, t.seen = users, cost, nil, now
-	if time.Since(now.Modified) < settle {
+	others := slices.DeleteFunc(t.latest, func(c content) bool { return c.digest == found.digest })
+	t.latest = append([]content{found}, others[:min(len(others), kept-1)]...)
+	t.err, t.seen = nil, at
+	if time.Since(at.Modified) < settle {
 		t.seen = files.Stamp{}
 	}
-	return t.users, t.maxCost, nil
 }
 
-func (t *Table) refuse(at files.Stamp, err error) {
+func (t *file) refuse(at files.Stamp, err error) {
 	if t.err == nil || t.err.Error() != err.Error() {
 		t.log(err)
 	}
 	t.err, t.seen = err, at
 }
 
-func (t *Table) read() (map[string]user, int, error) {
+func (t *file) read() (content, error) {
 	data, err := os.ReadFile(t.path)
 	if err != nil {
-		return nil, 0, fmt.Errorf("cannot read the users: %w", err)
+		return content{}, fmt.Errorf("cannot read the users: %w", err)
 	}
 	users, err := parse(data)
 	if err != nil {
-		return nil, 0, fmt.Errorf("cannot use %s: %w", t.path, err)
+		return content{}, fmt.Errorf("cannot use %s: %w", t.path, err)
 	}
 	cost := bcrypt.DefaultCost
 	if len(users) > 0 {
@@ -153,7 +193,7 @@ func (t *Table) read() (map[string]user, int, error) {
 	for _, u := range users {
 		cost = max(cost, u.cost)
 	}
-	return users, cost, nil
+	return content{users, cost, Digest(data)}, nil
 }
 
 // parse reads lines of the form name:hash. Empty lines and those that begin

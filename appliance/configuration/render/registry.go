@@ -2,6 +2,8 @@ package render
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -27,8 +29,8 @@ const (
 
 // registryYAML is the registry's configuration in distribution's own type, with
 // the overlays environment: and registry: merged last.
-func registryYAML(cfg config.Config, facts Facts) ([]byte, error) {
-	base, err := yaml.Marshal(registryConfig(cfg, facts))
+func registryYAML(cfg config.Config, facts Facts, htpasswd []byte) ([]byte, error) {
+	base, err := yaml.Marshal(registryConfig(cfg, facts, htpasswd))
 	if err != nil {
 		return nil, fmt.Errorf("cannot render %s: %w", paths.RegistryYML, err)
 	}
@@ -51,7 +53,7 @@ func registryYAML(cfg config.Config, facts Facts) ([]byte, error) {
 	return append([]byte(header), out...), nil
 }
 
-func registryConfig(cfg config.Config, facts Facts) configuration.Configuration {
+func registryConfig(cfg config.Config, facts Facts, htpasswd []byte) configuration.Configuration {
 	var c configuration.Configuration
 	c.Version = configuration.CurrentVersion
 	c.Log.Level = configuration.Loglevel(cfg.Log.Level)
@@ -64,7 +66,7 @@ func registryConfig(cfg config.Config, facts Facts) configuration.Configuration 
 		c.Log.Fields[f.Name] = f.Value
 	}
 	c.Storage = storage(cfg)
-	c.Auth = configuration.Auth{"redoubt": auth(cfg, facts)}
+	c.Auth = configuration.Auth{"redoubt": auth(cfg, facts, htpasswd)}
 	c.HTTP = http(cfg, facts)
 	c.Health.StorageDriver = configuration.StorageDriver{
 		Enabled:   true,
@@ -192,7 +194,7 @@ func http(cfg config.Config, facts Facts) configuration.HTTP {
 
 // auth is the options of our access controller. What distribution's own words
 // cannot say of proxies, client certificates and several machines is here.
-func auth(cfg config.Config, facts Facts) configuration.Parameters {
+func auth(cfg config.Config, facts Facts, htpasswd []byte) configuration.Parameters {
 	options := configuration.Parameters{"realm": cfg.Auth.Realm, "path": paths.Htpasswd}
 	if trust := cfg.Listen.Proxy.Trust; len(trust) > 0 {
 		options["proxies"] = trust
@@ -203,6 +205,8 @@ func auth(cfg config.Config, facts Facts) configuration.Parameters {
 	if cfg.Nodes > 1 && cfg.TLS.Mode == "acme" {
 		options["challenges"] = "bucket" // whichever machine the CA asks
 	}
+	digest := sha256.Sum256(htpasswd)
+	options["users"] = hex.EncodeToString(digest[:]) // those that the rules were written for
 	options["state"] = paths.Tokens
 	if cfg.Nodes > 1 {
 		options["state"] = "bucket" // each machine takes the tokens of the others

@@ -58,17 +58,17 @@ func dropInPath(unit string) string { return unitsDir + "/" + unit + ".d/50-redo
 
 // Tree returns every file that cfg asks for. cfg must be valid.
 func Tree(cfg config.Config, facts Facts) (tree.Tree, error) {
-	registry, err := registryYAML(cfg, facts)
+	htpasswd, err := htpasswd(cfg.Auth.Users, facts.PasswordHashes)
 	if err != nil {
 		return nil, err
 	}
-	htpasswd, err := htpasswd(cfg.Auth.Users, facts.PasswordHashes)
+	registry, err := registryYAML(cfg, facts, htpasswd)
 	if err != nil {
 		return nil, err
 	}
 	files := []tree.File{
 		Registry(registry),
-		private(paths.Htpasswd, htpasswd), // the registry reads it again by itself
+		private(paths.Htpasswd, htpasswd), // read again with registry.yml, which has its digest
 	}
 	if cfg.Cache.Type == "redis" && cfg.Cache.Redis.Address == "" {
 		files = append(files, redisFile())
