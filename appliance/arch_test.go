@@ -110,6 +110,7 @@ var below = map[string][]string{
 	"access/clients":         {"certificates/cert"},
 	"access/identity":        {},
 	"access/immutable":       {"access/acl"},
+	"access/ldap":            {"access/identity", "access/limit", "access/token", "access/users"},
 	"access/limit":           {},
 	"access/oidc":            {"access/identity", "access/limit", "access/token", "access/users"},
 	"access/token":           {},

@@ -32,6 +32,7 @@ const (
 	Credentials     = Run + "/credentials"
 	S3Credential    = "redoubt.s3"
 	RedisCredential = "redoubt.redis"
+	LDAPCredential  = "redoubt.ldap"
 	S3Keys          = Credentials + "/" + S3Credential
 	// What a terminal shows before and after a login.
 	Issue = "/run/issue.d/50-redoubt.issue"

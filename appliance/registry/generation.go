@@ -20,6 +20,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/redoubt-registry/redoubt/appliance/access/clients"
+	"github.com/redoubt-registry/redoubt/appliance/access/ldap"
 	"github.com/redoubt-registry/redoubt/appliance/access/oidc"
 	"github.com/redoubt-registry/redoubt/appliance/access/users"
 	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
@@ -57,6 +58,7 @@ type generation struct {
 	rights      *rights          // nil: another kind of authentication
 	keys        *keyring         // of tokens; nil: another kind of authentication
 	issuers     *oidc.Source     // nil: no ID tokens
+	directory   *ldap.Directory  // nil: no users but those of the table
 	base        string           // of the paths of the API, such as /v2
 	cache       *blobcache.Cache // in Redis; nil: none
 	descriptors *blobcache.Kinds // nil: nothing is cached

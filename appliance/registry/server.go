@@ -317,7 +317,7 @@ func (s *server) samples() []metrics.Sample {
 		{Name: "redoubt_logins_refused_total", Counter: true, Help: "Requests with a wrong user or password, answered 401.", Value: logins(func(s users.Stats) float64 { return float64(s.Refused) })},
 		{Name: "redoubt_logins_limited_total", Counter: true, Help: "Requests whose password was not checked, answered 429: too many failures, or too many logins at once.", Value: logins(func(s users.Stats) float64 { return float64(s.Limited) })},
 		{Name: "redoubt_logins_waiting", Help: "Passwords that wait for their check.", Value: logins(func(s users.Stats) float64 { return float64(s.Waiting) })},
-		{Name: "redoubt_login_sources_down", Help: "Issuers of auth.oidc that did not answer when they were last asked for their keys.", Value: of((*generation).sourcesDown)},
+		{Name: "redoubt_login_sources_down", Help: "Issuers of auth.oidc, and the directory of auth.ldap, that did not answer when they were last asked.", Value: of((*generation).sourcesDown)},
 		{Name: "redoubt_storage_checked_seconds", Help: "When the storage was last looked at, Unix time.", Value: s.gradeChecked},
 		{Name: "redoubt_certificate_not_after_seconds", Help: "End of the server certificate, Unix time.", Value: of((*generation).certificateEnd)},
 		{Name: "redoubt_maintenance", Help: "1 while the machine is in maintenance.", Value: of(func(g *generation) float64 { return number(g.maintenance != nil) })},

@@ -15,9 +15,17 @@ import (
 // in. Distribution's own words have none for it.
 const oidcOption = "oidc"
 
-// takeSources reads who proves logins beside the table of users. What old knows of them
-// stays known: an issuer may be down just now.
+// takeSources reads who proves logins beside the table of users.
 func (g *generation) takeSources(old *generation) error {
+	if err := g.takeDirectory(); err != nil {
+		return err
+	}
+	return g.takeIssuers(old)
+}
+
+// takeIssuers reads whose ID tokens log in. What old knows of the issuers stays known: one
+// may be down just now.
+func (g *generation) takeIssuers(old *generation) error {
 	given := g.config.Auth.Parameters()[oidcOption]
 	if given == nil {
 		return nil
@@ -53,12 +61,16 @@ func (g *generation) takeSources(old *generation) error {
 	return nil
 }
 
-// sourcesDown is how many issuers do not answer.
+// sourcesDown is how many issuers and directories do not answer.
 func (g *generation) sourcesDown() float64 {
-	if g.issuers == nil {
-		return 0
+	down := 0
+	if g.issuers != nil {
+		down += len(g.issuers.Down())
 	}
-	return float64(len(g.issuers.Down()))
+	if g.directory != nil && g.directory.Down() != nil {
+		down++
+	}
+	return float64(down)
 }
 
 // sources are who proves logins beside the table of users.
@@ -66,6 +78,9 @@ func (g *generation) sources() []users.Source {
 	var all []users.Source
 	if g.issuers != nil {
 		all = append(all, g.issuers)
+	}
+	if g.directory != nil {
+		all = append(all, g.directory)
 	}
 	return all
 }

@@ -118,13 +118,13 @@ func (a Auth) validatePeople(r Rule, s spot) {
 
 // hasUser says whether somebody who logs in can be a user of this name.
 func (a Auth) hasUser(name string) bool {
-	return slices.ContainsFunc(a.logins(), func(l way) bool { return l.who.User == name }) ||
+	return a.LDAP.inUse() || slices.ContainsFunc(a.logins(), func(l way) bool { return l.who.User == name }) ||
 		slices.ContainsFunc(a.OIDC.Trust, func(t Trust) bool { return t.makesUser(name) })
 }
 
 // hasGroup says whether somebody who logs in can be in a group of this name.
 func (a Auth) hasGroup(name string) bool {
-	return slices.ContainsFunc(a.logins(), func(l way) bool { return slices.Contains(l.who.Groups, name) }) ||
+	return a.LDAP.inUse() || slices.ContainsFunc(a.logins(), func(l way) bool { return slices.Contains(l.who.Groups, name) }) ||
 		slices.ContainsFunc(a.OIDC.Trust, func(t Trust) bool { return t.makesGroup(name) })
 }
 

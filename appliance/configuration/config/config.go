@@ -110,6 +110,7 @@ type Auth struct {
 	Users              []User              `yaml:"users" jsonschema_description:"The logins."`
 	ClientCertificates []ClientCertificate `yaml:"clientCertificates" jsonschema_description:"Logins by client certificate. The first one that matches counts."`
 	OIDC               OIDC                `yaml:"oidc" jsonschema_description:"Logins by ID tokens, without a password here."`
+	LDAP               LDAP                `yaml:"ldap" jsonschema_description:"Logins of a directory: OpenLDAP, FreeIPA, Active Directory. Users of auth.users come first, and log in while it is down."`
 	ACL                []Rule              `yaml:"acl" jsonschema_description:"Who may do what, as rules that allow: what none allows is refused. Without rules every login may do all."`
 }
 
@@ -141,6 +142,22 @@ type Trust struct {
 	User     string            `yaml:"user" jsonschema:"required,minLength=1,maxLength=255" jsonschema_description:"The user that such a token logs in. It may have a claim in it, after text of your own: github-{repository_owner}."`
 	Groups   []string          `yaml:"groups" jsonschema_description:"The groups of that user, for acl. Each may have a claim in it, after text of your own: k8s-{kubernetes.io.namespace}."`
 	CABundle string            `yaml:"caBundle" jsonschema_description:"The CAs that the issuer's certificate is checked with instead of those of the system, in PEM, or file:PATH."`
+}
+
+// LDAP is a directory whose users log in (RFC 4511).
+type LDAP struct {
+	Servers       []string      `yaml:"servers" jsonschema_description:"URLs of its servers, such as ldaps://ldap.example.com. The first one that answers is asked. Empty: no directory."`
+	StartTLS      bool          `yaml:"startTLS" jsonschema_description:"Whether connections to servers that are ldap:// turn to TLS before anything else. Without it only a server on this machine is taken."`
+	CABundle      string        `yaml:"caBundle" jsonschema_description:"The CAs that the servers' certificates are checked with instead of those of the system, in PEM, or file:PATH."`
+	BindDN        string        `yaml:"bindDN" jsonschema_description:"The DN, or in Active Directory also user@domain, of the login that searches. Empty: everybody may."`
+	Password      Secret        `yaml:"password" jsonschema_description:"Its password, or file:PATH or cred:NAME."`
+	UserBase      string        `yaml:"userBase" jsonschema_description:"The DN below which users are, such as ou=people,dc=example,dc=com."`
+	UserAttribute string        `yaml:"userAttribute" jsonschema_description:"The attribute with the name that a user logs in by: uid, in Active Directory sAMAccountName."`
+	UserFilter    string        `yaml:"userFilter" jsonschema_description:"What a user must match besides, such as (objectClass=person)."`
+	Groups        string        `yaml:"groups" jsonschema:"enum=none,enum=memberOf,enum=groupOfNames,enum=activeDirectory" jsonschema_description:"Where a user's groups are. memberOf: in that attribute of the user. groupOfNames: in member and uniqueMember of groups, groups in groups too. activeDirectory: the same by its own matching rule. A group is called by its cn."`
+	GroupBase     string        `yaml:"groupBase" jsonschema_description:"The DN below which groups are, for groupOfNames and activeDirectory."`
+	Timeout       time.Duration `yaml:"timeout" jsonschema_description:"How long one login may take at one server: 1s to 30s."`
+	Cache         time.Duration `yaml:"cache" jsonschema_description:"How long an answer counts: 10s to 1h. Whoever is taken out of the directory is out within it."`
 }
 
 // Rule allows actions on repositories to those whom one of Users, Groups and Anonymous

@@ -55,6 +55,9 @@ func (a Auth) Check(origins Origins, user, action, repository string) ([]Ruling,
 			out = append(out, rule(acl.Who{User: user, Groups: append(t.fixedGroups(), a.Groups(user)...)}, t.way()))
 		}
 	}
+	if out == nil && a.LDAP.inUse() {
+		out = append(out, rule(acl.Who{User: user}, "with a password of the directory (without the groups that it has)"))
+	}
 	if out == nil {
 		return nil, fmt.Errorf("cannot check the user %q: no item of auth.users, auth.clientCertificates and auth.oidc.trust is this user; %s is somebody without a login", user, Nobody)
 	}

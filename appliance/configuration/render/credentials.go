@@ -18,6 +18,11 @@ func hasRedisPassword(cfg config.Config) bool {
 	return cfg.Cache.Type == "redis" && cfg.Cache.Redis.Address != "" && cfg.Cache.Redis.Password != ""
 }
 
+// hasLDAPPassword tells whether the registry logs in to a directory to search there.
+func hasLDAPPassword(cfg config.Config) bool {
+	return len(cfg.Auth.LDAP.Servers) > 0 && cfg.Auth.LDAP.Password != ""
+}
+
 // credentials are the files that systemd hands to the units as credentials. A
 // unit gets them when it starts, so that a change restarts the registry; the check of the
 // storage is a new process each time.
@@ -49,6 +54,11 @@ func credentials(cfg config.Config, facts Facts) ([]tree.File, error) {
 			content["username"] = cfg.Cache.Redis.Username
 		}
 		if err := add(paths.RedisCredential, content); err != nil {
+			return nil, err
+		}
+	}
+	if hasLDAPPassword(cfg) {
+		if err := add(paths.LDAPCredential, map[string]string{"password": facts.LDAPPassword}); err != nil {
 			return nil, err
 		}
 	}

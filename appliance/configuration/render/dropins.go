@@ -61,6 +61,9 @@ func registryDropIn(cfg config.Config) string {
 	}
 	d.loadBucket(cfg)
 	d.loadRedis(cfg)
+	if hasLDAPPassword(cfg) {
+		d.load(paths.LDAPCredential)
+	}
 	if stop := cfg.Listen.DrainTimeout + stopMargin; stop > unitStopTimeout {
 		d.service(fmt.Sprintf("TimeoutStopSec=%d", int(stop.Seconds())))
 	}

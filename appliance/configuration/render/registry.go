@@ -215,6 +215,7 @@ func auth(cfg config.Config, facts Facts, htpasswd []byte) configuration.Paramet
 	writtenOnce(cfg.Immutable, options)
 	trusts(cfg.Auth.OIDC.Trust, facts.IssuerCAs, options)
 	watched(cfg, options)
+	directory(cfg.Auth.LDAP, facts.LDAPCAs, options)
 	if cfg.TLS.ClientAuth.Mode == "none" {
 		return options
 	}

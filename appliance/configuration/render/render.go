@@ -30,6 +30,8 @@ type Facts struct {
 	S3CAs          []byte            // PEM, of storage.s3.caBundle
 	RedisPassword  string            // of cache.redis
 	RedisCAs       []byte            // PEM, of cache.redis.caBundle
+	LDAPPassword   string            // of auth.ldap
+	LDAPCAs        []byte            // PEM, of auth.ldap.caBundle
 	IssuerCAs      [][]byte          // PEM, of each item of auth.oidc.trust
 	SyslogCAs      []byte            // PEM, of audit.syslog.caBundle
 	MetricsCAs     []byte            // PEM, of metrics.auth.clientCAs
@@ -44,7 +46,7 @@ func Paths() []string {
 	return []string{
 		paths.RegistryYML, paths.Htpasswd, paths.RedisConf, paths.Retention, paths.Maintenance, paths.Issue, paths.MOTD,
 		paths.ClientCAs, paths.ClientCRLs,
-		paths.Credentials, credentialPath(paths.S3Credential), credentialPath(paths.RedisCredential),
+		paths.Credentials, credentialPath(paths.S3Credential), credentialPath(paths.RedisCredential), credentialPath(paths.LDAPCredential),
 		paths.S3CA, paths.RedisCA, paths.SyslogCA, paths.MetricsCAs, paths.FirewallOpen,
 		dropInPath(units.RegistrySocket), dropInPath(units.Registry), dropInPath(units.CertificateFiles),
 		dropInPath(units.Health), dropInPath(units.HealthTimer),

@@ -72,3 +72,21 @@ func trusts(trust []config.Trust, cas [][]byte, options configuration.Parameters
 		options["oidc"] = items
 	}
 }
+
+// directory adds a directory whose users log in to the options of our access controller.
+// Its password is a credential and not here.
+func directory(l config.LDAP, cas []byte, options configuration.Parameters) {
+	if len(l.Servers) == 0 {
+		return
+	}
+	given := map[string]any{
+		"servers": l.Servers, "starttls": l.StartTLS, "userbase": l.UserBase, "userattribute": l.UserAttribute,
+		"groups": l.Groups, "timeout": l.Timeout.String(), "cache": l.Cache.String(),
+	}
+	for key, text := range map[string]string{"binddn": l.BindDN, "userfilter": l.UserFilter, "groupbase": l.GroupBase, "cabundle": string(cas)} {
+		if text != "" {
+			given[key] = text
+		}
+	}
+	options["ldap"] = given
+}

@@ -77,3 +77,18 @@ func (r Resolver) watchers(cfg config.Config, facts *render.Facts, errs *[]error
 		facts.MetricsCAs = append(facts.MetricsCAs, r.cas(bundle, fmt.Sprintf("metrics.auth.clientCAs[%d]", i), errs)...)
 	}
 }
+
+func (r Resolver) directory(cfg config.Config, facts *render.Facts, errs *[]error) {
+	l := cfg.Auth.LDAP
+	if len(l.Servers) == 0 {
+		return
+	}
+	if l.Password != "" {
+		password, err := r.Value(l.Password)
+		if err != nil {
+			*errs = append(*errs, Problem{"auth.ldap.password", err})
+		}
+		facts.LDAPPassword = password
+	}
+	facts.LDAPCAs = r.cas(l.CABundle, "auth.ldap.caBundle", errs)
+}

@@ -172,6 +172,7 @@ func (r Resolver) Facts(cfg config.Config, kept Kept) (render.Facts, Kept, error
 	r.clientTrust(cfg, &facts, &errs)
 	r.bucket(cfg, &facts, &errs)
 	r.redis(cfg, &facts, &errs)
+	r.directory(cfg, &facts, &errs)
 	for i, t := range cfg.Auth.OIDC.Trust {
 		facts.IssuerCAs = append(facts.IssuerCAs, r.cas(t.CABundle, fmt.Sprintf("auth.oidc.trust[%d].caBundle", i), &errs))
 	}
