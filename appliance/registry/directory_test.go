@@ -3,6 +3,7 @@
 package registry
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
@@ -28,6 +29,12 @@ func TestDirectory(t *testing.T) {
 	m.start(t, "CREDENTIALS_DIRECTORY="+m.dir)
 	check(t, m.pushAs(t, "alice", "correct horse", "team/app"))
 	check(t, m.pushAs(t, "carol", password, "other/app"))
+	a := m.get(t, "/v2/_token", "Authorization", "Basic "+basic("alice", "correct horse"))
+	var given struct{ Token string }
+	check(t, json.Unmarshal([]byte(a.body), &given))
+	if a := m.get(t, "/v2/", "Authorization", "Bearer "+given.Token); given.Token == "" || a.StatusCode != http.StatusOK {
+		t.Errorf("by a token: %s %s", a.Status, a.body)
+	}
 	for what, err := range map[string]error{
 		"where no rule is":     m.pushAs(t, "alice", "correct horse", "other/app"),
 		"with another's":       m.pushAs(t, "alice", "battery staple", "team/app"),
@@ -42,7 +49,7 @@ func TestDirectory(t *testing.T) {
 	s.Stop()
 	check(t, m.pushAs(t, "carol", password, "other/app"))
 	check(t, m.pushAs(t, "alice", "correct horse", "team/app")) // known, for a minute
-	a := m.get(t, "/v2/", "Authorization", "Basic "+basic("bob", "new"))
+	a = m.get(t, "/v2/", "Authorization", "Basic "+basic("bob", "new"))
 	if a.StatusCode != http.StatusServiceUnavailable || !strings.Contains(a.body, "cannot ask the directory") {
 		t.Errorf("%s %s", a.Status, a.body)
 	}

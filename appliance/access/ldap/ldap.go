@@ -92,7 +92,7 @@ func New(s Settings, now func() time.Time) (*Directory, error) {
 	rand.Read(key) // never fails: crypto/rand ends the process instead
 	place := s
 	place.Password = "" // another one finds the same users
-	sum := sha256.Sum256(fmt.Appendf(nil, "%q", place))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%#v", place))
 	return &Directory{Settings: s, now: now, key: key, stamp: base64.RawURLEncoding.EncodeToString(sum[:16]), gate: limit.NewGate(limit.Default(working), now), known: known, down: make([]atomic.Int64, len(s.Servers))}, nil
 }
 

@@ -46,6 +46,7 @@ func facts(cfg config.Config) render.Facts {
 	}
 	f.RedisPassword, f.RedisCAs = "the-password", []byte("a CA\n")
 	f.SyslogCAs, f.MetricsCAs = []byte("the CA of syslog\n"), []byte("the CA of monitors\n")
+	f.LDAPPassword, f.LDAPCAs = "the-password", []byte("a CA\n")
 	return f
 }
 
