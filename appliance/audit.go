@@ -2,14 +2,17 @@ package appliance
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/redoubt-registry/redoubt/appliance/access/audit"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/tree"
 	"github.com/redoubt-registry/redoubt/appliance/paths"
+	"github.com/redoubt-registry/redoubt/appliance/system/imagestore"
 )
 
 // note writes an event of this process to the audit log.
@@ -18,6 +21,21 @@ func (m *Machine) note(e audit.Event) {
 	e.Time = m.Now()
 	if err := audit.Note(m.Root, m.Warnings, e); err != nil {
 		m.warn("%v", err)
+	}
+}
+
+// noteStorage writes down what was done to the storage of the registry. Others have no
+// audit log.
+func noteStorage(storage string, action audit.Action, failed error, detail string) {
+	if storage != imagestore.Configured {
+		return
+	}
+	e := audit.Event{Action: action, Result: audit.OK, User: Person(), Time: time.Now(), Detail: detail}
+	if failed != nil {
+		e.Result = audit.Failed
+	}
+	if err := audit.Note("/", os.Stderr, e); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 	}
 }
 

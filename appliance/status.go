@@ -79,7 +79,7 @@ func (m *Machine) configurationStatus(r *status.Report) {
 }
 
 func (m *Machine) unitStatus(ctx context.Context, now target, r *status.Report) error {
-	shown := []string{units.Apply, units.RegistrySocket, units.Registry, units.Redis, units.Firewall, units.RenewTimer, units.HealthTimer}
+	shown := []string{units.Apply, units.RegistrySocket, units.Registry, units.Redis, units.Firewall, units.RenewTimer, units.HealthTimer, units.GCTimer}
 	if s3 := now.cfg.Storage.S3; s3 != nil && s3.IAMRole {
 		shown = append(shown, units.CredentialsSocket)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/paths"
 	"github.com/redoubt-registry/redoubt/appliance/registryyml"
 	"github.com/redoubt-registry/redoubt/appliance/spool"
+	"github.com/redoubt-registry/redoubt/appliance/storage/collect"
 	"github.com/redoubt-registry/redoubt/appliance/storage/health"
 	"github.com/redoubt-registry/redoubt/appliance/storage/neighbours"
 	"github.com/redoubt-registry/redoubt/appliance/storage/storagecheck"
@@ -24,11 +25,11 @@ import (
 // health does.
 func (m *Machine) storageStatus(cfg config.Config) *status.Storage {
 	if cfg.Storage.Filesystem == nil {
-		s := &status.Storage{Type: "s3", Bucket: bucketName(cfg.Storage.S3), Health: m.storageHealth()}
+		s := &status.Storage{Type: "s3", Bucket: bucketName(cfg.Storage.S3), Health: m.storageHealth(), Collection: m.collection()}
 		s.Others, s.OthersUnknown = neighbours.Problem(filepath.Join(m.Root, paths.Neighbours), m.storageName())
 		return s
 	}
-	s := &status.Storage{Type: "filesystem", Root: cfg.Storage.Filesystem.Root, Health: m.storageHealth()}
+	s := &status.Storage{Type: "filesystem", Root: cfg.Storage.Filesystem.Root, Health: m.storageHealth(), Collection: m.collection()}
 	dir := filepath.Join(m.Root, s.Root)
 	var fs syscall.Statfs_t
 	info, err := os.Stat(dir)
@@ -47,6 +48,15 @@ func (m *Machine) storageStatus(cfg config.Config) *status.Storage {
 	owned := info.Mode()&0o200 != 0 && ok && int(stat.Gid) == gid
 	s.Writable = err == nil && owned && fs.Flags&readOnly == 0
 	return s
+}
+
+// collection is what redoubt gc did last.
+func (m *Machine) collection() *status.Collection {
+	l := collect.ReadLast(filepath.Join(m.Root, paths.Collection))
+	if l.At.IsZero() {
+		return nil
+	}
+	return &status.Collection{Began: l.At, Freed: l.PurgedBytes, Trash: l.TrashBytes, Error: l.Error, Failures: l.Failures}
 }
 
 // storageState is the state that redoubt health stored; nil before its first check, as

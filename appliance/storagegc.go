@@ -12,6 +12,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/redoubt-registry/redoubt/appliance/access/audit"
 	"github.com/redoubt-registry/redoubt/appliance/storage/collect"
 	"github.com/redoubt-registry/redoubt/appliance/storage/progress"
 	"github.com/redoubt-registry/redoubt/appliance/storage/sharedstate"
@@ -27,8 +28,14 @@ type GCOptions struct {
 	Parallel     int
 	DryRun, JSON bool
 	Rules        string // file with the rules of retention; empty: the machine's
-	Output       *progress.Output
-	Result       io.Writer
+	// Now takes what it can and keeps nothing in the trash: nothing can be taken back.
+	Now bool
+	// Scheduled is for the timer: that another machine is at it is no failure, and what
+	// was done is kept in the file Record.
+	Scheduled bool
+	Record    string
+	Output    *progress.Output
+	Result    io.Writer
 }
 
 // CollectStorage frees what no image needs. It returns an error if another machine is at
@@ -42,20 +49,47 @@ func CollectStorage(ctx context.Context, finder imagestore.Finder, o GCOptions) 
 	case o.Trash < trash.Least:
 		return fmt.Errorf("cannot use --trash %v: it is %v at least; redoubt trash empty frees the space at once", o.Trash, trash.Least)
 	}
+	if o.Now && o.DryRun {
+		return errors.New("cannot use --now with --dry-run: redoubt gc --dry-run says what would go to the trash")
+	}
+	if o.Now {
+		o.Grace = trash.Least
+	}
 	rules, err := o.rulesFor()
 	if err != nil {
 		return err
 	}
-	return alone(ctx, finder, o.Storage, !o.DryRun, func(place *imagestore.Place, beat func(context.Context) error) error {
+	err = alone(ctx, finder, o.Storage, !o.DryRun, func(place *imagestore.Place, beat func(context.Context) error) error {
 		kept, left, err := o.retain(ctx, place, rules, beat)
 		if err != nil {
-			return fmt.Errorf("cannot do what the rules of retention say: %w", err)
+			err = fmt.Errorf("cannot do what the rules of retention say: %w", err)
+			if !o.DryRun && o.Record != "" {
+				o.record(collect.Summary{}, err)
+			}
+			return err
 		}
 		c := collect.Collector{Storage: place.Driver, Parallel: o.Parallel, May: left.May(), Untagged: o.Untagged, Grace: o.Grace, Trash: o.Trash,
 			DryRun: o.DryRun, Now: time.Now, Beat: beat, Say: func(step string) { o.Output.Println(step) }}
 		sum, err := c.Run(ctx)
+		if err == nil && o.Now { // what is purged was taken by an earlier run
+			c.Only, c.Trash = true, 0
+			var purged collect.Summary
+			purged, err = c.Run(ctx)
+			sum.PurgedBlobs, sum.PurgedBytes = sum.PurgedBlobs+purged.PurgedBlobs, sum.PurgedBytes+purged.PurgedBytes
+			sum.Restored += purged.Restored
+			sum.TrashBlobs, sum.TrashBytes = purged.TrashBlobs, purged.TrashBytes
+		}
 		if err != nil {
-			return fmt.Errorf("cannot collect in %s: %w; what is done stays, and the next run goes on", place.Name, err)
+			err = fmt.Errorf("cannot collect in %s: %w; what is done stays, and the next run goes on", place.Name, err)
+		}
+		if !o.DryRun && o.Record != "" {
+			o.record(sum, err)
+		}
+		if !o.DryRun {
+			noteStorage(o.Storage, audit.GC, err, fmt.Sprintf("%d blobs to the trash, %d purged (%s)", sum.TakenBlobs, sum.PurgedBlobs, progress.Size(sum.PurgedBytes)))
+		}
+		if err != nil {
+			return err
 		}
 		if !o.DryRun {
 			if err := left.Settle(ctx, place.Driver, time.Now()); err != nil {
@@ -64,6 +98,20 @@ func CollectStorage(ctx context.Context, finder imagestore.Finder, o GCOptions) 
 		}
 		return o.tell(sum, kept)
 	})
+	if held, ok := errors.AsType[*sharedstate.Held](err); ok && o.Scheduled {
+		o.Output.Println(held.Error())
+		return nil
+	}
+	return err
+}
+
+// record keeps what a run did for status and metrics. One that cannot be kept is not
+// missed.
+func (o GCOptions) record(sum collect.Summary, failed error) {
+	err := collect.ReadLast(o.Record).After(sum, failed).Write(o.Record)
+	if err != nil && o.Scheduled {
+		o.Output.Println(err.Error())
+	}
 }
 
 func (o GCOptions) tell(sum collect.Summary, kept *Retained) error {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/redoubt-registry/redoubt/appliance/access/audit"
 	"github.com/redoubt-registry/redoubt/appliance/storage/collect"
 	"github.com/redoubt-registry/redoubt/appliance/storage/layout"
 	"github.com/redoubt-registry/redoubt/appliance/storage/progress"
@@ -115,6 +116,7 @@ func RestoreTrash(ctx context.Context, finder imagestore.Finder, o TrashOptions,
 				return err
 			})
 		}
+		noteStorage(o.Storage, audit.TrashRestore, err, fmt.Sprintf("%s: %d", w, back))
 		if err != nil {
 			return fmt.Errorf("cannot restore from the trash: %w", err)
 		}
@@ -151,6 +153,7 @@ func EmptyTrash(ctx context.Context, finder imagestore.Finder, o TrashOptions) e
 	return alone(ctx, finder, o.Storage, true, func(place *imagestore.Place, beat func(context.Context) error) error {
 		c := collect.Collector{Storage: place.Driver, Parallel: 8, Grace: trash.Least, Now: time.Now, Beat: beat, Only: true}
 		sum, err := c.Run(ctx)
+		noteStorage(o.Storage, audit.TrashEmpty, err, fmt.Sprintf("%d blobs (%s)", sum.PurgedBlobs, progress.Size(sum.PurgedBytes)))
 		if err != nil {
 			return fmt.Errorf("cannot empty the trash: %w", err)
 		}

@@ -30,6 +30,9 @@ const (
 	// Health checks the storage, and HealthTimer starts it.
 	Health      = "redoubt-health.service"
 	HealthTimer = "redoubt-health.timer"
+	// GC frees the space of what no image needs, and GCTimer starts it.
+	GC      = "redoubt-gc.service"
+	GCTimer = "redoubt-gc.timer"
 	// CertificateFiles starts Renew when a file changes that the configuration
 	// names.
 	CertificateFiles = "redoubt-files.path"

@@ -44,6 +44,8 @@ const (
 	Applied        = Run + "/applied.json"                   // what the units have read
 	Alerts         = Run + "/alerts.json"                    // what was sent, and when
 	ApplyLock      = Run + "/apply.lock"                     // held by the one apply that runs
+	GC             = Run + "/gc.json"                        // what the configuration says of redoubt gc
+	Collection     = "/run/redoubt-gc/last.json"             // what redoubt gc did last; every user may read it
 	Renewal        = Run + "/renew.json"                     // the last renewal; every user may read it
 	StorageState   = "/run/redoubt-health/storage.json"      // the grade of the storage
 	Neighbours     = "/run/redoubt-health/machines.json"     // which other machines use the storage

@@ -41,7 +41,7 @@ func writeFile(t *testing.T, root, name, data string) string {
 func TestValidate(t *testing.T) {
 	dir := t.TempDir()
 	good := writeFile(t, dir, "good.yaml", "#cloud-config\nredoubt:\n  hostname: a.example.com\n  auth: {users: [{name: alice, password: secretvalue}]}\n")
-	bad := writeFile(t, dir, "bad.yaml", "#cloud-config\nredoubt:\n  hostnme: a\n  gc: {removeUntagged: true}\n")
+	bad := writeFile(t, dir, "bad.yaml", "#cloud-config\nredoubt:\n  hostnme: a\n  mirrors: [{name: a}]\n")
 	missing := filepath.Join(dir, "missing.yaml")
 
 	stdout, stderr, err := runVerb(t, validateCommand(), good)
@@ -49,7 +49,7 @@ func TestValidate(t *testing.T) {
 		t.Errorf("%v\n%s%s", err, stdout, stderr)
 	}
 	stdout, stderr, err = runVerb(t, validateCommand(), bad, missing, good)
-	want := bad + ":3:3: hostnme: unknown key (did you mean \"hostname\"?)\n" + bad + ":4:24: gc.removeUntagged: not supported yet: leave it out; redoubt gc collects, by hand or from a timer of your own\n" +
+	want := bad + ":3:3: hostnme: unknown key (did you mean \"hostname\"?)\n" + bad + ":4:12: mirrors: not supported yet\n" +
 		missing + ": cannot read: no such file or directory\n"
 	for line := range strings.Lines(want) {
 		if !strings.Contains(stderr, line) {

@@ -71,7 +71,14 @@ func TestGC(t *testing.T) {
 	if out := run("trash", "empty"); there() || run("trash", "list") != "" || !strings.Contains(out, "purged: 1 blobs") {
 		t.Errorf("the trash is not empty: %s", out)
 	}
-	for _, bad := range [][]string{{"gc", "--grace", "5m"}, {"gc", "--trash", "0s"}, {"gc", "--parallel", "0"}, {"trash", "restore", "a/b:latest"}} {
+	write()
+	if out, err := on(t, "gc", "--now", "--storage", root); err == nil || !strings.Contains(out, "--yes says that it is meant") || !there() {
+		t.Errorf("nobody was asked: %s", out)
+	}
+	if out := run("gc", "--now", "--yes"); there() || run("trash", "list") != "" || !strings.Contains(out, "purged: 1 blobs (7 B); in the trash: 0 blobs") {
+		t.Errorf("it is not freed at once: %s", out)
+	}
+	for _, bad := range [][]string{{"gc", "--grace", "5m"}, {"gc", "--trash", "0s"}, {"gc", "--parallel", "0"}, {"gc", "--now", "--yes", "--dry-run"}, {"trash", "restore", "a/b:latest"}} {
 		if out, err := on(t, append(bad, "--storage", root)...); err == nil || !strings.Contains(out, "cannot") {
 			t.Errorf("%v: %v %s", bad, err, out)
 		}

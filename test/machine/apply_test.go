@@ -93,6 +93,19 @@ func TestChanges(t *testing.T) {
 			t.Errorf("units were restarted:\nbefore:\n%s\nafter:\n%s", runs, got)
 		}
 	})
+	s.run("a collection by its unit", func(t *testing.T, s *site) {
+		if state := s.Property(units.GCTimer, "ActiveState"); state != "active" {
+			t.Errorf("the timer is %s", state)
+		}
+		s.Run("systemctl", "start", units.GC)
+		if result := s.Property(units.GC, "Result"); result != "success" {
+			t.Errorf("it ended with %s", result)
+		}
+		if out := s.Run("redoubt", "status"); !strings.Contains(out, "last gc") {
+			t.Errorf("status does not say that it ran:\n%s", out)
+		}
+		s.mustPull(ref, image)
+	})
 	s.run("a timer that was stopped", func(t *testing.T, s *site) {
 		s.Run("systemctl", "stop", units.HealthTimer)
 		s.mustApply()

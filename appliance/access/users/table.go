@@ -60,7 +60,7 @@ func Digest(data []byte) string {
 // content is what is in the file at one time.
 type content struct {
 	users   map[string]user
-	maxCost int             // of users
+	maxCost int // of users
 	digest  string
 }
 

@@ -237,8 +237,10 @@ type StorageHealth struct {
 
 // GC is garbage collection.
 type GC struct {
-	Schedule       string `yaml:"schedule" jsonschema_description:"Not supported yet: when, as systemd's OnCalendar= has it."`
-	RemoveUntagged bool   `yaml:"removeUntagged" jsonschema_description:"Not supported yet: whether untagged manifests go too."`
+	Schedule       string        `yaml:"schedule" jsonschema_description:"When, in the machine's time zone: hourly, daily, weekly or monthly, or a time with days of the week before it, such as 03:00, Sun 03:00 or Mon..Fri 01:30. At most half an hour later."`
+	RemoveUntagged bool          `yaml:"removeUntagged" jsonschema_description:"Whether manifests go too that no tag, index or subject holds."`
+	Grace          time.Duration `yaml:"grace" jsonschema_description:"What is younger stays, and so does what a push has named since: 1h to 8760h."`
+	Trash          time.Duration `yaml:"trash" jsonschema_description:"How long what was deleted or collected can be taken back: 1h to 8760h."`
 }
 
 // Retention says which tags are kept.

@@ -8,7 +8,7 @@ import (
 
 // later are the keys whose work is not built yet. They are checked like all
 // others, and refused unless they have their default.
-var later = regexp.MustCompile(`^(mirrors|gc|notifications)(\.|$)`)
+var later = regexp.MustCompile(`^(mirrors|notifications)(\.|$)`)
 
 // Supported says whether this version does something with a key, given as its path
 // such as mirrors[].name.
@@ -31,17 +31,9 @@ func unsupported(base, merged *value, report *Report) {
 		case inList.MatchString(path):
 		case !reflect.DeepEqual(v.plain(), known[path]):
 			*report = append(*report, Entry{File: v.at.File, Line: v.at.Line, Column: v.at.Column,
-				Path: v.at.Path, Message: notYet(path)})
+				Path: v.at.Path, Message: "not supported yet"})
 		}
 	})
-}
-
-// notYet says that a key has no effect in this version, and what does the same.
-func notYet(path string) string {
-	if strings.HasPrefix(path, "gc.") {
-		return "not supported yet: leave it out; redoubt gc collects, by hand or from a timer of your own"
-	}
-	return "not supported yet"
 }
 
 // What is below a refused list is refused with it.

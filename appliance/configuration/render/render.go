@@ -50,6 +50,7 @@ func Paths() []string {
 		paths.S3CA, paths.RedisCA, paths.SyslogCA, paths.MetricsCAs, paths.FirewallOpen,
 		dropInPath(units.RegistrySocket), dropInPath(units.Registry), dropInPath(units.CertificateFiles),
 		dropInPath(units.Health), dropInPath(units.HealthTimer),
+		paths.GC, dropInPath(units.GC), dropInPath(units.GCTimer),
 	}
 }
 
@@ -89,6 +90,9 @@ func Tree(cfg config.Config, facts Facts) (tree.Tree, error) {
 	files = append(files, dropIn(units.Registry, registryDropIn(cfg))...)
 	files = append(files, dropIn(units.HealthTimer, timerDropIn(cfg))...)
 	files = append(files, unread(dropIn(units.Health, healthDropIn(cfg)))...)
+	files = append(files, collection(cfg))
+	files = append(files, dropIn(units.GCTimer, scheduleDropIn(cfg))...)
+	files = append(files, unread(dropIn(units.GC, healthDropIn(cfg)))...) // it reaches the same
 	return tree.New(files...)
 }
 

@@ -32,6 +32,21 @@ type Wanted struct {
 	Since      time.Time // when it was deleted
 }
 
+// String is what a person writes for it.
+func (w Wanted) String() string {
+	text := cmp.Or(w.Repository, "all")
+	if w.Tag != "" {
+		text += ":" + w.Tag
+	}
+	if w.Digest != "" {
+		text += "@" + w.Digest.String()
+	}
+	if !w.Since.IsZero() {
+		text += " since " + w.Since.UTC().Format(time.RFC3339)
+	}
+	return text
+}
+
 func (w Wanted) matches(x Deletion) bool {
 	repository, tag, isTag := layout.TagAt(x.Link)
 	if !isTag {

@@ -92,10 +92,32 @@ type Storage struct {
 
 	Health *Health `json:"health,omitempty"` // nil: before the first check
 
+	Collection *Collection `json:"gc,omitempty"` // nil: none has run since the boot
+
 	// Others is that more machines use the storage than are meant to, and OthersUnknown why
 	// it cannot be told.
 	Others        string `json:"otherMachines,omitempty"`
 	OthersUnknown string `json:"otherMachinesUnknown,omitempty"`
+}
+
+// Collection is what redoubt gc did last on this machine.
+type Collection struct {
+	Began    time.Time `json:"began"`
+	Freed    int64     `json:"freedBytes"`
+	Trash    int64     `json:"trashBytes"`
+	Error    string    `json:"error,omitempty"`
+	Failures int       `json:"failures"` // in a row
+}
+
+// problem is why space is not freed.
+func (c *Collection) problem() string {
+	switch {
+	case c == nil || c.Failures == 0:
+		return ""
+	case c.Failures == 1:
+		return "redoubt gc has failed: " + c.Error
+	}
+	return fmt.Sprintf("redoubt gc has failed %d times: %s", c.Failures, c.Error)
 }
 
 // Directory is the file system below Root, in bytes, and whether the registry can write
@@ -176,6 +198,9 @@ func (r *Report) Judge() {
 	}
 	if s := r.Storage; s != nil {
 		if text := s.Health.problem(); text != "" {
+			problem("%s", text)
+		}
+		if text := s.Collection.problem(); text != "" {
 			problem("%s", text)
 		}
 		if s.Others != "" {

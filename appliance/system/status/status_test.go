@@ -23,7 +23,8 @@ func well() *status.Report {
 		Registry:    status.Answer{Healthy: true, Latency: 1234 * time.Microsecond},
 		Certificate: &status.Certificate{Issuer: "CA", Names: []string{"registry.example.com"}, NotAfter: at, DaysLeft: 80, Generation: "3", Authority: "/ca.crt", Fingerprint: "AB"},
 		Storage: &status.Storage{Type: "filesystem", Root: "/images", Directory: &status.Directory{Used: 3 << 29, Free: 10 << 30, Writable: true},
-			Health: &status.Health{Grade: health.OK, Since: at, Checked: at, Slowest: "put", Seconds: 0.0123}},
+			Health:     &status.Health{Grade: health.OK, Since: at, Checked: at, Slowest: "put", Seconds: 0.0123},
+			Collection: &status.Collection{Began: at, Freed: 5 << 20, Trash: 3 << 30}},
 		Cache: &status.Cache{Type: "redis", Reachable: true, Keys: 12, Memory: 1 << 20},
 		Configuration: status.Configuration{
 			Sources: []string{"user-data", "/etc/redoubt/config.yaml"}, Generation: 4, Applied: at},
@@ -56,6 +57,8 @@ storage
   health      ok since 2026-03-04 05:06:07 UTC
   last check  2026-03-04 05:06:07 UTC
   slowest     put, 12.3ms
+  last gc     2026-03-04 05:06:07 UTC, freed 5 MiB
+  trash       3 GiB
 
 cache
   type    redis
@@ -96,6 +99,7 @@ func TestJudge(t *testing.T) {
 		{"certificate unreadable", func(r *status.Report) { r.Certificate.Error = "cannot read it" }, status.Degraded, "cannot read it"},
 		{"read-only", func(r *status.Report) { r.Storage.Writable = false }, status.Degraded, "the registry cannot write to /images"},
 		{"almost full", func(r *status.Report) { r.Storage.Free = 50 << 20 }, status.Degraded, "/images is almost full: 50 MiB left"},
+		{"gc fails", func(r *status.Report) { r.Storage.Collection.Failures, r.Storage.Collection.Error = 2, "no room" }, status.Degraded, "redoubt gc has failed 2 times: no room"},
 		{"storage gone", func(r *status.Report) { r.Storage.Error = "cannot read the storage" }, status.Degraded, "cannot read the storage"},
 		{"storage degraded", func(r *status.Report) {
 			*r.Storage.Health = status.Health{Grade: health.Degraded, Error: "the disk is full"}

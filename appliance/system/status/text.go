@@ -74,6 +74,10 @@ func (r *Report) String() string {
 			row("last check", "%s", moment(h.Checked))
 			row("slowest", "%s", h.slowest())
 		}
+		if g := s.Collection; g != nil {
+			row("last gc", "%s, freed %s", moment(g.Began), size(uint64(max(g.Freed, 0))))
+			row("trash", "%s", size(uint64(max(g.Trash, 0))))
+		}
 		w.Flush()
 	}
 	if c := r.Cache; c != nil {
