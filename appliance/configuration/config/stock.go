@@ -82,8 +82,8 @@ var natives = map[string]string{
 	"tls.email":                "http.tls.letsencrypt.email",
 	"tls.hosts":                "http.tls.letsencrypt.hosts",
 	"auth.token":               "auth.token",
-	"auth.ldap":                "=leave it out: logins are auth.users, auth.htpasswd and auth.clientCertificates; a directory is not asked",
-	"auth.oidc":                "=leave it out: logins are auth.users, auth.htpasswd and auth.clientCertificates; no issuer is asked",
+	"ldap":                     "=use auth.ldap, such as auth: {ldap: {servers: [\"ldaps://ldap.example.com\"], userBase: \"dc=example,dc=com\"}}",
+	"oidc":                     "=use auth.oidc.trust, such as auth: {oidc: {trust: [{issuer: \"https://token.actions.githubusercontent.com\", audience: registry.example.com, user: ci}]}}",
 	"version":                  "=leave it out: the version of a stock registry's file says nothing here",
 	"http":                     "=leave it out: use hostname, listen and tls, such as listen: {httpsPort: 5000}",
 }
