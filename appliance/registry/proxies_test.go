@@ -84,9 +84,12 @@ func (m *machine) workAt(t *testing.T, addr, source string) {
 	}
 }
 
-// plain takes TLS out of registry.yml: a proxy ends it.
-func (m *machine) plain(t *testing.T) {
+// plain takes TLS out of registry.yml: a proxy at addr ends it, where clients call the
+// machine by the name that the certificate has.
+func (m *machine) plain(t *testing.T, addr string) {
 	t.Helper()
+	_, port, err := net.SplitHostPort(addr)
+	check(t, err)
 	data, err := os.ReadFile(m.path("registry.yml"))
 	check(t, err)
 	var out strings.Builder
@@ -94,6 +97,7 @@ func (m *machine) plain(t *testing.T) {
 		if strings.HasPrefix(line, "  tls:") {
 			line = "  relativeurls: true\n"
 		}
+		line = strings.Replace(line, "host: https://"+m.host(), "host: https://localhost:"+port, 1)
 		out.WriteString(line)
 	}
 	m.write(t, "registry.yml", out.String())
@@ -149,11 +153,11 @@ func TestNginx(t *testing.T) {
 			m := newMachine(t)
 			m.authMore = `, proxies: ["127.0.0.2/32"]`
 			m.config(t, "info")
+			addr := freeAddr(t)
 			if c.plain {
-				m.plain(t)
+				m.plain(t, addr)
 			}
 			m.start(t)
-			addr := freeAddr(t)
 			m.write(t, "nginx.conf", fmt.Sprintf(nginxConf, m.dir, addr, c.scheme, m.host(), c.headers))
 			runProxy(t, addr, "nginx", "-c", m.path("nginx.conf"), "-e", "stderr")
 			m.workAt(t, addr, "127.0.0.9")
@@ -193,8 +197,9 @@ func TestHAProxy(t *testing.T) {
 			m := newMachine(t)
 			m.authMore = `, proxies: ["127.0.0.2/32"]`
 			m.config(t, "info")
+			addr := freeAddr(t)
 			if c.plain {
-				m.plain(t)
+				m.plain(t, addr)
 			}
 			m.start(t)
 			var both []byte
@@ -204,7 +209,6 @@ func TestHAProxy(t *testing.T) {
 				both = append(both, data...)
 			}
 			m.write(t, "both.pem", string(both))
-			addr := freeAddr(t)
 			m.write(t, "haproxy.cfg", fmt.Sprintf(haproxyConf, addr, c.mode, strings.ReplaceAll(c.bind, "%s", m.dir), m.host(), c.backend, c.server))
 			runProxy(t, addr, "haproxy", "-db", "-f", m.path("haproxy.cfg"))
 			m.workAt(t, addr, "127.0.0.9")
