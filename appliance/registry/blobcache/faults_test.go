@@ -315,7 +315,8 @@ func TestBudgetIsOfTheWholeRequest(t *testing.T) {
 		_, _ = c.Stat(ctx, descriptor(i).Digest)
 	}
 	s := c.Stats()
-	if !s.Open || s.Errors != before.Errors+1 || s.Skipped < before.Skipped+100-slowPart {
+	// What is left may end within an exchange, which then fails, or just between two.
+	if s.Errors > before.Errors+1 || s.Open != (s.Errors > before.Errors) || s.Skipped < before.Skipped+100-slowPart {
 		t.Errorf("Stats = %+v, before %+v", s, before)
 	}
 }
