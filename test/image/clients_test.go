@@ -30,7 +30,7 @@ func testClients(t *testing.T, g *guest, ca string) {
 
 func testDocker(t *testing.T, g *guest, w *world, ca string) {
 	img, as := sample(t, 1), host+"/clients/docker:1"
-	if out, err := w.try(t, "wrong", "docker", "login", host, "-u", user, "--password-stdin"); err == nil || !strings.Contains(err.Error(), "401 Unauthorized") {
+	if out, err := w.try(t, "wrong", "docker", "login", host, "-u", user, "--password-stdin"); err == nil || !strings.Contains(err.Error(), "unauthorized: wrong user or password") {
 		t.Errorf("a login with the wrong password: %s, %v", out, err)
 	}
 	w.run(t, "docker", "load", "--quiet", "--input", w.archive(t, img, "clients/docker:1"))
