@@ -18,6 +18,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/registry/referrers"
 	"github.com/redoubt-registry/redoubt/appliance/registry/route"
 	"github.com/redoubt-registry/redoubt/appliance/registry/uses"
+	"github.com/redoubt-registry/redoubt/appliance/storage/layout"
 	"github.com/redoubt-registry/redoubt/appliance/storage/trash"
 )
 
@@ -193,8 +194,22 @@ func (s service) note(ctx context.Context, dgst digest.Digest, data []byte, with
 	return nil
 }
 
+// deletions is how often a manifest is deleted that a collection takes meanwhile.
+const deletions = 3
+
 // Delete implements distribution.ManifestService.
 func (s service) Delete(ctx context.Context, dgst digest.Digest) error {
+	for range deletions {
+		if err := s.remove(ctx, dgst); !layout.Missing(err) {
+			return err
+		}
+	}
+	return distribution.ErrBlobUnknown // upstream knows no other error for it
+}
+
+// remove is Delete once. That a collection takes the link just then is a path that is
+// missing, which upstream would answer with 500.
+func (s service) remove(ctx context.Context, dgst digest.Digest) error {
 	name := s.repository.Named().Name()
 	data, err := s.repository.links.Read(ctx, name, dgst)
 	if err != nil {
