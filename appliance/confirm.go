@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"time"
 
 	"github.com/redoubt-registry/redoubt/appliance/configuration/disk"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/history"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/plan"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/render"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/tree"
 	"github.com/redoubt-registry/redoubt/units"
 )
@@ -70,12 +70,8 @@ func (m *Machine) try(ctx context.Context, o Options, running *history.Trial) er
 
 // startTrial makes systemd end the trial after a while.
 func (m *Machine) startTrial(ctx context.Context, after time.Duration) error {
-	dir := "/run/systemd/system/" + units.ConfirmTimer + ".d"
-	err := disk.Commit(m.Root, plan.Plan{Write: []tree.File{
-		{Path: dir, Mode: fs.ModeDir | 0o755},
-		{Path: dir + "/50-redoubt.conf", Mode: 0o644, Data: fmt.Appendf(nil, "[Timer]\nOnActiveSec=\nOnActiveSec=%dms\n", after.Milliseconds())},
-	}})
-	if err != nil {
+	dropIn := render.DropIn(units.ConfirmTimer, fmt.Sprintf("[Timer]\nOnActiveSec=\nOnActiveSec=%dms\n", after.Milliseconds()))
+	if err := disk.Commit(m.Root, plan.Plan{Write: dropIn}); err != nil {
 		return err
 	}
 	// One that ran before has elapsed, and counts from its own start.

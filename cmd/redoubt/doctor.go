@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -30,9 +29,7 @@ a problem. The exit status is 0 if there is no problem, else 1.`,
 					fmt.Fprint(m.Out, report)
 					return report.Err()
 				}
-				encoder := json.NewEncoder(cmd.OutOrStdout())
-				encoder.SetIndent("", "  ")
-				if err := encoder.Encode(report); err != nil {
+				if err := printJSON(cmd.OutOrStdout(), report); err != nil {
 					return err
 				}
 				return report.Err()

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"time"
 
@@ -46,9 +45,7 @@ The exit status is 0 for ok, else 1.`,
 				cmd.Print(printable.Text(report.String()))
 				return report.Err()
 			}
-			encoder := json.NewEncoder(cmd.OutOrStdout())
-			encoder.SetIndent("", "  ")
-			if err := encoder.Encode(report); err != nil {
+			if err := printJSON(cmd.OutOrStdout(), report); err != nil {
 				return err
 			}
 			return report.Err()

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -30,9 +29,7 @@ redoubt rollback goes back to one.`,
 					return err
 				}
 				if asJSON {
-					encoder := json.NewEncoder(m.Out)
-					encoder.SetIndent("", "  ")
-					return encoder.Encode(past)
+					return printJSON(m.Out, past)
 				}
 				printHistory(m.Out, past)
 				return nil

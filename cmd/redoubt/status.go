@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 
@@ -45,7 +44,5 @@ func printStatus(out io.Writer, report *status.Report, asJSON bool) error {
 		_, err := fmt.Fprint(out, report)
 		return err
 	}
-	encoder := json.NewEncoder(out)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(report)
+	return printJSON(out, report)
 }

@@ -85,14 +85,14 @@ func Tree(cfg config.Config, facts Facts) (tree.Tree, error) {
 	files = append(files, handed...)
 	files = append(files, trust(cfg, facts)...)
 	files = append(files, firewall(cfg)...)
-	files = append(files, dropIn(units.CertificateFiles, watchDropIn(cfg))...)
-	files = append(files, dropIn(units.RegistrySocket, socketDropIn(cfg))...)
-	files = append(files, dropIn(units.Registry, registryDropIn(cfg))...)
-	files = append(files, dropIn(units.HealthTimer, timerDropIn(cfg))...)
-	files = append(files, unread(dropIn(units.Health, healthDropIn(cfg)))...)
+	files = append(files, DropIn(units.CertificateFiles, watchDropIn(cfg))...)
+	files = append(files, DropIn(units.RegistrySocket, socketDropIn(cfg))...)
+	files = append(files, DropIn(units.Registry, registryDropIn(cfg))...)
+	files = append(files, DropIn(units.HealthTimer, timerDropIn(cfg))...)
+	files = append(files, unread(DropIn(units.Health, healthDropIn(cfg)))...)
 	files = append(files, collection(cfg))
-	files = append(files, dropIn(units.GCTimer, scheduleDropIn(cfg))...)
-	files = append(files, unread(dropIn(units.GC, healthDropIn(cfg)))...) // it reaches the same
+	files = append(files, DropIn(units.GCTimer, scheduleDropIn(cfg))...)
+	files = append(files, unread(DropIn(units.GC, healthDropIn(cfg)))...) // it reaches the same
 	return tree.New(files...)
 }
 
@@ -125,8 +125,8 @@ func private(path string, data []byte, readers ...tree.Reader) tree.File {
 	return tree.File{Path: path, Mode: 0o640, Group: paths.RegistryUser, Data: data, Readers: readers}
 }
 
-// dropIn is the drop-in of a unit with its directory, or nothing for no data.
-func dropIn(unit, data string) []tree.File {
+// DropIn is the drop-in of a unit with its directory, or nothing for no data.
+func DropIn(unit, data string) []tree.File {
 	if data == "" {
 		return nil
 	}
