@@ -311,16 +311,20 @@ func TestManyTags(t *testing.T) {
 	m.config(t, "info")
 	m.start(t)
 	m.pushBlob(t, "app", v1.DescriptorEmptyJSON.Data)
-	manifest := artifact("a/b", nil, "tagged")
-	data, err := json.Marshal(manifest)
-	check(t, err)
-	d := digest.FromBytes(data)
 	query := url.Values{}
 	for n := range 100 {
 		query.Add("tag", fmt.Sprintf("t%02d", n))
 	}
-	if a, _ := m.putManifest(t, "app", d.String()+"?"+query.Encode(), v1.MediaTypeImageManifest, manifest); a.StatusCode != http.StatusCreated {
-		t.Fatalf("PUT: %s %s", a.Status, a.body)
+	// One PUT of three waited for itself, where its digest shared a lock with a tag.
+	var d digest.Digest
+	for n := range 10 {
+		manifest := artifact("a/b", nil, fmt.Sprint("tagged ", n))
+		data, err := json.Marshal(manifest)
+		check(t, err)
+		d = digest.FromBytes(data)
+		if a, _ := m.putManifest(t, "app", d.String()+"?"+query.Encode(), v1.MediaTypeImageManifest, manifest); a.StatusCode != http.StatusCreated {
+			t.Fatalf("PUT: %s %s", a.Status, a.body)
+		}
 	}
 	pages := 0
 	for target := "/v2/app/tags/list?n=25"; target != ""; pages++ {

@@ -351,8 +351,14 @@ func (m *machine) do(method, url string, body io.Reader, header ...string) (answ
 	return a, nil
 }
 
+// patience is how long an answer is waited for: a test that gets none ends, and prints the
+// log of its registry.
+const patience = 3 * time.Minute
+
 func send(transport http.RoundTripper, method, url string, body io.Reader, header ...string) (answer, error) {
-	r, err := http.NewRequest(method, url, body)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, method, url, body)
 	if err != nil {
 		return answer{}, err
 	}

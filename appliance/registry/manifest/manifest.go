@@ -132,7 +132,11 @@ func (s service) Put(ctx context.Context, m distribution.Manifest, options ...di
 		}
 		return d, s.repository.still(ctx, asked.Digest, m, there)
 	}
-	defer locks.lock(s.repository.Named().Name() + "@" + digest.FromBytes(data).String())()
+	unlock, err := manifestLocks.lock(ctx, s.repository.Named().Name()+"@"+digest.FromBytes(data).String())
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
 	d, err := all.Put(ctx, m, options...)
 	if err != nil {
 		return d, mistake(err)
@@ -147,7 +151,11 @@ func (s service) Put(ctx context.Context, m distribution.Manifest, options ...di
 // keeps it as sha256: that is taken back, unless it was there before.
 func (s service) putForeign(ctx context.Context, all distribution.ManifestService, m distribution.Manifest, data []byte, asked route.Request) (digest.Digest, error) {
 	canonical := digest.FromBytes(data)
-	defer locks.lock(s.repository.Named().Name() + "@" + canonical.String())()
+	unlock, err := manifestLocks.lock(ctx, s.repository.Named().Name()+"@"+canonical.String())
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
 	had, err := all.Exists(ctx, canonical)
 	if err != nil {
 		return "", err

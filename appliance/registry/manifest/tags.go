@@ -6,7 +6,6 @@ import (
 	"hash/maphash"
 	"io"
 	"net/http"
-	"sync"
 
 	"github.com/distribution/distribution/v3"
 	"github.com/distribution/distribution/v3/registry/api/errcode"
@@ -14,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/redoubt-registry/redoubt/appliance/access/immutable"
 	"github.com/redoubt-registry/redoubt/appliance/registry/etag"
@@ -51,7 +51,11 @@ func (t tags) Tag(ctx context.Context, tag string, desc v1.Descriptor) error {
 // put writes a tag under the conditions of the request.
 func (t tags) put(ctx context.Context, tag string, desc v1.Descriptor) error {
 	q := route.From(ctx)
-	defer locks.lock(t.repository + ":" + tag)()
+	unlock, err := tagLocks.lock(ctx, t.repository+":"+tag)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	if q.IfMatch != "" || q.IfNoneMatch != "" {
 		have, err := t.Get(ctx, tag)
 		if err != nil && !errors.As(err, new(distribution.ErrTagUnknown)) {
@@ -116,17 +120,30 @@ func holds(q route.Request, have digest.Digest) bool {
 	return have == "" || !etag.Matches(q.IfNoneMatch, have.String())
 }
 
-// keyed are locks by name. Two names may share one.
+// keyed are locks by name. Two names may share one, so that who holds a lock takes no
+// other of the same table.
 type keyed struct {
 	seed  maphash.Seed
-	locks [256]sync.Mutex
+	locks [256]*semaphore.Weighted
 }
 
-// locks are for all configurations of the process.
-var locks = keyed{seed: maphash.MakeSeed()}
+// Locks of manifests and of tags, for all configurations of the process. A tag's may be
+// taken while a manifest's is held, never the other way round.
+var manifestLocks, tagLocks = newKeyed(), newKeyed()
 
-func (k *keyed) lock(name string) (unlock func()) {
-	l := &k.locks[maphash.String(k.seed, name)%uint64(len(k.locks))]
-	l.Lock()
-	return l.Unlock
+func newKeyed() *keyed {
+	k := &keyed{seed: maphash.MakeSeed()}
+	for i := range k.locks {
+		k.locks[i] = semaphore.NewWeighted(1)
+	}
+	return k
+}
+
+// lock waits for the lock of a name, at most as long as the request lasts.
+func (k *keyed) lock(ctx context.Context, name string) (unlock func(), err error) {
+	l := k.locks[maphash.String(k.seed, name)%uint64(len(k.locks))]
+	if err := l.Acquire(ctx, 1); err != nil {
+		return nil, err
+	}
+	return func() { l.Release(1) }, nil
 }
