@@ -26,15 +26,15 @@ func (m *Machine) note(e audit.Event) {
 
 // noteStorage writes down what was done to the storage of the registry. Others have no
 // audit log.
-func noteStorage(storage string, action audit.Action, failed error, detail string) {
-	if storage != imagestore.Configured {
+func noteStorage(root, storage string, action audit.Action, failed error, detail string) {
+	if storage != imagestore.Configured || root == "" {
 		return
 	}
 	e := audit.Event{Action: action, Result: audit.OK, User: Person(), Time: time.Now(), Detail: detail}
 	if failed != nil {
 		e.Result = audit.Failed
 	}
-	if err := audit.Note("/", os.Stderr, e); err != nil {
+	if err := audit.Note(root, os.Stderr, e); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 	}
 }

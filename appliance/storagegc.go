@@ -34,6 +34,7 @@ type GCOptions struct {
 	// was done is kept in the file Record.
 	Scheduled bool
 	Record    string
+	Root      string // of the machine whose audit log has it; empty: none
 	Output    *progress.Output
 	Result    io.Writer
 }
@@ -55,59 +56,66 @@ func CollectStorage(ctx context.Context, finder imagestore.Finder, o GCOptions) 
 	if o.Now {
 		o.Grace = trash.Least
 	}
-	rules, err := o.rulesFor()
-	if err != nil {
+	var sum collect.Summary
+	err := alone(ctx, finder, o.Storage, !o.DryRun, func(place *imagestore.Place, beat func(context.Context) error) (err error) {
+		sum, err = o.collect(ctx, place, beat)
 		return err
-	}
-	err = alone(ctx, finder, o.Storage, !o.DryRun, func(place *imagestore.Place, beat func(context.Context) error) error {
-		kept, left, err := o.retain(ctx, place, rules, beat)
-		if err != nil {
-			err = fmt.Errorf("cannot do what the rules of retention say: %w", err)
-			if !o.DryRun && o.Record != "" {
-				o.record(collect.Summary{}, err)
-			}
-			return err
-		}
-		c := collect.Collector{Storage: place.Driver, Parallel: o.Parallel, May: left.May(), Untagged: o.Untagged, Grace: o.Grace, Trash: o.Trash,
-			DryRun: o.DryRun, Now: time.Now, Beat: beat, Say: func(step string) { o.Output.Println(step) }}
-		sum, err := c.Run(ctx)
-		if err == nil && o.Now { // what is purged was taken by an earlier run
-			c.Only, c.Trash = true, 0
-			var purged collect.Summary
-			purged, err = c.Run(ctx)
-			sum.PurgedBlobs, sum.PurgedBytes = sum.PurgedBlobs+purged.PurgedBlobs, sum.PurgedBytes+purged.PurgedBytes
-			sum.Restored += purged.Restored
-			sum.TrashBlobs, sum.TrashBytes = purged.TrashBlobs, purged.TrashBytes
-		}
-		if err != nil {
-			err = fmt.Errorf("cannot collect in %s: %w; what is done stays, and the next run goes on", place.Name, err)
-		}
-		if !o.DryRun && o.Record != "" {
-			o.record(sum, err)
-		}
-		if !o.DryRun {
-			noteStorage(o.Storage, audit.GC, err, fmt.Sprintf("%d blobs to the trash, %d purged (%s)", sum.TakenBlobs, sum.PurgedBlobs, progress.Size(sum.PurgedBytes)))
-		}
-		if err != nil {
-			return err
-		}
-		if !o.DryRun {
-			if err := left.Settle(ctx, place.Driver, time.Now()); err != nil {
-				return err
-			}
-		}
-		return o.tell(sum, kept)
 	})
-	if held, ok := errors.AsType[*sharedstate.Held](err); ok && o.Scheduled {
+	if held, ok := errors.AsType[*sharedstate.Held](err); ok {
+		if !o.Scheduled {
+			return err
+		}
 		o.Output.Println(held.Error())
 		return nil
+	}
+	if !o.DryRun {
+		o.record(sum, err)
 	}
 	return err
 }
 
-// record keeps what a run did for status and metrics. One that cannot be kept is not
-// missed.
+// collect is a run that no other is beside.
+func (o GCOptions) collect(ctx context.Context, place *imagestore.Place, beat func(context.Context) error) (collect.Summary, error) {
+	rules, err := o.rulesFor()
+	if err != nil {
+		return collect.Summary{}, err
+	}
+	kept, left, err := o.retain(ctx, place, rules, beat)
+	if err != nil {
+		return collect.Summary{}, fmt.Errorf("cannot do what the rules of retention say: %w", err)
+	}
+	c := collect.Collector{Storage: place.Driver, Parallel: o.Parallel, May: left.May(), Untagged: o.Untagged, Grace: o.Grace, Trash: o.Trash,
+		DryRun: o.DryRun, Now: time.Now, Beat: beat, Say: func(step string) { o.Output.Println(step) }}
+	sum, err := c.Run(ctx)
+	if err == nil && o.Now { // what is purged was taken by an earlier run
+		c.Only, c.Trash = true, 0
+		var purged collect.Summary
+		purged, err = c.Run(ctx)
+		sum.PurgedBlobs, sum.PurgedBytes = sum.PurgedBlobs+purged.PurgedBlobs, sum.PurgedBytes+purged.PurgedBytes
+		sum.Restored += purged.Restored
+		sum.TrashBlobs, sum.TrashBytes = purged.TrashBlobs, purged.TrashBytes
+	}
+	if err != nil {
+		return sum, fmt.Errorf("cannot collect in %s: %w; what is done stays, and the next run goes on", place.Name, err)
+	}
+	if !o.DryRun {
+		if err := left.Settle(ctx, place.Driver, time.Now()); err != nil {
+			return sum, err
+		}
+	}
+	return sum, o.tell(sum, kept)
+}
+
+// record keeps how a run ended for status, metrics and the audit log. A file that cannot
+// be kept is not missed.
 func (o GCOptions) record(sum collect.Summary, failed error) {
+	if sum.At.IsZero() { // it failed before it began
+		sum.At = time.Now()
+	}
+	noteStorage(o.Root, o.Storage, audit.GC, failed, fmt.Sprintf("%d blobs to the trash, %d purged (%s)", sum.TakenBlobs, sum.PurgedBlobs, progress.Size(sum.PurgedBytes)))
+	if o.Record == "" {
+		return
+	}
 	err := collect.ReadLast(o.Record).After(sum, failed).Write(o.Record)
 	if err != nil && o.Scheduled {
 		o.Output.Println(err.Error())

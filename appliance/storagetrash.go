@@ -116,7 +116,7 @@ func RestoreTrash(ctx context.Context, finder imagestore.Finder, o TrashOptions,
 				return err
 			})
 		}
-		noteStorage(o.Storage, audit.TrashRestore, err, fmt.Sprintf("%s: %d", w, back))
+		noteStorage("/", o.Storage, audit.TrashRestore, err, fmt.Sprintf("%s: %d", w, back))
 		if err != nil {
 			return fmt.Errorf("cannot restore from the trash: %w", err)
 		}
@@ -153,7 +153,7 @@ func EmptyTrash(ctx context.Context, finder imagestore.Finder, o TrashOptions) e
 	return alone(ctx, finder, o.Storage, true, func(place *imagestore.Place, beat func(context.Context) error) error {
 		c := collect.Collector{Storage: place.Driver, Parallel: 8, Grace: trash.Least, Now: time.Now, Beat: beat, Only: true}
 		sum, err := c.Run(ctx)
-		noteStorage(o.Storage, audit.TrashEmpty, err, fmt.Sprintf("%d blobs (%s)", sum.PurgedBlobs, progress.Size(sum.PurgedBytes)))
+		noteStorage("/", o.Storage, audit.TrashEmpty, err, fmt.Sprintf("%d blobs (%s)", sum.PurgedBlobs, progress.Size(sum.PurgedBytes)))
 		if err != nil {
 			return fmt.Errorf("cannot empty the trash: %w", err)
 		}

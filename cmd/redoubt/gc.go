@@ -35,7 +35,7 @@ On a disk that is full, --now frees at once what no image needs and no push of t
 hour has named, and empties the trash: nothing of that can be taken back.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			o.Output, o.Result = terminal(), cmd.OutOrStdout()
+			o.Output, o.Result, o.Root = terminal(), cmd.OutOrStdout(), "/"
 			if o.Storage == imagestore.Configured {
 				o.Record = paths.Collection
 				asConfigured(cmd, &o, paths.GC)
