@@ -143,7 +143,7 @@ func (r *registry) States(_ context.Context, names ...string) ([]systemd.State, 
 
 // load makes a unit read what is rendered, as the real ones do when they start
 // and reload. Redis has the condition that its configuration exists. The word
-// "dead" in the registry's is a registry that answers nothing.
+// "silent" in the registry's is a registry that answers nothing.
 func (r *registry) load(unit string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -195,7 +195,7 @@ func (r *registry) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
-	case strings.Contains(r.read, "dead"):
+	case strings.Contains(r.read, "silent"):
 		panic(http.ErrAbortHandler) // closes the connection
 	case r.read == "maintenance":
 		w.WriteHeader(http.StatusServiceUnavailable)
@@ -667,14 +667,14 @@ func TestMetadataGone(t *testing.T) {
 	}
 }
 
-// sick and dead stand for any configuration that is valid and does not work.
+// sick and silent stand for any configuration that is valid and does not work.
 const (
-	sick = good + "  log: {fields: [{name: a, value: sick}]}\n"
-	dead = good + "  log: {fields: [{name: a, value: dead}]}\n"
+	sick   = good + "  log: {fields: [{name: a, value: sick}]}\n"
+	silent = good + "  log: {fields: [{name: a, value: silent}]}\n"
 )
 
 func TestUnhealthyComesBack(t *testing.T) {
-	for name, bad := range map[string]string{"sick": sick, "dead": dead} {
+	for name, bad := range map[string]string{"sick": sick, "silent": silent} {
 		t.Run(name, func(t *testing.T) {
 			b := newBox(t)
 			b.userData(good)
@@ -727,7 +727,7 @@ func TestARefusedReloadComesBack(t *testing.T) {
 
 func TestFirstConfigurationUnhealthy(t *testing.T) {
 	b := newBox(t)
-	b.userData(dead)
+	b.userData(silent)
 	b.wantError(b.apply(), "does not answer", "back to a notice of what is wrong")
 	if !strings.Contains(b.get("run/motd.d/50-redoubt"), "does not answer") || b.exists("run/redoubt/registry.yml") {
 		t.Errorf("notice:\n%s", b.get("run/motd.d/50-redoubt"))

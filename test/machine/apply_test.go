@@ -12,8 +12,9 @@ import (
 	"github.com/redoubt-registry/redoubt/units"
 )
 
-// rendered lists every rendered file with what shows a write: inode, time, digest.
-const rendered = `find /run/redoubt /run/systemd/system /run/issue.d /run/motd.d /var/lib/redoubt -xdev \( -path /run/redoubt/renew.json -o -path /var/lib/redoubt/registry -o -path /var/lib/redoubt/health -o -path /var/lib/redoubt/etc \) -prune -o -type f -printf '%p %i %T@ %m %u:%g\n' | sort`
+// rendered lists every rendered file with what shows a write: inode, time, mode, owner. The
+// registry empties the inbox of the audit log by itself.
+const rendered = `find /run/redoubt /run/systemd/system /run/issue.d /run/motd.d /var/lib/redoubt -xdev \( -path /run/redoubt/renew.json -o -path /var/lib/redoubt/registry -o -path /var/lib/redoubt/health -o -path /var/lib/redoubt/audit -o -path /var/lib/redoubt/etc \) -prune -o -type f -printf '%p %i %T@ %m %u:%g\n' | sort`
 
 // TestApplyAgain holds that a second apply changes nothing: no file, no unit, also
 // with a password in plain text, which is hashed once and for all.
