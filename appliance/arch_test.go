@@ -107,6 +107,7 @@ var below = map[string][]string{
 	"access/audit":           {},
 	"access/claims":          {},
 	"access/syslog":          {},
+	"access/webhook":         {"access/acl", "access/audit"},
 	"access/clients":         {"certificates/cert"},
 	"access/identity":        {},
 	"access/immutable":       {"access/acl"},
