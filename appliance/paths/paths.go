@@ -24,6 +24,8 @@ const (
 	// The CA that a syslog server is checked with, and those of who reads the metrics.
 	SyslogCA   = Run + "/syslog-ca.pem"
 	MetricsCAs = Run + "/metrics-cas.pem"
+	// Notifications has the endpoints that are told of pushes, with their secrets, as JSON.
+	Notifications = Run + "/notifications.json"
 	// FirewallOpen is there when any process may reach the metadata service.
 	FirewallOpen = Run + "/firewall-open"
 	// Credentials has what systemd hands to the units that use a bucket or a Redis
@@ -85,6 +87,9 @@ const (
 	// AuditInbox other processes leave events for the registry.
 	Audit      = state + "/audit"
 	AuditInbox = Audit + "/inbox"
+
+	// NotificationSpools has what waits for endpoints, a directory for each of their names.
+	NotificationSpools = state + "/notifications"
 
 	// Tokens has the keys of tokens, and the robots, where machines do not share them.
 	Tokens = state + "/tokens"

@@ -18,6 +18,7 @@ var samples = []string{
 		"storage: {s3: {bucket: images, endpoint: 'https://s3.example.com', region: r, accessKey: a, secretKey: b, caBundle: 'file:/ca.pem'}}\n" +
 		"cache: {redis: {address: 'redis.example.com:6379', username: u, password: p, tls: true, caBundle: 'file:/ca.pem'}}\n" +
 		"audit: {syslog: {address: 'logs.example.com:6514', caBundle: 'file:/ca.pem'}}\nmetrics: {auth: {clientCAs: ['file:/ca.pem']}}\n" +
+		"notifications: [{name: ci, url: 'https://ci.example.com', secret: 0123456789abcdef}]\n" +
 		"auth: {ldap: {servers: ['ldaps://ldap.example.com'], bindDN: cn=x, password: p, userBase: dc=x}}\n",
 	"hostname: a.example.com\n",
 }

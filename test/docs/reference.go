@@ -34,7 +34,7 @@ Several documents are one configuration: see [their order](operations.md#changin
 lists whose items have a ` + "`name`" + ` by name:
 
 - A map is merged, key by key. A value, and a list without names such as ` + "`aliases`" + `, is replaced by that of the higher layer.
-- In ` + "`auth.users`, `listen.headers`, `log.fields` and `environment`" + ` an item changes the one of its name, key by key, and stands at the end where there
+- In ` + "`auth.users`, `listen.headers`, `log.fields`, `notifications` and `environment`" + ` an item changes the one of its name, key by key, and stands at the end where there
   is none; all others stay. Of ` + "`password` and `passwordHash`" + ` the one that a higher layer sets counts.
 - ` + "`- {name: bob, remove: true}`" + ` takes the item of that name away; ` + "`users: []`" + ` takes all of the lower layers away. The defaults are the lowest layer.
 - Below ` + "`registry:`" + `, in distribution's own words, every list is replaced, and ` + "`null`" + ` takes a setting away.

@@ -14,6 +14,8 @@ import (
 	"net/url"
 	"syscall"
 	"time"
+
+	"github.com/redoubt-registry/redoubt/appliance/access/target"
 )
 
 const (
@@ -22,12 +24,6 @@ const (
 	stepTimeout  = 5 * time.Second // to connect, and to the first byte of an answer
 )
 
-// metadata are the networks where clouds tell a machine its secrets.
-var metadata = []netip.Prefix{
-	netip.MustParsePrefix("169.254.0.0/16"), netip.MustParsePrefix("fe80::/10"), netip.MustParsePrefix("fd00:ec2::/32"),
-	netip.MustParsePrefix("100.100.100.200/32"), netip.MustParsePrefix("168.63.129.16/32"), netip.MustParsePrefix("192.0.0.192/32"),
-}
-
 // guard says whether an address may be asked: an issuer, or who answers for its name, must
 // not make this machine ask itself or a metadata service.
 func guard(address string, loopback bool) error {
@@ -35,16 +31,7 @@ func guard(address string, loopback bool) error {
 	if err != nil {
 		return fmt.Errorf("cannot use the address %s", address)
 	}
-	a := end.Addr().Unmap().WithZone("")
-	for _, p := range metadata {
-		if p.Contains(a) {
-			return fmt.Errorf("the address %s is not asked: it is for metadata of machines", a)
-		}
-	}
-	if a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() && !loopback {
-		return fmt.Errorf("the address %s is not asked: it is this machine's", a)
-	}
-	return nil
+	return target.Problem(end.Addr(), loopback)
 }
 
 // Client asks issuers, and nobody else: it follows no redirect, reads a bounded answer in

@@ -25,7 +25,7 @@ type Config struct {
 	GC            GC             `yaml:"gc" jsonschema_description:"Garbage collection."`
 	Retention     Retention      `yaml:"retention" jsonschema_description:"Which tags to keep. The others go to the trash with each garbage collection."`
 	Immutable     []Immutable    `yaml:"immutable" jsonschema_description:"Tags that are written once: another image under such a tag is refused, and only who may do all (admin) deletes one."`
-	Notifications []Notification `yaml:"notifications" jsonschema_description:"Who is told of pushes and pulls."`
+	Notifications []Notification `yaml:"notifications" jsonschema_description:"Endpoints that are told of pushes, pulls and deletions, by signed requests that wait on the disk until they are delivered."`
 	Log           Log            `yaml:"log" jsonschema_description:"What the journal gets."`
 	Metrics       Metrics        `yaml:"metrics" jsonschema_description:"Prometheus metrics."`
 	Audit         Audit          `yaml:"audit" jsonschema_description:"Who did what to what. It is always in the journal."`
@@ -266,10 +266,17 @@ type Immutable struct {
 	Except       []string `yaml:"except" jsonschema_description:"Patterns of tags that the rule leaves out, such as *-rc*."`
 }
 
-// Notification is who is told of pushes and pulls.
+// Notification is an endpoint that is told of pushes, pulls and deletions.
 type Notification struct {
-	Name string `yaml:"name" jsonschema_description:"What the endpoint is called."`
-	URL  string `yaml:"url" jsonschema_description:"Where events are posted."`
+	Name          string   `yaml:"name" jsonschema:"required,pattern=^[a-z0-9]([a-z0-9-]{0\\,61}[a-z0-9])?$" jsonschema_description:"What the endpoint is called: in metrics, alerts and status."`
+	URL           Secret   `yaml:"url" jsonschema:"required,minLength=1" jsonschema_description:"Where events are posted. Required. It is kept secret. http is for private addresses. file:PATH and cred:NAME work too."`
+	Format        string   `yaml:"format" jsonschema:"enum=distribution,enum=cloudevents" jsonschema_description:"distribution: the stock registry's envelope, with up to 100 events in a request. cloudevents: one CloudEvent 1.0 in a request. Empty is distribution."`
+	Secret        Secret   `yaml:"secret" jsonschema_description:"What requests are signed with (HMAC-SHA256), at least 16 characters. Empty: they are not signed."`
+	Authorization Secret   `yaml:"authorization" jsonschema_description:"The Authorization header of requests, such as Bearer and a token. Empty: none."`
+	Repositories  []string `yaml:"repositories" jsonschema_description:"Patterns of repository names, as those of auth.acl. Empty: all."`
+	Actions       []string `yaml:"actions" jsonschema:"enum=push,enum=pull,enum=delete" jsonschema_description:"What is told: push (mounts too), pull, delete. Empty: all."`
+	CABundle      string   `yaml:"caBundle" jsonschema_description:"The CAs that the endpoint's certificate is checked with instead of those of the system, in PEM, or file:PATH."`
+	Spool         string   `yaml:"spool" jsonschema_description:"How much waits on the data partition while the endpoint does not answer, such as 64MiB: 1MiB to 10GiB. What comes after that is lost, and counted. Empty: 64MiB."`
 }
 
 // Log is what the journal gets.

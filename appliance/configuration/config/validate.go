@@ -38,6 +38,7 @@ func (c Config) validate(s spot) {
 	}
 	c.Metrics.validate(s.at("metrics"), c)
 	c.Audit.validate(s.at("audit"))
+	validateNotifications(c.Notifications, s.at("notifications"))
 }
 
 func (c Config) validateNames(s spot) {

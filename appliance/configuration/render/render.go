@@ -35,6 +35,7 @@ type Facts struct {
 	IssuerCAs      [][]byte          // PEM, of each item of auth.oidc.trust
 	SyslogCAs      []byte            // PEM, of audit.syslog.caBundle
 	MetricsCAs     []byte            // PEM, of metrics.auth.clientCAs
+	Endpoints      []Endpoint        // of each item of notifications
 }
 
 // Keys are the credentials of a bucket.
@@ -47,7 +48,7 @@ func Paths() []string {
 		paths.RegistryYML, paths.Htpasswd, paths.RedisConf, paths.Retention, paths.Maintenance, paths.Issue, paths.MOTD,
 		paths.ClientCAs, paths.ClientCRLs,
 		paths.Credentials, credentialPath(paths.S3Credential), credentialPath(paths.RedisCredential), credentialPath(paths.LDAPCredential),
-		paths.S3CA, paths.RedisCA, paths.SyslogCA, paths.MetricsCAs, paths.FirewallOpen,
+		paths.S3CA, paths.RedisCA, paths.SyslogCA, paths.MetricsCAs, paths.Notifications, paths.FirewallOpen,
 		dropInPath(units.RegistrySocket), dropInPath(units.Registry), dropInPath(units.CertificateFiles),
 		dropInPath(units.Health), dropInPath(units.HealthTimer),
 		paths.GC, dropInPath(units.GC), dropInPath(units.GCTimer),
@@ -84,6 +85,11 @@ func Tree(cfg config.Config, facts Facts) (tree.Tree, error) {
 	}
 	files = append(files, handed...)
 	files = append(files, trust(cfg, facts)...)
+	told, err := notifications(cfg, facts)
+	if err != nil {
+		return nil, err
+	}
+	files = append(files, told...)
 	files = append(files, firewall(cfg)...)
 	files = append(files, DropIn(units.CertificateFiles, watchDropIn(cfg))...)
 	files = append(files, DropIn(units.RegistrySocket, socketDropIn(cfg))...)

@@ -46,6 +46,9 @@ func facts(cfg config.Config) render.Facts {
 	}
 	f.RedisPassword, f.RedisCAs = "the-password", []byte("a CA\n")
 	f.SyslogCAs, f.MetricsCAs = []byte("the CA of syslog\n"), []byte("the CA of monitors\n")
+	for _, n := range cfg.Notifications {
+		f.Endpoints = append(f.Endpoints, render.Endpoint{URL: "the URL of " + n.Name, Secret: "the secret", Authorization: "the authorization", CAs: []byte("a CA\n")})
+	}
 	f.LDAPPassword, f.LDAPCAs = "the-password", []byte("a CA\n")
 	return f
 }

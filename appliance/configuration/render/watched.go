@@ -7,8 +7,8 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/paths"
 )
 
-// watched says who may read the metrics from elsewhere, and where the audit log goes
-// beside the journal.
+// watched says who may read the metrics from elsewhere, where the audit log goes beside the
+// journal, and which file has the endpoints that are told of pushes.
 func watched(cfg config.Config, options configuration.Parameters) {
 	if a := cfg.Metrics.Auth; a.TokenHash != "" || len(a.ClientCAs) > 0 {
 		monitor := map[string]any{}
@@ -33,5 +33,8 @@ func watched(cfg config.Config, options configuration.Parameters) {
 	}
 	if len(audit) > 0 {
 		options["audit"] = audit
+	}
+	if len(cfg.Notifications) > 0 {
+		options["notifications"] = paths.Notifications
 	}
 }

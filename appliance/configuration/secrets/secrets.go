@@ -177,6 +177,7 @@ func (r Resolver) Facts(cfg config.Config, kept Kept) (render.Facts, Kept, error
 		facts.IssuerCAs = append(facts.IssuerCAs, r.cas(t.CABundle, fmt.Sprintf("auth.oidc.trust[%d].caBundle", i), &errs))
 	}
 	r.watchers(cfg, &facts, &errs)
+	r.endpoints(cfg, &facts, &errs)
 	return facts, next, sought(errs)
 }
 

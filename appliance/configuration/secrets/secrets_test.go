@@ -3,12 +3,14 @@ package secrets_test
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
 	"golang.org/x/crypto/bcrypt"
 
 	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/render"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/secrets"
 )
 
@@ -170,5 +172,36 @@ cache.redis.caBundle: it holds no PEM certificate`
 	cfg.Cache = config.Cache{Type: "memory", Redis: cfg.Cache.Redis}
 	if facts, _, err := r.Facts(cfg, secrets.Kept{}); err != nil || facts.S3.Access != "" || facts.RedisPassword != "" {
 		t.Errorf("got %+v, %v", facts, err)
+	}
+}
+
+// What is kept elsewhere for endpoints is held to the rules of the document, and no message
+// shows it.
+func TestEndpoints(t *testing.T) {
+	root := t.TempDir()
+	for name, text := range map[string]string{
+		"url": "https://ci.example.com/hook?key=hunter2\n", "secret": "0123456789abcdef\n", "token": "Bearer hunter2",
+		"open": "http://hunter2@192.0.2.7/", "short": "hunter2", "lines": "Bearer\rhunter2",
+	} {
+		if err := os.WriteFile(filepath.Join(root, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := secrets.Resolver{Root: root, Credentials: root}
+	cfg := users()
+	cfg.Notifications = []config.Notification{{Name: "ci", URL: "file:/url", Secret: "cred:secret", Authorization: "file:/token"}}
+	facts, _, err := r.Facts(cfg, secrets.Kept{})
+	if want := (render.Endpoint{URL: "https://ci.example.com/hook?key=hunter2", Secret: "0123456789abcdef", Authorization: "Bearer hunter2"}); err != nil ||
+		len(facts.Endpoints) != 1 || !reflect.DeepEqual(facts.Endpoints[0], want) {
+		t.Errorf("got %+v, %v", facts.Endpoints, err)
+	}
+	cfg.Notifications = append(cfg.Notifications, config.Notification{Name: "b", URL: "file:/open", Secret: "file:/short", Authorization: "file:/lines", CABundle: "file:/url"})
+	_, _, err = r.Facts(cfg, secrets.Kept{})
+	want := `notifications[1].url: must have no user and no password in it: put them into authorization
+notifications[1].secret: too short: at least 16 characters, such as openssl rand -hex 32 prints
+notifications[1].authorization: a header value has no line break and no control character
+notifications[1].caBundle: it holds no PEM certificate`
+	if err == nil || err.Error() != want {
+		t.Errorf("got:\n%v\nwant:\n%s", err, want)
 	}
 }
