@@ -60,7 +60,7 @@ var rooms = []string{"storage", "certificates", "configuration", "access", "regi
 // ground are small packages that stand below all rooms: every package may import them,
 // and they import none of the others. The rules of access are among them: the configuration
 // judges them, and the registry obeys them.
-var ground = []string{"access/acl", "access/claims", "access/immutable", "access/target", "files", "hostname", "journal", "paths", "printable", "registryyml", "spool"}
+var ground = []string{"access/acl", "access/claims", "access/immutable", "access/robot", "access/target", "files", "hostname", "journal", "paths", "printable", "registryyml", "spool"}
 
 // below gives each package of the agent what it may import of the others. What is
 // not named here may import nothing of the agent at all.
@@ -106,6 +106,7 @@ var below = map[string][]string{
 	"access/acl":             {},
 	"access/audit":           {},
 	"access/claims":          {},
+	"access/robot":           {"access/acl"},
 	"access/syslog":          {},
 	"access/webhook":         {"access/acl", "access/audit"},
 	"access/clients":         {"certificates/cert"},
@@ -203,7 +204,7 @@ func room(path string) int {
 func TestPurePackages(t *testing.T) {
 	for _, p := range packages(t, "./appliance/configuration/tree", "./appliance/configuration/config", "./appliance/configuration/foreign", "./appliance/configuration/render",
 		"./appliance/configuration/plan", "./appliance/certificates/cert", "./appliance/certificates/renewal", "./appliance/storage/health",
-		"./appliance/access/acl", "./appliance/access/claims", "./appliance/access/immutable", "./appliance/access/limit", "./appliance/access/target") {
+		"./appliance/access/acl", "./appliance/access/claims", "./appliance/access/immutable", "./appliance/access/limit", "./appliance/access/robot", "./appliance/access/target") {
 		for _, i := range p.Imports {
 			impure := i == "net" || strings.HasPrefix(i, "net/http") || i == "os/exec" ||
 				strings.Contains(i, "dbus") || strings.Contains(i, "go-systemd")

@@ -2,8 +2,10 @@ package config
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/redoubt-registry/redoubt/appliance/access/acl"
+	"github.com/redoubt-registry/redoubt/appliance/access/robot"
 )
 
 // Rules are the rules of auth.acl as the registry decides by them.
@@ -49,6 +51,9 @@ func (a Auth) validateACL(s spot) {
 		validateGroups(c.Groups, s.at("clientCertificates").item(i).at("groups"))
 	}
 	rules := a.Rules()
+	for i, r := range a.Robots {
+		validateGroups(r.Groups, s.at("robots").item(i).at("groups"))
+	}
 	for i, r := range a.ACL {
 		at := s.at("acl").item(i)
 		r.validate(at)
@@ -106,19 +111,19 @@ func (r Rule) validateAnonymous(s spot, anonymous string) {
 func (a Auth) validatePeople(r Rule, s spot) {
 	for i, name := range r.Users {
 		if name != acl.Everyone && !a.hasUser(name) {
-			s.at("users").item(i).warn("matches nobody: no item of auth.users, auth.clientCertificates and auth.oidc.trust is this user")
+			s.at("users").item(i).warn("matches nobody: no item of auth.users, auth.clientCertificates, auth.robots and auth.oidc.trust is this user")
 		}
 	}
 	for i, name := range r.Groups {
 		if !a.hasGroup(name) {
-			s.at("groups").item(i).warn("matches nobody: no user, no client certificate and no token of auth.oidc is in this group")
+			s.at("groups").item(i).warn("matches nobody: no user, no client certificate, no robot and no token of auth.oidc is in this group")
 		}
 	}
 }
 
 // hasUser says whether somebody who logs in can be a user of this name.
 func (a Auth) hasUser(name string) bool {
-	return a.LDAP.inUse() || slices.ContainsFunc(a.logins(), func(l way) bool { return l.who.User == name }) ||
+	return a.LDAP.inUse() || madeElsewhere(name) || slices.ContainsFunc(a.logins(), func(l way) bool { return l.who.User == name }) ||
 		slices.ContainsFunc(a.OIDC.Trust, func(t Trust) bool { return t.makesUser(name) })
 }
 
@@ -126,6 +131,12 @@ func (a Auth) hasUser(name string) bool {
 func (a Auth) hasGroup(name string) bool {
 	return a.LDAP.inUse() || slices.ContainsFunc(a.logins(), func(l way) bool { return slices.Contains(l.who.Groups, name) }) ||
 		slices.ContainsFunc(a.OIDC.Trust, func(t Trust) bool { return t.makesGroup(name) })
+}
+
+// madeElsewhere says whether a user can be a robot whose token was made on the machine.
+func madeElsewhere(user string) bool {
+	name, ok := strings.CutPrefix(user, robot.UserPrefix)
+	return ok && robot.NameProblem(name) == ""
 }
 
 // way is one way to log in, and the list and the item that say so.
@@ -142,6 +153,9 @@ func (a Auth) logins() []way {
 	}
 	for i, c := range a.ClientCertificates {
 		all = append(all, way{c.Who(a), "clientCertificates", i})
+	}
+	for i, r := range a.Robots {
+		all = append(all, way{acl.Who{User: robot.UserPrefix + r.Name, Groups: r.Groups}, "robots", i})
 	}
 	return all
 }

@@ -110,6 +110,7 @@ type Auth struct {
 	Users              []User              `yaml:"users" jsonschema_description:"The logins."`
 	ClientCertificates []ClientCertificate `yaml:"clientCertificates" jsonschema_description:"Logins by client certificate. The first one that matches counts."`
 	OIDC               OIDC                `yaml:"oidc" jsonschema_description:"Logins by ID tokens, without a password here."`
+	Robots             []Robot             `yaml:"robots" jsonschema_description:"Logins of machines by tokens. Others are made on the machine, by redoubt token create."`
 	LDAP               LDAP                `yaml:"ldap" jsonschema_description:"Logins of a directory: OpenLDAP, FreeIPA, Active Directory. Users of auth.users come first, and log in while it is down."`
 	ACL                []Rule              `yaml:"acl" jsonschema_description:"Who may do what, as rules that allow: what none allows is refused. Without rules every login may do all."`
 }
@@ -127,6 +128,16 @@ type ClientCertificate struct {
 	Match  string   `yaml:"match" jsonschema:"required,minLength=1" jsonschema_description:"Pattern of the certificate's subject: CN, O and OU, such as CN=ci-*,O=Example. A * stands for any text. The word any matches every certificate that counts."`
 	User   string   `yaml:"user" jsonschema:"required,minLength=1,maxLength=255" jsonschema_description:"The user it logs in, who needs no password and no entry in users."`
 	Groups []string `yaml:"groups" jsonschema_description:"The groups that such a client is in, for acl, beside those of the user of that name in users."`
+}
+
+// Robot is the login of a machine by a token, of which the hash is here.
+type Robot struct {
+	Name         string   `yaml:"name" jsonschema:"required,maxLength=100,pattern=^[A-Za-z0-9][A-Za-z0-9._-]*$" jsonschema_description:"The robot's name, which it logs in with. In acl and in the audit log it is the user robot:NAME."`
+	TokenHash    string   `yaml:"tokenHash" jsonschema:"required,pattern=^sha256:[0-9a-f]{64}$" jsonschema_description:"The hash of its token, as redoubt token create --hash prints it. The token itself must not stand here."`
+	Expires      string   `yaml:"expires" jsonschema_description:"When the token ends: the day, in quotes, with whose beginning in UTC it does, or a time such as 2027-01-01T08:00:00Z. Empty: it does not by itself."`
+	Groups       []string `yaml:"groups" jsonschema_description:"The groups that the robot is in, for acl."`
+	Repositories []string `yaml:"repositories" jsonschema_description:"Patterns of the repositories that the token is for, as in acl. It may do there what acl allows, and nothing elsewhere. Empty: all."`
+	Actions      []string `yaml:"actions" jsonschema:"pattern=^(pull|push|delete|admin)$" jsonschema_description:"The actions that the token is for, as in acl. Empty: all that acl allows."`
 }
 
 // OIDC is whose ID tokens (OpenID Connect) log in.

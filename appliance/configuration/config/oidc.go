@@ -7,6 +7,7 @@ import (
 
 	"github.com/redoubt-registry/redoubt/appliance/access/acl"
 	"github.com/redoubt-registry/redoubt/appliance/access/claims"
+	"github.com/redoubt-registry/redoubt/appliance/access/robot"
 )
 
 // oidcUser is the user whose password an ID token is.
@@ -84,6 +85,9 @@ func validateIssuer(issuer string, at spot) {
 func (a Auth) validateNamesOf(t Trust, s spot) {
 	name, err := claims.ParseName(t.User)
 	begin, whole := name.Fixed()
+	if err == nil && strings.HasPrefix(begin, robot.UserPrefix) {
+		s.at("user").fail("must not begin with robot:, as robots alone do")
+	}
 	if err != nil || whole {
 		return
 	}

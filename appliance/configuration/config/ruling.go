@@ -44,11 +44,18 @@ func (a Auth) Check(origins Origins, user, action, repository string) ([]Ruling,
 		if l.who.User != user {
 			continue
 		}
-		way := "with a password"
-		if l.list == "clientCertificates" {
-			way = "with a certificate of " + a.ClientCertificates[l.item].Match
+		switch l.list {
+		case "clientCertificates":
+			out = append(out, rule(l.who, "with a certificate of "+a.ClientCertificates[l.item].Match))
+		case "robots":
+			r := rule(l.who, "with its token")
+			out = append(out, a.Robots[l.item].cut(r, origins[fmt.Sprintf("auth.robots[%d]", l.item)], acl.Action(action), repository))
+		default:
+			out = append(out, rule(l.who, "with a password"))
 		}
-		out = append(out, rule(l.who, way))
+	}
+	if out == nil && madeElsewhere(user) {
+		out = append(out, rule(acl.Who{User: user}, "with a token of redoubt token create (without its groups, and what it is for)"))
 	}
 	for _, t := range a.OIDC.Trust {
 		if t.makesUser(user) {
@@ -59,7 +66,7 @@ func (a Auth) Check(origins Origins, user, action, repository string) ([]Ruling,
 		out = append(out, rule(acl.Who{User: user}, "with a password of the directory (without the groups that it has)"))
 	}
 	if out == nil {
-		return nil, fmt.Errorf("cannot check the user %q: no item of auth.users, auth.clientCertificates and auth.oidc.trust is this user; %s is somebody without a login", user, Nobody)
+		return nil, fmt.Errorf("cannot check the user %q: no item of auth.users, auth.clientCertificates, auth.robots and auth.oidc.trust is this user; %s is somebody without a login", user, Nobody)
 	}
 	return out, nil
 }

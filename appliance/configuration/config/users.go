@@ -14,7 +14,7 @@ func (a Auth) validate(s spot, clientAuth string) {
 	}
 	s.at("anonymous").oneOf(a.Anonymous, "none", "pull")
 	a.validateCertificates(s.at("clientCertificates"), clientAuth)
-	if len(a.Users)+len(a.ClientCertificates)+len(a.OIDC.Trust) == 0 && !a.LDAP.inUse() {
+	if len(a.Users)+len(a.ClientCertificates)+len(a.Robots)+len(a.OIDC.Trust) == 0 && !a.LDAP.inUse() {
 		s.at("users").warn("no users: nobody can log in")
 	}
 	seen := map[string]bool{}
@@ -26,6 +26,7 @@ func (a Auth) validate(s spot, clientAuth string) {
 		}
 		seen[u.Name] = true
 	}
+	a.validateRobots(s.at("robots"))
 	a.LDAP.validate(s.at("ldap"))
 	a.OIDC.validate(s.at("oidc"), s.at("users"), a)
 	a.validateACL(s)

@@ -1,6 +1,8 @@
 package render
 
 import (
+	"time"
+
 	"github.com/distribution/distribution/v3/configuration"
 
 	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
@@ -51,6 +53,26 @@ func writtenOnce(given []config.Immutable, options configuration.Parameters) {
 	}
 	if rules != nil {
 		options["immutable"] = rules
+	}
+}
+
+// robots adds the robots of the configuration to the options of our access controller.
+func robots(given []config.Robot, options configuration.Parameters) {
+	var items []map[string]any
+	for _, r := range given {
+		item := map[string]any{"name": r.Name, "hash": r.TokenHash}
+		if r.Expires != "" {
+			item["expires"] = r.Robot().Expires.Format(time.RFC3339)
+		}
+		for key, list := range map[string][]string{"groups": r.Groups, "repositories": r.Repositories, "actions": r.Actions} {
+			if len(list) > 0 {
+				item[key] = list
+			}
+		}
+		items = append(items, item)
+	}
+	if items != nil {
+		options["robots"] = items
 	}
 }
 
