@@ -24,13 +24,18 @@ func (m *Machine) note(e audit.Event) {
 	}
 }
 
-// noteStorage writes down what was done to the storage of the registry. Others have no
-// audit log.
+// noteStorage writes down what was done to the storage of the registry of the machine at
+// root.
 func noteStorage(root, storage string, action audit.Action, failed error, detail string) {
+	noteEvent(root, storage, audit.Event{Action: action, Detail: detail}, failed)
+}
+
+// noteEvent is noteStorage for what has more to it. Other storages have no audit log.
+func noteEvent(root, storage string, e audit.Event, failed error) {
 	if storage != imagestore.Configured || root == "" {
 		return
 	}
-	e := audit.Event{Action: action, Result: audit.OK, User: Person(), Time: time.Now(), Detail: detail}
+	e.Result, e.User, e.Proof, e.Time = audit.OK, Person(), audit.Local, time.Now()
 	if failed != nil {
 		e.Result = audit.Failed
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/redoubt-registry/redoubt/appliance/access/acl"
+	"github.com/redoubt-registry/redoubt/appliance/access/audit"
 	"github.com/redoubt-registry/redoubt/appliance/storage/inventory"
 	"github.com/redoubt-registry/redoubt/appliance/storage/progress"
 	"github.com/redoubt-registry/redoubt/appliance/storage/pulls"
@@ -25,6 +26,7 @@ type ImageOptions struct {
 	Storage      string
 	Repositories []string // patterns; none: all
 	JSON         bool
+	Root         string // of the machine whose audit log has it; empty: none
 	Result       io.Writer
 }
 
@@ -123,7 +125,10 @@ func DiskUsage(ctx context.Context, finder imagestore.Finder, o ImageOptions) er
 // DeleteImage deletes a tag, or with a digest a manifest with all of its tags. Both can be
 // taken back from the trash.
 func DeleteImage(ctx context.Context, finder imagestore.Finder, o ImageOptions, repository, tag string, dgst digest.Digest) error {
-	return alone(ctx, finder, o.Storage, true, func(place *imagestore.Place, _ func(context.Context) error) error {
+	return alone(ctx, finder, o.Storage, true, func(place *imagestore.Place, _ func(context.Context) error) (err error) {
+		defer func() {
+			noteEvent(o.Root, o.Storage, audit.Event{Action: audit.Delete, Kind: "manifest", Repository: repository, Tag: tag, Digest: string(dgst)}, err)
+		}()
 		repo, err := inventory.Reader{Storage: place.Driver, Parallel: parallelReads}.Repository(ctx, repository)
 		if err != nil {
 			return err

@@ -3,14 +3,23 @@ package appliance
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/partial"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/redoubt-registry/redoubt/appliance/access/audit"
+	"github.com/redoubt-registry/redoubt/appliance/paths"
 	"github.com/redoubt-registry/redoubt/appliance/storage/inventory"
 	"github.com/redoubt-registry/redoubt/appliance/storage/trash"
 	"github.com/redoubt-registry/redoubt/appliance/system/imagestore"
@@ -105,4 +114,82 @@ func TestImages(t *testing.T) {
 			t.Errorf("it does not print %q:\n%s", want, &out)
 		}
 	}
+}
+
+// Images are copied, tagged and promoted without their bytes, and immutable tags stay.
+func TestMountImage(t *testing.T) {
+	t.Parallel()
+	root, machine := t.TempDir(), t.TempDir()
+	rules, config := filepath.Join(machine, "retention.json"), filepath.Join(machine, "registry.yml")
+	must(t, os.WriteFile(config, fmt.Appendf(nil, "version: 0.1\nstorage: {filesystem: {rootdirectory: %q}}\n", root), 0o600))
+	must(t, os.MkdirAll(filepath.Join(machine, paths.AuditInbox), 0o700))
+	must(t, os.WriteFile(rules, []byte(`{"Immutable": [{"Repositories": ["prod/*"], "Tags": ["v*"]}]}`), 0o600))
+	registry := seed.Serve(t, seed.Directory(root))
+	one, two := seed.Image(t, 3000, 2), seed.Image(t, 2000, 1)
+	registry.Push(t, "team/app:v1", one)
+	registry.Push(t, "team/app:v2", two)
+	signature, ok := mutate.Subject(seed.Image(t, 100, 1), descriptor(t, one)).(v1.Image)
+	if !ok {
+		t.Fatal("no image")
+	}
+	registry.Push(t, "team/app:signature", signature)
+	blobs := func() (n int) {
+		must(t, filepath.WalkDir(filepath.Join(root, "docker/registry/v2/blobs"), func(_ string, e fs.DirEntry, err error) error {
+			n++
+			return err
+		}))
+		return n
+	}
+	before := blobs()
+	var out bytes.Buffer
+	do := func(from ImageName, o MountOptions) error {
+		o.From, o.Rules = from, rules
+		o.Storage, o.Root, o.Result = imagestore.Configured, machine, &out
+		return MountImage(t.Context(), imagestore.Finder{Registry: config}, o)
+	}
+	v1, v2 := ImageName{Repository: "team/app", Tag: "v1"}, ImageName{Repository: "team/app", Tag: "v2"}
+	must(t, do(v1, MountOptions{Repository: "team/app", Tags: []string{"stable", "latest"}}))
+	must(t, do(v2, MountOptions{Repository: "team/app", Tags: []string{"latest"}}))
+	must(t, do(v1, MountOptions{Repository: "prod/app", Tags: []string{"v1"}, Referrers: true, New: true}))
+	must(t, do(v1, MountOptions{Repository: "prod/app", Tags: []string{"v1"}}))
+	must(t, do(v2, MountOptions{Repository: "prod/app", Tags: []string{"next"}}))
+	must(t, do(v2, MountOptions{Repository: "bare"}))
+	for _, pull := range []string{"team/app:stable", "team/app:latest", "prod/app:v1", "prod/app:next", "bare@" + descriptor(t, two).Digest.String(),
+		"prod/app@" + descriptor(t, signature).Digest.String()} {
+		must(t, registry.Pull(t, pull))
+	}
+	if after := blobs(); after != before {
+		t.Errorf("there were %d files and directories of blobs, and now there are %d", before, after)
+	}
+	good := notesIn(t, machine)
+	slices.SortFunc(good, func(a, b audit.Event) int { return a.Time.Compare(b.Time) })
+	if e := good[2]; len(good) != 6 || e.Action != audit.Push || e.Result != audit.OK || e.Proof != audit.Local || e.Repository != "prod/app" || e.From != "team/app" ||
+		e.Tag != "v1" || e.Digest != descriptor(t, one).Digest.String() {
+		t.Errorf("the audit log has %+v", good)
+	}
+	for want, err := range map[string]error{
+		"the tag v1 is " + descriptor(t, one).Digest.String() + " already, and is immutable": do(v2, MountOptions{Repository: "prod/app", Tags: []string{"v1"}}),
+		"the tag next is " + descriptor(t, two).Digest.String() + " already: choose":         do(v1, MountOptions{Repository: "prod/app", Tags: []string{"next"}, New: true}),
+		"there is no such image": do(ImageName{Repository: "team/app", Tag: "none"}, MountOptions{Repository: "x"}),
+		"team/app has no image":  do(ImageName{Repository: "team/app", Digest: digest.FromString("none")}, MountOptions{Repository: "x"}),
+	} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, and not %q", err, want)
+		}
+	}
+	for _, o := range []MountOptions{{Repository: "Upper"}, {Repository: "a/../b"}, {Repository: "a", Tags: []string{".x"}}} {
+		if o.Valid() == nil {
+			t.Errorf("%+v is valid", o)
+		}
+	}
+	if !strings.Contains(out.String(), "prod/app:v1 is "+descriptor(t, one).Digest.String()+": 2 manifests, 5 blobs, none of them copied") {
+		t.Errorf("it prints %s", &out)
+	}
+}
+
+func descriptor(t *testing.T, image v1.Image) v1.Descriptor {
+	t.Helper()
+	d, err := partial.Descriptor(image)
+	must(t, err)
+	return *d
 }

@@ -113,6 +113,9 @@ func (g *generation) buildApp(s *server, old *generation) error {
 	}
 	if g.rights != nil {
 		api.MayPull = g.rights.mayPull
+		if c.Proxy.RemoteURL == "" {
+			api.Mount = mounting{written, found, guard}.mount
+		}
 	}
 	g.handler = g.route(api, page.Welcome{Host: display(host)}, cors.New(headers))
 	return nil

@@ -95,7 +95,7 @@ func describe(e *audit.Event, q route.Request, method string, answer http.Header
 	case q.Kind == route.Manifest && reads:
 		e.Action, e.Kind = audit.Pull, "manifest"
 	case q.Kind == route.Manifest && method == http.MethodPut:
-		e.Action, e.Kind = audit.Push, "manifest"
+		e.Action, e.Kind, e.From = audit.Push, "manifest", q.From
 		if e.Tag == "" {
 			e.Tag = strings.Join(q.Tags, ",")
 		}

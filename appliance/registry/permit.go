@@ -109,10 +109,10 @@ func (a *rights) allows(p users.Proven, action acl.Action, repository string) bo
 }
 
 // mayPull says which repositories the client of a request may pull from; nil is all. What
-// an access token is for counts only where a blob is mounted from another repository.
+// an access token is for counts only where something is mounted from another repository.
 func (a *rights) mayPull(r *http.Request) func(string) bool {
 	p, _ := a.who(r) // who is not logged in is nobody
-	mounts := p.Bearer && r.Method == http.MethodPost
+	mounts := p.Bearer && (r.Method == http.MethodPost || r.Method == http.MethodPut)
 	if !a.policy.Limits() && p.Within == nil && !mounts {
 		return nil
 	}

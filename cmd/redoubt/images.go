@@ -12,10 +12,10 @@ import (
 )
 
 func imagesCommand() *cobra.Command {
-	var o appliance.ImageOptions
+	o := appliance.ImageOptions{Root: "/"}
 	cmd := &cobra.Command{
 		Use:   "images",
-		Short: "List the images of the registry, their space, and delete them",
+		Short: "List the images of the registry, copy, tag and delete them",
 		Args:  cobra.NoArgs,
 	}
 	list := &cobra.Command{
@@ -61,7 +61,7 @@ trash restore takes it back. Immutable tags are deleted too.`,
 			return appliance.DeleteImage(cmd.Context(), finder(), o, repository, tag, dgst)
 		},
 	}
-	for _, verb := range []*cobra.Command{list, du, remove} {
+	for _, verb := range append(mountCommands(&o), list, du, remove) {
 		verb.Flags().StringVar(&o.Storage, "storage", imagestore.Configured, "the `STORAGE` that the images are in: "+imagestore.Names)
 		cmd.AddCommand(verb)
 	}

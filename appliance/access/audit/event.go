@@ -66,7 +66,7 @@ type Event struct {
 	Tag        string    `json:"tag,omitempty"`
 	Digest     string    `json:"digest,omitempty"`
 	Kind       string    `json:"kind,omitempty"`   // manifest or blob
-	From       string    `json:"from,omitempty"`   // the repository that a blob was mounted from
+	From       string    `json:"from,omitempty"`   // the repository that it was mounted from
 	Method     string    `json:"method,omitempty"` // of HTTP
 	Status     int       `json:"status,omitempty"` // of HTTP
 	Agent      string    `json:"agent,omitempty"`  // the client's User-Agent

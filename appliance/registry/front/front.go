@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/redoubt-registry/redoubt/appliance/registry/route"
+	"github.com/redoubt-registry/redoubt/appliance/storage/mount"
 )
 
 // Front is the handler of the paths of an API.
@@ -24,6 +25,9 @@ type Front struct {
 	// Referrers answers a request for referrers, after it has asked for a login. It is
 	// nil where there are none.
 	Referrers func(w http.ResponseWriter, r *http.Request, q route.Request)
+	// Mount finds the manifests that an image of another repository consists of, and links
+	// the repository to their blobs. It is nil where manifests are not put by reference.
+	Mount func(ctx context.Context, q route.Request) ([]mount.Manifest, error)
 	// Pulled is told of each manifest that a client got, or heard of, with its digest. It is
 	// nil where nobody wants to know.
 	Pulled func(q route.Request, digest string)
@@ -105,6 +109,8 @@ func (f Front) Serve(w http.ResponseWriter, r *http.Request, q route.Request, re
 		f.App.ServeHTTP(a, f.login(r))
 	case q.Kind == route.Referrers && r.Method != http.MethodOptions:
 		f.Referrers(a, r, q)
+	case q.Kind == route.Manifest && r.Method == http.MethodPut && q.Mount != "":
+		f.mount(a, r, q)
 	case q.Kind == route.Manifest && r.Method == http.MethodPut:
 		f.put(a, r, q)
 	case q.Kind == route.Manifest && (r.Method == http.MethodGet || r.Method == http.MethodHead):

@@ -23,6 +23,8 @@ var (
 	noSuchTag = &Refusal{Status: http.StatusNotFound, Code: badTag.Code, Message: badTag.Message}
 	badDigest = &Refusal{Status: http.StatusBadRequest, Code: "DIGEST_INVALID",
 		Message: "cannot use the digest: it must be sha256: with 64, or sha512: with 128 hexadecimal digits in lower case"}
+	badMount = &Refusal{Status: http.StatusBadRequest, Code: "DIGEST_INVALID",
+		Message: "cannot use mount: it must be the digest of a manifest, and the one that the path ends with if that is a digest"}
 	badNumber = &Refusal{Status: http.StatusBadRequest, Code: "PAGINATION_NUMBER_INVALID",
 		Message: "cannot use n: it must be a number"}
 	badLastTag      = &Refusal{Status: http.StatusBadRequest, Code: "TAG_INVALID", Message: "cannot use last: it must be a tag"}
@@ -46,6 +48,20 @@ const MaxManifest = 4 << 20
 // BadSchema refuses a manifest of another schema than the second.
 var BadSchema = &Refusal{Status: http.StatusBadRequest, Code: "MANIFEST_INVALID",
 	Message: "cannot take the manifest: its schemaVersion must be 2"}
+
+// Refusals of a manifest that is put by a reference to another repository.
+var (
+	NoMount = &Refusal{Status: http.StatusMethodNotAllowed, Code: "UNSUPPORTED",
+		Message: "cannot take a manifest by reference here: push it"}
+	MountHasBody = &Refusal{Status: http.StatusBadRequest, Code: "MANIFEST_INVALID",
+		Message: "cannot take the manifest: with mount the request has no body"}
+	NoSuchMount = &Refusal{Status: http.StatusNotFound, Code: "MANIFEST_UNKNOWN",
+		Message: "the repository that from names has no such manifest"}
+	MountNotWhole = &Refusal{Status: http.StatusNotFound, Code: "MANIFEST_BLOB_UNKNOWN",
+		Message: "the repository that from names does not have all that the manifest needs"}
+	MountTooLarge = &Refusal{Status: http.StatusRequestEntityTooLarge, Code: "MANIFEST_INVALID",
+		Message: "cannot take so many manifests at once: mount those that the index lists one by one"}
+)
 
 // NotAccepted answers a request for a manifest of other types than the stored one.
 var NotAccepted = &Refusal{Status: http.StatusNotFound, Code: "MANIFEST_UNKNOWN",

@@ -37,8 +37,10 @@ type Request struct {
 	Page   Page          // of a list
 	Tags   []string      // that a manifest which is put by its digest gets
 	Type   string        // the artifact type that referrers are asked for by; empty: all
-	Mount  digest.Digest // that an upload may begin with instead of bytes
+	Mount  digest.Digest // that an upload may begin with, or a manifest is put by, instead of bytes
 	From   string        // the repository of Mount; empty: any
+	// Referrers is set where what refers to a manifest is put with it.
+	Referrers bool
 
 	// Admin is set where the client may do all with the repository.
 	Admin bool
@@ -207,7 +209,15 @@ func (q *Request) parseManifest(method, reference string, query url.Values) *Ref
 	if refusal := q.parseReference(method, reference); refusal != nil {
 		return refusal
 	}
-	if method != http.MethodPut || q.Digest == "" {
+	if method != http.MethodPut {
+		return nil
+	}
+	if query.Has("mount") {
+		if refusal := q.parseMount(query); refusal != nil {
+			return refusal
+		}
+	}
+	if q.Digest == "" {
 		return nil
 	}
 	for _, tag := range query["tag"] {
@@ -219,6 +229,19 @@ func (q *Request) parseManifest(method, reference string, query url.Values) *Ref
 		}
 		q.Tags = append(q.Tags, tag)
 	}
+	return nil
+}
+
+// parseMount reads which manifest of which repository is put, instead of a body.
+func (q *Request) parseMount(query url.Values) *Refusal {
+	d, err := digest.Parse(query.Get("mount"))
+	if err != nil || q.Digest != "" && q.Digest != d {
+		return badMount
+	}
+	if !validName(query.Get("from")) {
+		return badName
+	}
+	q.Mount, q.From, q.Referrers = d, query.Get("from"), query.Get("referrers") == "true"
 	return nil
 }
 

@@ -31,7 +31,7 @@ func install(_ context.Context, d driver.StorageDriver, options map[string]any) 
 		return nil, errors.New("cannot look into the trash: there is no guard")
 	}
 	d = Driver(d)
-	g.driver.Store(&d)
+	g.use(d)
 	return d, nil
 }
 

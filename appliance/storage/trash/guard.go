@@ -49,6 +49,16 @@ func NewGuard(grace time.Duration) *Guard {
 	return &Guard{grace: grace, safe: newRecent[digest.Digest](grace / 4), linked: newRecent[string](grace / 4)}
 }
 
+// Guarding makes a guard of a storage as it is opened, for a process that is not the
+// registry.
+func Guarding(d driver.StorageDriver, grace time.Duration) *Guard {
+	g := NewGuard(grace)
+	g.use(Driver(d))
+	return g
+}
+
+func (g *Guard) use(d driver.StorageDriver) { g.driver.Store(&d) }
+
 // Ensure tells whether a blob is there, and makes that true until the push is over: it
 // brings it back from the trash, and marks it where it is old. Caches are not asked.
 func (g *Guard) Ensure(ctx context.Context, dgst digest.Digest) (bool, error) {
