@@ -71,7 +71,9 @@ func (m *Machine) apply(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprint(m.Out, change)
+	if problem == nil || !change.empty() { // "nothing to do" would read as if what is refused were in force
+		fmt.Fprint(m.Out, change)
+	}
 	if o.DryRun {
 		return errors.Join(problem, oldStays(want.certificates.Problem))
 	}

@@ -47,6 +47,9 @@ func TestStorageThatHidesImagesIsRefused(t *testing.T) {
 		if !strings.Contains(b.out.String(), line) {
 			t.Errorf("%s does not say it:\n%s", name, &b.out)
 		}
+		if strings.Contains(b.out.String(), "nothing to do") {
+			t.Errorf("%s reads as if it were accepted:\n%s", name, &b.out)
+		}
 		b.wantCalls("")
 		if after := b.snapshot(); after != before {
 			t.Errorf("%s changed something", name)

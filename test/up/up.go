@@ -66,8 +66,9 @@ func up(ctx context.Context, out io.Writer, s settings) error {
 
 // refused is told of a machine that serves although its user-data has mistakes: it has
 // served before.
-const refused = `The machine refused %s for the mistakes above. It serves with the last good
-configuration of its disk, and with the users of that; redoubt status on the machine says so too.
+const refused = `The machine refused %s for the mistakes above. It serves with what its
+disk has, and with the users of that: /etc/redoubt/config.yaml if it is there, else the last good
+configuration. redoubt status on the machine says which.
 `
 
 // booted says what boots: the image, or the disk that a machine has. That one keeps the
