@@ -118,7 +118,6 @@ func TestImages(t *testing.T) {
 
 // Images are copied, tagged and promoted without their bytes, and immutable tags stay.
 func TestMountImage(t *testing.T) {
-	t.Parallel()
 	root, machine := t.TempDir(), t.TempDir()
 	rules, config := filepath.Join(machine, "retention.json"), filepath.Join(machine, "registry.yml")
 	must(t, os.WriteFile(config, fmt.Appendf(nil, "version: 0.1\nstorage: {filesystem: {rootdirectory: %q}}\n", root), 0o600))
