@@ -57,6 +57,7 @@ type generation struct {
 	monitor     *monitor         // nil: metrics are on a loopback address
 	rights      *rights          // nil: another kind of authentication
 	keys        *keyring         // of tokens; nil: another kind of authentication
+	robots      *robots          // nil: another kind of authentication
 	issuers     *oidc.Source     // nil: no ID tokens
 	directory   *ldap.Directory  // nil: no users but those of the table
 	base        string           // of the paths of the API, such as /v2

@@ -30,7 +30,7 @@ func (a *rights) isAdmin(r *http.Request, repository string) bool {
 		return true
 	}
 	who, err := a.who(r)
-	return err == nil && a.policy.Decide(who.Who, acl.Admin, repository).Allowed
+	return err == nil && a.allows(who, acl.Admin, repository)
 }
 
 // rightsOptions are the options of our access controller that say who may do what.
@@ -90,7 +90,7 @@ func (g *generation) takeRights(s *server, old *generation) error {
 	for _, m := range options.Groups {
 		g.rights.groups[m.User] = append(g.rights.groups[m.User], m.Groups...)
 	}
-	return errors.Join(g.openKeys(s), g.takeSources(old))
+	return errors.Join(g.openKeys(s), g.takeSources(s, old))
 }
 
 // who is the login of a request; the error is that of users.Of.

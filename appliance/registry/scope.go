@@ -128,6 +128,8 @@ func loginProblem(err error) string {
 	switch {
 	case errors.Is(err, auth.ErrInvalidCredential):
 		return "a login is needed"
+	case errors.Is(err, endedError{}):
+		return endedError{}.Error()
 	case errors.Is(err, users.ErrRefused):
 		return users.ErrRefused.Error()
 	case errors.Is(err, token.ErrInvalid), errors.Is(err, errScope):

@@ -16,7 +16,10 @@ import (
 const oidcOption = "oidc"
 
 // takeSources reads who proves logins beside the table of users.
-func (g *generation) takeSources(old *generation) error {
+func (g *generation) takeSources(s *server, old *generation) error {
+	if err := g.takeRobots(s); err != nil {
+		return err
+	}
 	if err := g.takeDirectory(); err != nil {
 		return err
 	}
@@ -75,7 +78,7 @@ func (g *generation) sourcesDown() float64 {
 
 // sources are who proves logins beside the table of users.
 func (g *generation) sources() []users.Source {
-	var all []users.Source
+	all := []users.Source{g.robots}
 	if g.issuers != nil {
 		all = append(all, g.issuers)
 	}

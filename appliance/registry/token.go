@@ -144,7 +144,7 @@ func (g *generation) whoAsks(w http.ResponseWriter, r *http.Request, asked token
 			refuseToken(w, http.StatusBadRequest, "invalid_grant", "UNAUTHORIZED", "the refresh token is not valid, or not any more: log in again")
 			return users.Proven{}, nil
 		}
-		r.SetBasicAuth(c.User, asked.refresh)
+		r.SetBasicAuth(users.LoginName(c), asked.refresh)
 	}
 	if r = g.login(w, r); r == nil {
 		return users.Proven{}, nil

@@ -98,7 +98,7 @@ func New(s Settings, now func() time.Time) (*Directory, error) {
 
 // Takes implements users.Source: whoever is not in the table is looked for here, but for the
 // user whose password is a token of an issuer.
-func (d *Directory) Takes(name string) bool { return name != "" && name != "oidc" }
+func (d *Directory) Takes(name, _ string) bool { return name != "" && name != "oidc" }
 
 // Unavailable says that no server of the directory answers.
 type Unavailable struct{ Err error }
@@ -123,7 +123,7 @@ func (d *Directory) Login(ctx context.Context, remote, name, password string) (u
 
 // Stands implements users.Source: a token that was made after a login counts as long as the
 // directory has the user, who is in the groups of the moment.
-func (d *Directory) Stands(c *token.Claims) (users.Proven, bool) {
+func (d *Directory) Stands(_ context.Context, c *token.Claims) (users.Proven, bool) {
 	if c.Proof != string(identity.LDAP) || c.Stamp != d.stamp {
 		return users.Proven{}, false
 	}

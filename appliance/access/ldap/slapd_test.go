@@ -87,7 +87,7 @@ func TestRemovedUser(t *testing.T) {
 	}
 	claims := proven.Claims(token.Access, nil)
 	for range 3 {
-		if p, ok := d.Stands(&claims); !ok || p.User != "alice" || !slices.Contains(p.Groups, "all") {
+		if p, ok := d.Stands(t.Context(), &claims); !ok || p.User != "alice" || !slices.Contains(p.Groups, "all") {
 			t.Errorf("a token after it: %+v", p)
 		}
 	}
@@ -101,12 +101,12 @@ func TestRemovedUser(t *testing.T) {
 	if err := login(); !errors.Is(err, users.ErrRefused) {
 		t.Errorf("after it: %v", err)
 	}
-	if _, ok := d.Stands(&claims); ok {
+	if _, ok := d.Stands(t.Context(), &claims); ok {
 		t.Error("a token of a removed user stands")
 	}
 	foreign := claims
 	foreign.User, foreign.Stamp = "bob", "another directory"
-	if _, ok := d.Stands(&foreign); ok {
+	if _, ok := d.Stands(t.Context(), &foreign); ok {
 		t.Error("a token of another directory stands")
 	}
 	s.Stop()

@@ -142,7 +142,7 @@ func (e *Refused) Error() string { return "the ID token is not accepted: " + e.W
 func (e *Refused) Unwrap() error { return users.ErrRefused }
 
 // Takes implements users.Source.
-func (s *Source) Takes(name string) bool { return name == User }
+func (s *Source) Takes(name, _ string) bool { return name == User }
 
 // Login implements users.Source: it says whose token it is. The error is a *Refused, an
 // *Unavailable, a *limit.Refused, or that of ctx.
@@ -238,7 +238,7 @@ func (s *Source) by(ctx context.Context, t trust, token string) (users.Proven, e
 
 // Stands implements users.Source: a token that was made for an ID token ends with it, and
 // with what let it in.
-func (s *Source) Stands(c *token.Claims) (users.Proven, bool) {
+func (s *Source) Stands(_ context.Context, c *token.Claims) (users.Proven, bool) {
 	if c.Proof != string(identity.OIDC) || !slices.ContainsFunc(s.trusts, func(t trust) bool { return t.digest == c.Stamp }) {
 		return users.Proven{}, false
 	}

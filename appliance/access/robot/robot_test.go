@@ -122,3 +122,29 @@ func TestNames(t *testing.T) {
 		}
 	}
 }
+
+func TestList(t *testing.T) {
+	t.Parallel()
+	list := []Robot{{Name: "ci", Hash: Hash("a"), Actions: []acl.Action{acl.Pull}, Repositories: []string{"team/**"}, Expires: time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC)}, {Name: "cd", Hash: Hash("b")}}
+	data, err := EncodeList(list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := ParseList(data); err != nil || len(got) != 2 || got[0].Stamp() != list[0].Stamp() || !got[0].Expires.Equal(list[0].Expires) || Named(got, "cd") != 1 || Named(got, "x") != -1 {
+		t.Errorf("%v %v", got, err)
+	}
+	if got, err := ParseList(nil); got != nil || err != nil {
+		t.Errorf("%v %v", got, err)
+	}
+	for _, wrong := range []string{
+		"damaged", "{}", `{"format":2,"robots":[]}`, `{"format":1,"robots":[{"name":"ci","hash":"x"}]}`,
+		strings.Replace(string(data), "pull", "write", 1), strings.Replace(string(data), "team", "TEAM", 1), strings.Replace(string(data), `"ci"`, `"c:i"`, 1),
+	} {
+		if _, err := ParseList([]byte(wrong)); err == nil {
+			t.Errorf("%s is taken", wrong)
+		}
+	}
+	if _, err := EncodeList(make([]Robot, MaxListed+1)); err == nil {
+		t.Error("there is no bound")
+	}
+}

@@ -32,9 +32,14 @@ func NewText() string {
 
 var form = regexp.MustCompile(`^` + Prefix + `[0-9A-Za-z]{36}$`)
 
+// Looks says whether a text has the form of a token, with a right checksum or a wrong one.
+func Looks(text string) bool {
+	return len(text) == len(Prefix)+randomSize+checksumSize && form.MatchString(text)
+}
+
 // IsText says whether a text can be a token: a typing error shows without a look at any list.
 func IsText(text string) bool {
-	if !form.MatchString(text) {
+	if !Looks(text) {
 		return false
 	}
 	random, sum := text[len(Prefix):len(Prefix)+randomSize], text[len(Prefix)+randomSize:]

@@ -14,6 +14,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/access/clients"
 	"github.com/redoubt-registry/redoubt/appliance/access/identity"
 	"github.com/redoubt-registry/redoubt/appliance/access/limit"
+	"github.com/redoubt-registry/redoubt/appliance/access/robot"
 	"github.com/redoubt-registry/redoubt/appliance/access/token"
 )
 
@@ -38,14 +39,16 @@ func (p Proven) May(a acl.Action, repository string) bool {
 
 // Source proves logins of users that the table does not have.
 type Source interface {
-	// Takes says whether a name that is not in the table is for this source.
-	Takes(name string) bool
+	// Takes says whether a login is for this source. For a name that is in the table only
+	// those are asked whose passwords are like no others: see robot.Looks.
+	Takes(name, password string) bool
 	// Login says who has this name and this password. The error is ErrRefused, ErrAway, a
-	// *limit.Refused or that of ctx, or wraps one of them; By is set then too.
+	// *limit.Refused or that of ctx, or wraps one of them; By is set then too, and User
+	// where it is known whose login was refused.
 	Login(ctx context.Context, remote, name, password string) (Proven, error)
 	// Stands says whether a token that was made after a Login still counts, and for whom.
 	// Claims that are not of this source do not.
-	Stands(c *token.Claims) (Proven, bool)
+	Stands(ctx context.Context, c *token.Claims) (Proven, bool)
 }
 
 // ErrAway says that nobody can tell whether a login is right, since the issuer or the
@@ -101,7 +104,7 @@ func (t *Table) login(r *http.Request, tokens *token.Issuer, sources []Source) l
 	}
 	name, password, ok := r.BasicAuth()
 	if text, bears := bearer(r); bears && tokens != nil {
-		issuers := slices.ContainsFunc(sources, func(s Source) bool { return s.Takes(jwtUser) })
+		issuers := slices.ContainsFunc(sources, func(s Source) bool { return s.Takes(jwtUser, text) })
 		if !issuers || token.Ours(text) {
 			return t.byToken(r, tokens, text, sources)
 		}
@@ -113,7 +116,7 @@ func (t *Table) login(r *http.Request, tokens *token.Issuer, sources []Source) l
 	p, err := t.prove(r, name, password, tokens, sources)
 	t.counts.note(err)
 	if err != nil {
-		t.claim(r.Context(), name, p.By, err)
+		t.claim(r.Context(), name, p, err)
 		return login{err: err}
 	}
 	identity.Prove(r.Context(), p.User, p.By)
@@ -124,13 +127,13 @@ func (t *Table) login(r *http.Request, tokens *token.Issuer, sources []Source) l
 // token that stands for a password counts as one.
 func (t *Table) prove(r *http.Request, name, password string, tokens *token.Issuer, sources []Source) (Proven, error) {
 	if tokens != nil && strings.HasPrefix(password, jwtPrefix) {
-		if c, err := tokens.Verify(password, token.Login); err == nil && c.User == name {
-			return t.stands(c, sources)
+		if c, err := tokens.Verify(password, token.Login); err == nil && LoginName(c) == name {
+			return t.stands(r.Context(), c, sources)
 		}
 	}
-	if len(sources) > 0 && !t.has(name) {
+	if len(sources) > 0 && (robot.Looks(password) || !t.has(name)) {
 		for _, s := range sources {
-			if s.Takes(name) {
+			if s.Takes(name, password) {
 				return s.Login(r.Context(), r.RemoteAddr, name, password)
 			}
 		}
@@ -143,15 +146,17 @@ func (t *Table) prove(r *http.Request, name, password string, tokens *token.Issu
 }
 
 // claim notes whose login was refused, for the audit log.
-func (t *Table) claim(ctx context.Context, name string, by identity.Proof, err error) {
+func (t *Table) claim(ctx context.Context, name string, p Proven, err error) {
 	var limited *limit.Refused
 	if !errors.Is(err, ErrRefused) && !errors.As(err, &limited) {
 		return // the client left, or the table cannot be read
 	}
-	if !t.has(name) {
+	if p.User != "" {
+		name = p.User
+	} else if !t.has(name) {
 		name = ""
 	}
-	identity.Refuse(ctx, name, by)
+	identity.Refuse(ctx, name, p.By)
 }
 
 // note counts a login that was refused.

@@ -1,6 +1,7 @@
 package users
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/access/acl"
 	"github.com/redoubt-registry/redoubt/appliance/access/identity"
 	"github.com/redoubt-registry/redoubt/appliance/access/limit"
+	"github.com/redoubt-registry/redoubt/appliance/access/robot"
 	"github.com/redoubt-registry/redoubt/appliance/access/token"
 )
 
@@ -24,6 +26,15 @@ func (p Proven) Claims(use token.Use, grants []token.Grant) token.Claims {
 	}
 	c.User, c.Groups, c.Proof, c.Stamp, c.Expires = p.User, p.Groups, string(p.By), p.Stamp, p.Until
 	return c
+}
+
+// LoginName is the name that the user of a token logs in with: a robot's without what
+// distinguishes it in rules, where a colon could not be sent (RFC 7617, 2).
+func LoginName(c *token.Claims) string {
+	if c.Proof == string(identity.Robot) {
+		return strings.TrimPrefix(c.User, robot.UserPrefix)
+	}
+	return c.User
 }
 
 // stampOf stands for the password of a user: it is another one as soon as the password is.
@@ -61,7 +72,7 @@ func (t *Table) byToken(r *http.Request, tokens *token.Issuer, text string, sour
 	if c.User == "" {
 		return login{err: auth.ErrInvalidCredential}
 	}
-	p, err := t.stands(c, sources)
+	p, err := t.stands(r.Context(), c, sources)
 	if err != nil {
 		identity.Refuse(r.Context(), c.User, identity.Token)
 		return login{err: err}
@@ -72,7 +83,7 @@ func (t *Table) byToken(r *http.Request, tokens *token.Issuer, text string, sour
 }
 
 // stands says whose login a token of ours is, and whether that login still counts.
-func (t *Table) stands(c *token.Claims, sources []Source) (Proven, error) {
+func (t *Table) stands(ctx context.Context, c *token.Claims, sources []Source) (Proven, error) {
 	if c.Proof == string(identity.Password) {
 		if !t.Ready() {
 			return Proven{}, ErrUnavailable
@@ -83,7 +94,7 @@ func (t *Table) stands(c *token.Claims, sources []Source) (Proven, error) {
 		return Proven{}, token.ErrInvalid
 	}
 	for _, s := range sources {
-		if p, ok := s.Stands(c); ok {
+		if p, ok := s.Stands(ctx, c); ok {
 			return p, nil
 		}
 	}

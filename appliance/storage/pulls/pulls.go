@@ -1,6 +1,7 @@
-// Package pulls keeps when images were pulled last, at the cost of one small write a
-// minute for each machine: below /redoubt/pulls, in a directory for each day, each
-// process of a registry writes one file. Who reads takes the latest of all of them.
+// Package pulls keeps when images were pulled last, and when robots logged in, at the cost
+// of one small write a minute for each machine: below /redoubt/pulls, in a directory for
+// each day, each process of a registry writes one file. Who reads takes the latest of all
+// of them.
 package pulls
 
 import (
@@ -54,7 +55,11 @@ func (r *Recorder) Use(d driver.StorageDriver) {
 	r.storage = d
 }
 
-// Note records a pull now of what is called REPOSITORY:TAG or REPOSITORY@DIGEST.
+// Robot is what the logins of a robot are called here: no repository has such a name.
+func Robot(name string) string { return "@" + name }
+
+// Note records a pull now of what is called REPOSITORY:TAG or REPOSITORY@DIGEST, or a login
+// of Robot.
 func (r *Recorder) Note(names ...string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
