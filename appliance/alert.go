@@ -20,6 +20,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/configuration/plan"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/tree"
 	"github.com/redoubt-registry/redoubt/appliance/files"
+	"github.com/redoubt-registry/redoubt/appliance/outbound"
 	"github.com/redoubt-registry/redoubt/appliance/paths"
 	"github.com/redoubt-registry/redoubt/units"
 )
@@ -83,7 +84,7 @@ func (m *Machine) tell(ctx context.Context, now target, unit, cause string, out 
 		return fmt.Errorf("cannot use alerts.webhook: %w", err)
 	}
 	if hook != "" {
-		if err := post(ctx, hook, a); err != nil {
+		if err := post(ctx, hook, outbound.Own(m.Root), a); err != nil {
 			return fmt.Errorf("cannot post the alert to alerts.webhook: %w", err)
 		}
 	}
@@ -147,7 +148,7 @@ func (m *Machine) keepTold(ctx context.Context, key string) error {
 }
 
 // post sends the alert. Its errors never name the URL, which is a secret.
-func post(ctx context.Context, hook string, a alert) error {
+func post(ctx context.Context, hook string, proxy outbound.Proxy, a alert) error {
 	body, err := json.Marshal(a)
 	if err != nil {
 		return err
@@ -155,7 +156,8 @@ func post(ctx context.Context, hook string, a alert) error {
 	ctx, cancel := context.WithTimeout(ctx, alertPatience)
 	defer cancel()
 	client := &http.Client{
-		Timeout: alertTimeout,
+		Timeout:   alertTimeout,
+		Transport: proxy.Through(http.DefaultTransport.(*http.Transport).Clone()),
 		// The operator did not name the target of a redirect.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}

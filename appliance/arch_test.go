@@ -60,7 +60,7 @@ var rooms = []string{"storage", "certificates", "configuration", "access", "regi
 // ground are small packages that stand below all rooms: every package may import them,
 // and they import none of the others. The rules of access are among them: the configuration
 // judges them, and the registry obeys them.
-var ground = []string{"access/acl", "access/claims", "access/immutable", "access/robot", "access/target", "files", "hostname", "journal", "paths", "printable", "registryyml", "spool"}
+var ground = []string{"access/acl", "access/claims", "access/immutable", "access/robot", "access/target", "files", "hostname", "journal", "outbound", "paths", "printable", "registryyml", "spool"}
 
 // below gives each package of the agent what it may import of the others. What is
 // not named here may import nothing of the agent at all.
@@ -144,6 +144,7 @@ var below = map[string][]string{
 	"system/imagestore":      {"configuration/", "storage/"},
 	"system/status":          {"certificates/renewal", "storage/health", "storage/progress"},
 	"files":                  {},
+	"outbound":               {"paths"},
 	"paths":                  {},
 	"hostname":               {},
 	"journal":                {},

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/redoubt-registry/redoubt/appliance/outbound"
 	"github.com/redoubt-registry/redoubt/appliance/paths"
 	"github.com/redoubt-registry/redoubt/appliance/system/doctor"
 )
@@ -42,13 +43,18 @@ func (m *Machine) Doctor(ctx context.Context, version string) (doctor.Report, er
 		return nil, fmt.Errorf("cannot read this machine's addresses: %w", err)
 	}
 	for _, name := range append([]string{now.cfg.Hostname}, now.cfg.Aliases...) {
-		if name == "" {
+		if name == "" || strings.HasPrefix(name, "*.") { // a wildcard leads nowhere
 			continue
 		}
 		within, cancel := context.WithTimeout(ctx, lookupTimeout)
 		found, err := net.DefaultResolver.LookupNetIP(within, "ip", name)
 		cancel()
 		r = append(r, doctor.Name(name, found, err, mine))
+	}
+	if url := now.cfg.Proxy.URL; url != "" {
+		within, cancel := context.WithTimeout(ctx, lookupTimeout)
+		r = append(r, doctor.Proxy(url, outbound.Own(m.Root).Check(within)))
+		cancel()
 	}
 	r = append(r, doctor.Clock(synchronized(), m.Now(), builtAt()))
 	for what, path := range map[string]string{"the system's disk": "/", "the data partition": filepath.Dir(paths.StorageRoot)} {

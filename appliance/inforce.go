@@ -11,6 +11,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/history"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/render"
+	"github.com/redoubt-registry/redoubt/appliance/outbound"
 	"github.com/redoubt-registry/redoubt/appliance/paths"
 )
 
@@ -47,7 +48,8 @@ func (m *Machine) sealed() []byte {
 // wanted is the certificate that the configuration asks for.
 func (m *Machine) wanted(now target) (acme.Want, error) {
 	c := now.cfg.TLS.ACME
-	want := acme.Want{Names: now.names(), Directory: c.Directory, Email: c.Email, Profile: c.Profile, EABKeyID: c.EAB.KeyID}
+	want := acme.Want{Names: now.names(), Directory: c.Directory, Email: c.Email, Profile: c.Profile, EABKeyID: c.EAB.KeyID,
+		Proxy: outbound.Own(m.Root)}
 	if want.Directory == "" {
 		want.Directory = acme.LetsEncrypt
 	}

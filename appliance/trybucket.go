@@ -15,6 +15,8 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/disk"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/secrets"
+	"github.com/redoubt-registry/redoubt/appliance/configuration/tree"
+	"github.com/redoubt-registry/redoubt/appliance/outbound"
 	"github.com/redoubt-registry/redoubt/appliance/paths"
 	"github.com/redoubt-registry/redoubt/appliance/registryyml"
 	"github.com/redoubt-registry/redoubt/appliance/storage/bucket"
@@ -126,13 +128,14 @@ func tryOut(ctx context.Context, b *bucket.Bucket) error {
 	return b.Delete(ctx, key, copied, parts)
 }
 
-// hasBucket tells whether the machine uses the bucket of want already: it serves with it,
+// hasBucket tells whether the machine uses the bucket of want already, by the same way: it serves with it,
 // or, after a boot, did so last.
 func (m *Machine) hasBucket(want target, before config.Config, serves bool) (bool, error) {
 	if !serves {
-		return before.Storage.S3 != nil && reflect.DeepEqual(before.Storage.S3, want.cfg.Storage.S3), nil
+		return before.Storage.S3 != nil && reflect.DeepEqual(before.Storage.S3, want.cfg.Storage.S3) &&
+			reflect.DeepEqual(before.Proxy, want.cfg.Proxy), nil
 	}
-	names := []string{paths.RegistryYML, paths.S3CA, paths.S3Keys}
+	names := []string{paths.RegistryYML, paths.S3CA, paths.S3Keys, paths.OutboundFile}
 	have, err := disk.Read(m.Root, names)
 	if err != nil {
 		return false, err
@@ -200,11 +203,22 @@ func (m *Machine) openBucket(ctx context.Context, want target) (*bucket.Bucket, 
 	if err != nil {
 		return nil, secrets.Problem{Path: "storage.s3", Err: err}
 	}
+	proxy := proxyOf(want.files)
+	settings.Proxy = &proxy
 	b, err := bucket.Open(settings, keys)
 	if err != nil {
 		return nil, secrets.Problem{Path: "storage.s3", Err: err}
 	}
 	return b, nil
+}
+
+// proxyOf is the proxy in files; none for no file.
+func proxyOf(files tree.Tree) outbound.Proxy {
+	f, ok := files.Lookup(paths.OutboundFile)
+	if !ok {
+		return outbound.Proxy{}
+	}
+	return outbound.Read(f.Data)
 }
 
 func readPart(ctx context.Context, b *bucket.Bucket, key string) error {

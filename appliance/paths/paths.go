@@ -35,7 +35,11 @@ const (
 	S3Credential    = "redoubt.s3"
 	RedisCredential = "redoubt.redis"
 	LDAPCredential  = "redoubt.ldap"
-	S3Keys          = Credentials + "/" + S3Credential
+	// OutboundCredential is not redoubt.…: an operator's own of such a name would be taken
+	// for it by units that import those.
+	OutboundCredential = "redoubt-outbound"
+	OutboundFile       = Credentials + "/" + OutboundCredential
+	S3Keys             = Credentials + "/" + S3Credential
 	// What a terminal shows before and after a login.
 	Issue = "/run/issue.d/50-redoubt.issue"
 	MOTD  = "/run/motd.d/50-redoubt"

@@ -19,6 +19,7 @@ var samples = []string{
 		"cache: {redis: {address: 'redis.example.com:6379', username: u, password: p, tls: true, caBundle: 'file:/ca.pem'}}\n" +
 		"audit: {syslog: {address: 'logs.example.com:6514', caBundle: 'file:/ca.pem'}}\nmetrics: {auth: {clientCAs: ['file:/ca.pem']}}\n" +
 		"notifications: [{name: ci, url: 'https://ci.example.com', secret: 0123456789abcdef}]\n" +
+		"proxy: {url: 'http://proxy.example.com:3128'}\n" +
 		"auth: {ldap: {servers: ['ldaps://ldap.example.com'], bindDN: cn=x, password: p, userBase: dc=x}}\n",
 	"hostname: a.example.com\n",
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/redoubt-registry/redoubt/appliance/access/target"
+	"github.com/redoubt-registry/redoubt/appliance/outbound"
 )
 
 const (
@@ -39,7 +40,12 @@ func guard(address string, loopback bool) error {
 // is for an issuer that is on this machine by its name. cas are PEM; nil: those of the
 // system.
 func Client(cas []byte, loopback bool) *http.Client {
-	dialer := &net.Dialer{Timeout: stepTimeout, Control: func(_, address string, _ syscall.RawConn) error { return guard(address, loopback) }}
+	dialer := &net.Dialer{Timeout: stepTimeout, ControlContext: func(ctx context.Context, _, address string, _ syscall.RawConn) error {
+		if outbound.ToProxy(ctx) { // the operator named it
+			return nil
+		}
+		return guard(address, loopback)
+	}}
 	transport := &http.Transport{
 		DialContext: dialer.DialContext, TLSHandshakeTimeout: stepTimeout, ResponseHeaderTimeout: stepTimeout,
 		MaxResponseHeaderBytes: 64 << 10, DisableKeepAlives: true, ForceAttemptHTTP2: true,
@@ -50,15 +56,23 @@ func Client(cas []byte, loopback bool) *http.Client {
 		transport.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
 	}
 	return &http.Client{
-		Transport: bounded{transport}, Timeout: fetchTimeout,
+		Transport: bounded{outbound.Own("/").Through(transport), loopback}, Timeout: fetchTimeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }
 
 // bounded ends an answer that is too long with an error.
-type bounded struct{ http.RoundTripper }
+type bounded struct {
+	http.RoundTripper
+	loopback bool
+}
 
 func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
+	if a, err := netip.ParseAddr(r.URL.Hostname()); err == nil { // a proxy must not be asked for it either
+		if err := guard(netip.AddrPortFrom(a, 0).String(), b.loopback); err != nil {
+			return nil, err
+		}
+	}
 	w, err := b.RoundTripper.RoundTrip(r)
 	if err == nil {
 		w.Body = &bodyLimit{ReadCloser: w.Body, left: maxAnswer}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/redoubt-registry/redoubt/appliance/files"
+	"github.com/redoubt-registry/redoubt/appliance/outbound"
 )
 
 // The headers of a signed request. The signature is v1= and, in hexadecimal digits, the
@@ -37,13 +38,13 @@ type Client struct {
 	Now     func() time.Time
 }
 
-// NewHTTP is a client that follows no redirect, asks no proxy, and gives up after timeout.
-// transport's TLS settings are used.
+// NewHTTP is a client that follows no redirect, goes through the proxy that the machine
+// has, and gives up after timeout. transport's TLS settings are used. A dialer that guards
+// where it connects to lets outbound.ToProxy pass.
 func NewHTTP(transport *http.Transport, timeout time.Duration) *http.Client {
-	transport.Proxy = nil
 	transport.MaxResponseHeaderBytes = answerLimit
 	return &http.Client{
-		Transport: transport, Timeout: timeout,
+		Transport: outbound.Own("/").Through(transport), Timeout: timeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }

@@ -37,7 +37,7 @@ func newCA(w Want, userAgent string) (*ca, error) {
 			return nil, errors.New("cannot use tls.acme.caBundle: it holds no PEM certificate")
 		}
 	}
-	seen := &witness{next: transport}
+	seen := &witness{next: w.Proxy.Through(transport)}
 	client := &http.Client{Transport: seen, Timeout: requestTimeout}
 	return &ca{
 		Client: &acme.Client{Directory: w.Directory, HTTPClient: client, UserAgent: userAgent,

@@ -58,7 +58,7 @@ const dissentTime = 24 * time.Hour
 // outvoted tells whether another machine's configuration replaced this one's less than
 // dissentTime ago.
 func (r *Renewer) outvoted(m *Memory) bool {
-	return r.Local != nil && !r.Force && m.Replaced == r.Want.digest() && r.Now().Sub(m.ReplacedAt).Abs() < dissentTime
+	return r.Local != nil && !r.Force && m.Replaced == r.wanted() && r.Now().Sub(m.ReplacedAt).Abs() < dissentTime
 }
 
 // dissent is an error if this machine wants another certificate than the one that another

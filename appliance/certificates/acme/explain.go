@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/mholt/acmez/v3/acme"
+
+	"github.com/redoubt-registry/redoubt/appliance/outbound"
 )
 
 // explain says in one line what went wrong, and how to fix it where that is known. It
@@ -19,6 +21,9 @@ func explain(err error) error {
 	}
 	var unknown x509.UnknownAuthorityError
 	var wrong *url.Error
+	if e, ok := errors.AsType[*outbound.Error](err); ok {
+		return fmt.Errorf("the CA cannot be reached: %w (%s)", e, e.Key)
+	}
 	switch {
 	case errors.As(err, &unknown):
 		return errors.New("the CA's own server has a certificate of an unknown authority: put that authority's certificate into tls.acme.caBundle")

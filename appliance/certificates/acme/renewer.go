@@ -80,7 +80,7 @@ func (r *Renewer) look(ctx context.Context) (*Memory, error) {
 
 func (r *Renewer) decide(m *Memory) renewal.Decision {
 	failures := m.Failures
-	if m.Wanted != r.Want.digest() && !r.outvoted(m) {
+	if m.Wanted != r.wanted() && !r.outvoted(m) {
 		failures = renewal.Failures{}
 	} else if r.Force {
 		failures = failures.Retry()
@@ -137,7 +137,7 @@ func (r *Renewer) work(ctx context.Context, lease *sharedstate.Lease) (*Memory, 
 	if t.ca, err = newCA(r.Want, r.UserAgent); err != nil {
 		return m, err
 	}
-	if wanted := r.Want.digest(); m.Wanted != wanted && !r.outvoted(m) {
+	if wanted := r.wanted(); m.Wanted != wanted && !r.outvoted(m) {
 		m.Replaced, m.ReplacedAt = m.Wanted, t.now
 		m.Wanted, m.Failures = wanted, renewal.Failures{}
 	}

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 
 	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
+	"github.com/redoubt-registry/redoubt/appliance/outbound"
 )
 
 // LetsEncrypt is the directory where none is configured.
@@ -19,8 +20,9 @@ type Want struct {
 	Email     string   // may be empty
 	Profile   string   // empty: chosen here
 	EABKeyID  string
-	EABKey    string // base64url
-	Roots     string // PEM; empty: the system's
+	EABKey    string         // base64url
+	Roots     string         // PEM; empty: the system's
+	Proxy     outbound.Proxy `json:",omitzero"`
 }
 
 // digest identifies a Want: after a change of it earlier failures delay nothing.
@@ -28,6 +30,16 @@ func (w Want) digest() string {
 	data, _ := json.Marshal(w) // strings alone
 	sum := sha256.Sum256(data)
 	return hex.EncodeToString(sum[:8])
+}
+
+// wanted is the digest of what is asked for. Machines that share a certificate may have
+// different ways to the CA.
+func (r *Renewer) wanted() string {
+	w := r.Want
+	if r.Local != nil {
+		w.Proxy = outbound.Proxy{}
+	}
+	return w.digest()
 }
 
 func (w Want) addresses() bool {

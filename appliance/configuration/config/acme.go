@@ -18,10 +18,10 @@ func (c Config) validateACME(s spot) {
 		c.TLS.ACME.unused(s.at("tls").at("acme"))
 		return
 	}
-	switch c.Listen.HTTPPort {
-	case 80:
-	case 0:
-		s.at("listen").at("httpPort").fail("must not be off with tls.mode acme: the CA asks for its answers there (http-01)")
+	switch dns := c.TLS.ACME.DNS.inUse(); {
+	case dns || c.Listen.HTTPPort == 80:
+	case c.Listen.HTTPPort == 0:
+		s.at("listen").at("httpPort").fail("must not be off with tls.mode acme: the CA asks for its answers there (http-01), unless tls.acme.dns is set")
 	default:
 		s.at("listen").at("httpPort").warn("the CA asks on port 80 (http-01): something in front must pass that on to this port")
 	}
@@ -46,7 +46,7 @@ func (a ACME) public() bool {
 // unused warns of what has no effect without tls.mode acme.
 func (a ACME) unused(s spot) {
 	for _, key := range []struct{ name, value string }{{"email", a.Email}, {"directory", a.Directory}, {"profile", a.Profile},
-		{"eab", a.EAB.KeyID}, {"caBundle", a.CABundle}} {
+		{"eab", a.EAB.KeyID}, {"caBundle", a.CABundle}, {"dns", a.DNS.RFC2136.Server + a.DNS.Hook.URL}} {
 		if key.value != "" {
 			s.at(key.name).warn("not used: tls.mode is not acme")
 		}
@@ -66,6 +66,7 @@ func (a ACME) validate(s spot) {
 	validateCAs(a.CABundle, s.at("caBundle"))
 	s.at("fallback").oneOf(a.Fallback, "internal-ca")
 	a.EAB.validate(s.at("eab"))
+	a.DNS.validate(s.at("dns"))
 }
 
 func (e EAB) validate(s spot) {

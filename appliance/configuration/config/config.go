@@ -30,6 +30,7 @@ type Config struct {
 	Metrics       Metrics        `yaml:"metrics" jsonschema_description:"Prometheus metrics."`
 	Audit         Audit          `yaml:"audit" jsonschema_description:"Who did what to what. It is always in the journal."`
 	Alerts        Alerts         `yaml:"alerts" jsonschema_description:"Who is told when something fails."`
+	Proxy         Outbound       `yaml:"proxy" jsonschema_description:"The HTTP proxy through which the machine reaches what is outside: the ACME CA, the bucket, issuers of ID tokens, the webhook of alerts. It never takes part in what clients ask of the machine."`
 	Firewall      Firewall       `yaml:"firewall" jsonschema_description:"What local processes may reach."`
 	Environment   []Variable     `yaml:"environment" jsonschema_description:"REGISTRY_* settings in the stock registry's own words, laid on the rendered configuration. Compose's map and its list of NAME=VALUE are taken as they are."`
 	Registry      map[string]any `yaml:"registry" jsonschema_description:"An overlay in the words of distribution's config.yml, laid on last; null takes a setting away."`
@@ -60,7 +61,7 @@ type Header struct {
 type TLS struct {
 	Mode       string     `yaml:"mode" jsonschema:"enum=internal-ca,enum=acme,enum=files,enum=off" jsonschema_description:"internal-ca: the machine's own CA. files: a certificate of your own. acme: certificates from an ACME CA, such as Let's Encrypt. off: plain HTTP on loopback, and to the proxies of listen.proxy."`
 	MinVersion string     `yaml:"minVersion" jsonschema:"enum=1.2,enum=1.3" jsonschema_description:"The lowest version of TLS."`
-	ACME       ACME       `yaml:"acme" jsonschema_description:"Certificates from an ACME CA, for mode acme. The CA asks this machine on port 80."`
+	ACME       ACME       `yaml:"acme" jsonschema_description:"Certificates from an ACME CA, for mode acme. The CA asks this machine on port 80, unless dns is set."`
 	InternalCA InternalCA `yaml:"internalCA" jsonschema_description:"The machine's own certificate authority."`
 	Files      KeyPair    `yaml:"files" jsonschema_description:"A certificate of your own, for mode files. It is read again when its files change."`
 	ClientAuth ClientAuth `yaml:"clientAuth" jsonschema_description:"Client certificates."`
@@ -72,8 +73,35 @@ type ACME struct {
 	Directory string `yaml:"directory" jsonschema_description:"URL of the CA's directory. Empty is Let's Encrypt."`
 	Profile   string `yaml:"profile" jsonschema_description:"Certificate profile to ask for. Empty: shortlived for IP addresses, else tlsserver, where the CA offers them."`
 	EAB       EAB    `yaml:"eab" jsonschema_description:"External account binding, where the CA asks for one."`
+	DNS       DNS01  `yaml:"dns" jsonschema_description:"Prove the names by records of the DNS (dns-01) instead of by answers on port 80: for names that the CA cannot reach, and for wildcards. At most one of rfc2136 and hook."`
 	CABundle  string `yaml:"caBundle" jsonschema_description:"The CAs that the ACME server's own certificate is checked with, in PEM, or file:PATH. Empty: those of the system."`
 	Fallback  string `yaml:"fallback" jsonschema:"enum=internal-ca" jsonschema_description:"What serves while there is no certificate: the machine's own CA."`
+}
+
+// DNS01 is how names are proven by records of the DNS (RFC 8555, 8.4). At most one of
+// RFC2136 and Hook is set.
+type DNS01 struct {
+	RFC2136     RFC2136       `yaml:"rfc2136" jsonschema_description:"A name server that takes updates (RFC 2136): BIND, Knot DNS, PowerDNS, Windows."`
+	Hook        DNSHook       `yaml:"hook" jsonschema_description:"A web service that makes the records, by the requests that lego calls httpreq."`
+	Nameservers []string      `yaml:"nameservers" jsonschema_description:"Name servers that are asked whether they have the record before the CA is asked to look, such as 192.0.2.53. Empty: those of the zone."`
+	Wait        time.Duration `yaml:"wait" jsonschema_description:"How long these may take to have it: up to 3m. 0s: they are not asked."`
+}
+
+// RFC2136 is a name server that takes updates, signed with a key (TSIG, RFC 8945).
+type RFC2136 struct {
+	Server    string `yaml:"server" jsonschema_description:"Its host or host:port, such as ns1.example.com; 53 is the usual port. Empty: none."`
+	Zone      string `yaml:"zone" jsonschema_description:"The zone that is updated. Empty: the server is asked for it."`
+	KeyName   string `yaml:"keyName" jsonschema_description:"The name of the key (TSIG). Required with server."`
+	Algorithm string `yaml:"algorithm" jsonschema:"enum=hmac-sha256,enum=hmac-sha224,enum=hmac-sha384,enum=hmac-sha512" jsonschema_description:"The key's algorithm."`
+	Secret    Secret `yaml:"secret" jsonschema_description:"The key itself in base64, as tsig-keygen and keymgr print it, or file:PATH or cred:NAME. Required with server."`
+}
+
+// DNSHook is a web service that makes records.
+type DNSHook struct {
+	URL      string `yaml:"url" jsonschema_description:"Its https URL: {\"fqdn\": …, \"value\": …} is posted to URL/present and afterwards to URL/cleanup. Empty: none."`
+	Username string `yaml:"username" jsonschema_description:"The user to log in as (HTTP Basic)."`
+	Password Secret `yaml:"password" jsonschema_description:"The password to log in with, or file:PATH or cred:NAME."`
+	CABundle string `yaml:"caBundle" jsonschema_description:"The CAs that its certificate is checked with instead of those of the system, in PEM, or file:PATH."`
 }
 
 // EAB is an external account binding (RFC 8555, 7.3.4).
@@ -339,6 +367,15 @@ type AuditSyslog struct {
 // Alerts is who is told when something fails.
 type Alerts struct {
 	Webhook Secret `yaml:"webhook" jsonschema_description:"URL that each alert is posted to as JSON; it is kept secret. file:PATH and cred:NAME work too."`
+}
+
+// Outbound is the HTTP proxy for what the machine itself asks for.
+type Outbound struct {
+	URL      string   `yaml:"url" jsonschema_description:"The proxy, such as http://proxy.example.com:3128. Empty: none."`
+	Username string   `yaml:"username" jsonschema_description:"The user to log in to the proxy as (HTTP Basic)."`
+	Password Secret   `yaml:"password" jsonschema_description:"The password to log in to the proxy with, or file:PATH or cred:NAME."`
+	CABundle string   `yaml:"caBundle" jsonschema_description:"CAs beside the others, in PEM, or file:PATH: that of a proxy that is https, and that of a proxy that opens TLS."`
+	NoProxy  []string `yaml:"noProxy" jsonschema_description:"What is reached without the proxy: names, which include all names below them; *.example.com for those below alone; addresses and networks such as 10.0.0.0/8, which mean URLs with an address in them. This machine itself and link-local addresses are always reached without it."`
 }
 
 // Firewall is what local processes may reach.

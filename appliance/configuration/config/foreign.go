@@ -20,7 +20,7 @@ var foreign = []struct{ name, advice string }{
 	{"AWS_CA_BUNDLE", "use storage.s3.caBundle"},
 	{"AWS_*", "leave it out: storage.s3 has the bucket, its region, its endpoint and its keys"},
 	{"SSL_CERT_*", "use the caBundle of what it is for: storage.s3.caBundle, cache.redis.caBundle or tls.acme.caBundle"},
-	{"HTTP_PROXY", noProxy}, {"HTTPS_PROXY", noProxy}, {"NO_PROXY", noProxy}, {"ALL_PROXY", noProxy},
+	{"HTTP_PROXY", outbound}, {"HTTPS_PROXY", outbound}, {"ALL_PROXY", outbound}, {"NO_PROXY", "use proxy.noProxy, a list"},
 	{"TZ", "leave it out: the machine's times are UTC"},
 	{"VIRTUAL_HOST", "use hostname, and aliases for further names: no proxy is needed"},
 	{"VIRTUAL_PORT", "use listen.httpsPort: no proxy is needed"},
@@ -32,7 +32,7 @@ var foreign = []struct{ name, advice string }{
 	{"SETTINGS_FLAVOR", "leave it out: it was of registry version 1; use storage"},
 }
 
-const noProxy = "leave it out: the machine reaches its bucket and its CA without an HTTP proxy; give it a route to them"
+const outbound = "use proxy: {url: …, noProxy: […]}"
 
 // foreignAdvice is what to do instead of a variable; empty where nothing is known of it.
 func foreignAdvice(name string) string {

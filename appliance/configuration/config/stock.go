@@ -159,6 +159,9 @@ func stockName(path string) string {
 	if strings.HasPrefix(path, "auth.") || strings.Contains(path, "[") {
 		return ""
 	}
+	if strings.HasPrefix(path, "proxy.") && !stockHas(path) {
+		return "" // meant for our own
+	}
 	if text := advise(path); text != "" {
 		return text
 	}

@@ -27,7 +27,7 @@ func TestStockNamesAmongOurKeys(t *testing.T) {
 		"  cache: {blobdescriptor: inmemory}\n":                                                                              "cache.blobdescriptor: use cache.type",
 		"  cache: {redis: {addr: 'a:1'}}\n":                                                                                  "cache.redis.addr: use cache.redis.address",
 		"  redis: {addr: 'a:1'}\n":                                                                                           "redis: leave it out: the machine has a Redis of its own",
-		"  proxy: {remoteurl: 'https://registry-1.docker.io'}\n":                                                             "proxy: this version is no pull-through cache",
+		"  proxy: {remoteurl: 'https://registry-1.docker.io'}\n":                                                             "proxy.remoteurl: this version is no pull-through cache",
 		"  http: {addr: ':5000'}\n":                                                                                          "http: leave it out: use hostname, listen and tls",
 		"  version: 0.1\n":                                                                                                   "version: leave it out",
 		"  validation: {disabled: true}\n":                                                                                   "registry: {validation: …}",

@@ -23,6 +23,7 @@ func (c Config) validate(s spot) {
 	c.validateACME(s)
 	c.Auth.validate(s.at("auth"), c.TLS.ClientAuth.Mode)
 	c.Alerts.validate(s.at("alerts"))
+	c.Proxy.validate(s.at("proxy"))
 	c.Storage.validate(s.at("storage"))
 	c.validateNodes(s)
 	c.Cache.validate(s.at("cache"))
@@ -55,7 +56,7 @@ func (c Config) validateNames(s spot) {
 	}
 	seen := map[string]bool{canonical(c.Hostname): true}
 	for i, alias := range c.Aliases {
-		if problem := hostname.Problem(alias); problem != "" {
+		if problem := c.aliasProblem(alias); problem != "" {
 			s.at("aliases").item(i).fail("%s", problem)
 		} else if seen[canonical(alias)] {
 			s.at("aliases").item(i).fail("this name was given before")

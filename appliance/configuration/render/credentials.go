@@ -7,6 +7,7 @@ import (
 
 	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/tree"
+	"github.com/redoubt-registry/redoubt/appliance/outbound"
 	"github.com/redoubt-registry/redoubt/appliance/paths"
 	"github.com/redoubt-registry/redoubt/units"
 )
@@ -62,10 +63,22 @@ func credentials(cfg config.Config, facts Facts) ([]tree.File, error) {
 			return nil, err
 		}
 	}
+	if cfg.Proxy.URL != "" {
+		if err := add(paths.OutboundCredential, proxy(cfg, facts)); err != nil {
+			return nil, err
+		}
+	}
 	if files != nil {
 		files = append(files, tree.File{Path: paths.Credentials, Mode: fs.ModeDir | 0o700})
 	}
 	return files, nil
+}
+
+// proxy is the way out. The machine's own names are never asked of it.
+func proxy(cfg config.Config, facts Facts) outbound.Proxy {
+	p := cfg.Proxy
+	own := append([]string{cfg.Hostname}, cfg.Aliases...)
+	return outbound.Proxy{URL: p.URL, Username: p.Username, Password: facts.ProxyPassword, CAs: string(facts.ProxyCAs), NoProxy: append(own, p.NoProxy...)}
 }
 
 // trust is the CAs of what the registry speaks to, and of who reads its metrics.

@@ -61,6 +61,7 @@ func registryDropIn(cfg config.Config) string {
 	}
 	d.loadBucket(cfg)
 	d.loadRedis(cfg)
+	d.loadProxy(cfg)
 	if hasLDAPPassword(cfg) {
 		d.load(paths.LDAPCredential)
 	}
@@ -77,6 +78,7 @@ func healthDropIn(cfg config.Config) string {
 		d.service("ReadWritePaths=-" + fs.Root)
 	}
 	d.loadBucket(cfg)
+	d.loadProxy(cfg)
 	return d.String()
 }
 
@@ -123,6 +125,13 @@ func (d *dropInText) loadBucket(cfg config.Config) {
 func (d *dropInText) loadRedis(cfg config.Config) {
 	if hasRedisPassword(cfg) {
 		d.load(paths.RedisCredential)
+	}
+}
+
+// loadProxy hands the unit the way out. Those of root read its file.
+func (d *dropInText) loadProxy(cfg config.Config) {
+	if cfg.Proxy.URL != "" {
+		d.load(paths.OutboundCredential)
 	}
 }
 

@@ -34,6 +34,8 @@ type Facts struct {
 	LDAPCAs        []byte            // PEM, of auth.ldap.caBundle
 	IssuerCAs      [][]byte          // PEM, of each item of auth.oidc.trust
 	SyslogCAs      []byte            // PEM, of audit.syslog.caBundle
+	ProxyPassword  string            // of proxy
+	ProxyCAs       []byte            // PEM, of proxy.caBundle
 	MetricsCAs     []byte            // PEM, of metrics.auth.clientCAs
 	Endpoints      []Endpoint        // of each item of notifications
 }
@@ -47,7 +49,7 @@ func Paths() []string {
 	return []string{
 		paths.RegistryYML, paths.Htpasswd, paths.RedisConf, paths.Retention, paths.Maintenance, paths.Issue, paths.MOTD,
 		paths.ClientCAs, paths.ClientCRLs,
-		paths.Credentials, credentialPath(paths.S3Credential), credentialPath(paths.RedisCredential), credentialPath(paths.LDAPCredential),
+		paths.Credentials, credentialPath(paths.S3Credential), credentialPath(paths.RedisCredential), credentialPath(paths.LDAPCredential), paths.OutboundFile,
 		paths.S3CA, paths.RedisCA, paths.SyslogCA, paths.MetricsCAs, paths.Notifications, paths.FirewallOpen,
 		dropInPath(units.RegistrySocket), dropInPath(units.Registry), dropInPath(units.CertificateFiles),
 		dropInPath(units.Health), dropInPath(units.HealthTimer),

@@ -50,6 +50,7 @@ func facts(cfg config.Config) render.Facts {
 		f.Endpoints = append(f.Endpoints, render.Endpoint{URL: "the URL of " + n.Name, Secret: "the secret", Authorization: "the authorization", CAs: []byte("a CA\n")})
 	}
 	f.LDAPPassword, f.LDAPCAs = "the-password", []byte("a CA\n")
+	f.ProxyPassword, f.ProxyCAs = "the-password", []byte("the CA of the proxy\n")
 	return f
 }
 

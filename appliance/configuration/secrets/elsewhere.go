@@ -92,3 +92,19 @@ func (r Resolver) directory(cfg config.Config, facts *render.Facts, errs *[]erro
 	}
 	facts.LDAPCAs = r.cas(l.CABundle, "auth.ldap.caBundle", errs)
 }
+
+// proxy finds what the way out is reached with.
+func (r Resolver) proxy(cfg config.Config, facts *render.Facts, errs *[]error) {
+	p := cfg.Proxy
+	if p.URL == "" {
+		return
+	}
+	if p.Password != "" {
+		password, err := r.Value(p.Password)
+		if err != nil {
+			*errs = append(*errs, Problem{"proxy.password", err})
+		}
+		facts.ProxyPassword = password
+	}
+	facts.ProxyCAs = r.cas(p.CABundle, "proxy.caBundle", errs)
+}

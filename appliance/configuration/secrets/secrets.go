@@ -178,6 +178,7 @@ func (r Resolver) Facts(cfg config.Config, kept Kept) (render.Facts, Kept, error
 	}
 	r.watchers(cfg, &facts, &errs)
 	r.endpoints(cfg, &facts, &errs)
+	r.proxy(cfg, &facts, &errs)
 	return facts, next, sought(errs)
 }
 

@@ -9,6 +9,8 @@ import (
 
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/redoubt-registry/redoubt/appliance/outbound"
 )
 
 // What an error of this package is, by errors.Is.
@@ -96,6 +98,12 @@ func code(err error) string {
 func kindOf(err error) error {
 	if e, ok := errors.AsType[*roleError](err); ok {
 		return e.kind()
+	}
+	if e, ok := errors.AsType[*outbound.Error](err); ok {
+		if e.Denied() {
+			return ErrDenied
+		}
+		return ErrUnavailable
 	}
 	switch code(err) {
 	case "NoSuchKey", "NotFound", "NoSuchUpload":

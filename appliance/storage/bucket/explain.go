@@ -15,6 +15,8 @@ import (
 	"syscall"
 
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/redoubt-registry/redoubt/appliance/outbound"
 )
 
 // Problem is what an operator can fix: the key of the configuration and what is wrong
@@ -43,6 +45,9 @@ func Explain(err error) *Problem {
 	}
 	if e, ok := errors.AsType[*roleError](err); ok {
 		return &Problem{keyRole, "no credentials of the instance's role could be had: " + e.err.Error()}
+	}
+	if e, ok := errors.AsType[*outbound.Error](err); ok {
+		return &Problem{e.Key, e.Error()}
 	}
 	for _, explain := range []func(error) *Problem{explainTrust, explainAnswer, explainNetwork} {
 		if p := explain(err); p != nil {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/redoubt-registry/redoubt/appliance/hostname"
+	"github.com/redoubt-registry/redoubt/appliance/outbound"
 )
 
 // Settings says which bucket, where it is and how to speak to it.
@@ -27,6 +28,9 @@ type Settings struct {
 
 	SkipVerify bool
 	CABundle   string // path of a PEM file: trusted beside the system's CAs
+
+	// Proxy is the way to the bucket; nil is the proxy of this process.
+	Proxy *outbound.Proxy
 
 	DualStack, FIPS, Accelerate bool
 

@@ -12,6 +12,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/redoubt-registry/redoubt/appliance/outbound"
 )
 
 const (
@@ -32,7 +34,7 @@ var (
 )
 
 // newTransport is the HTTP client's lower half: each wait in it has an end.
-func newTransport(s Settings, answer time.Duration) (*http.Transport, error) {
+func newTransport(s Settings, answer time.Duration) (http.RoundTripper, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: s.SkipVerify}
 	if s.CABundle != "" {
 		pool, err := trust(s.CABundle)
@@ -42,8 +44,11 @@ func newTransport(s Settings, answer time.Duration) (*http.Transport, error) {
 		config.RootCAs = pool
 	}
 	dialer := &net.Dialer{Timeout: connectTimeout, KeepAlive: 15 * time.Second}
-	return &http.Transport{
-		Proxy: http.ProxyFromEnvironment,
+	proxy := outbound.Own("/")
+	if s.Proxy != nil {
+		proxy = *s.Proxy
+	}
+	return proxy.Through(&http.Transport{
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 			c, err := dialer.DialContext(ctx, network, address)
 			if err != nil {
@@ -60,7 +65,7 @@ func newTransport(s Settings, answer time.Duration) (*http.Transport, error) {
 		DisableCompression:    true,
 		WriteBufferSize:       networkBytes,
 		ReadBufferSize:        networkBytes,
-	}, nil
+	}), nil
 }
 
 // trust is the system's CAs and those of a file.

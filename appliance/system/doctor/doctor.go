@@ -67,6 +67,16 @@ func join(addresses []netip.Addr) string {
 	return strings.Join(all, ", ")
 }
 
+// Proxy judges whether the proxy for what the machine asks for can be reached. err is why
+// not.
+func Proxy(url string, err error) Finding {
+	const check = "proxy"
+	if err != nil {
+		return Finding{check, Problem, err.Error(), "let this machine reach " + url + ", or correct proxy"}
+	}
+	return well(check, "%s can be reached", url)
+}
+
 // Clock judges the machine's clock: whether a time server keeps it, as the kernel knows,
 // and whether it is before built, when this program was made.
 func Clock(synchronized bool, now, built time.Time) Finding {

@@ -33,6 +33,8 @@ func TestFindings(t *testing.T) {
 		{doctor.Name("a.test", nil, errors.New("no such host"), nil), doctor.Problem, "a.test"},
 		{doctor.Name("192.0.2.1", nil, nil, mine), doctor.Well, "an address of this machine"},
 		{doctor.Name("198.51.100.7", nil, nil, mine), doctor.Notice, "no address of this machine"},
+		{doctor.Proxy("http://proxy.test:3128", nil), doctor.Well, "can be reached"},
+		{doctor.Proxy("http://proxy.test:3128", errors.New("refused")), doctor.Problem, "refused"},
 		{doctor.Clock(true, built.Add(time.Hour), built), doctor.Well, "keeps"},
 		{doctor.Clock(false, built.Add(time.Hour), built), doctor.Problem, "no time server"},
 		{doctor.Clock(true, built.Add(-time.Hour), built), doctor.Problem, "before this program"},
