@@ -22,6 +22,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/files"
 	"github.com/redoubt-registry/redoubt/appliance/outbound"
 	"github.com/redoubt-registry/redoubt/appliance/paths"
+	"github.com/redoubt-registry/redoubt/appliance/storage/collect"
 	"github.com/redoubt-registry/redoubt/units"
 )
 
@@ -95,6 +96,11 @@ func (m *Machine) tell(ctx context.Context, now target, unit, cause string, out 
 func (m *Machine) cause(unit, result string) string {
 	if unit == units.Health {
 		return m.storageCause()
+	}
+	if unit == units.GC && result == "exit-code" {
+		if l := collect.ReadLast(filepath.Join(m.Root, paths.Collection)); !l.Early.IsZero() && l.Error == "" {
+			return collect.Early
+		}
 	}
 	s := m.renewal()
 	switch {

@@ -7,9 +7,15 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/redoubt-registry/redoubt/appliance/paths"
+	"github.com/redoubt-registry/redoubt/appliance/storage/collect"
+	"github.com/redoubt-registry/redoubt/units"
 )
 
 // hook is a webhook that records what it gets.
@@ -69,6 +75,15 @@ func TestAlerts(t *testing.T) {
 		if text, err := b.alert(start.Add(tc.after), tc.unit, tc.result); err != nil || (text != "") != tc.told {
 			t.Errorf("%s: %v %q", what, err, text)
 		}
+	}
+	if err := os.MkdirAll(filepath.Join(b.root, filepath.Dir(paths.Collection)), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := (collect.Last{Early: start}).Write(filepath.Join(b.root, paths.Collection)); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := b.alert(start, units.GC, "exit-code"); err != nil || !strings.Contains(text, collect.Early) {
+		t.Errorf("the trash was purged early: %v %q", err, text)
 	}
 	if text, err := b.alert(start.Add(25*time.Hour), unit, "watchdog"); err != nil || text == "" {
 		t.Errorf("a day later: %v %q", err, text)

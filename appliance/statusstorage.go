@@ -56,7 +56,7 @@ func (m *Machine) collection() *status.Collection {
 	if l.At.IsZero() {
 		return nil
 	}
-	return &status.Collection{Began: l.At, Freed: l.PurgedBytes, Trash: l.TrashBytes, Error: l.Error, Failures: l.Failures}
+	return &status.Collection{Began: l.At, Freed: l.PurgedBytes, Trash: l.TrashBytes, Early: l.EarlyBytes, EarlyAt: l.Early, Error: l.Error, Failures: l.Failures}
 }
 
 // storageState is the state that redoubt health stored; nil before its first check, as

@@ -16,6 +16,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/storage/collect"
 	"github.com/redoubt-registry/redoubt/appliance/storage/progress"
 	"github.com/redoubt-registry/redoubt/appliance/storage/sharedstate"
+	"github.com/redoubt-registry/redoubt/appliance/storage/storagecheck"
 	"github.com/redoubt-registry/redoubt/appliance/storage/trash"
 	"github.com/redoubt-registry/redoubt/appliance/system/imagestore"
 )
@@ -58,7 +59,7 @@ func CollectStorage(ctx context.Context, finder imagestore.Finder, o GCOptions) 
 	}
 	var sum collect.Summary
 	err := alone(ctx, finder, o.Storage, !o.DryRun, func(place *imagestore.Place, beat func(context.Context) error) (err error) {
-		sum, err = o.collect(ctx, place, beat)
+		sum, err = o.relieve(ctx, place, beat)
 		return err
 	})
 	if held, ok := errors.AsType[*sharedstate.Held](err); ok {
@@ -71,18 +72,62 @@ func CollectStorage(ctx context.Context, finder imagestore.Finder, o GCOptions) 
 	if !o.DryRun {
 		o.record(sum, err)
 	}
+	if err == nil && o.Scheduled && sum.EarlyBlobs > 0 { // people are told
+		return errors.New(collect.Early)
+	}
 	return err
 }
 
+// relieve is collect on a disk that may be full: then the oldest of the trash goes before,
+// so that there is room to work, and after it, if there still is not enough.
+func (o GCOptions) relieve(ctx context.Context, place *imagestore.Place, beat func(context.Context) error) (collect.Summary, error) {
+	before, err := o.early(ctx, place, beat)
+	if err != nil {
+		return before, err
+	}
+	sum, kept, err := o.collect(ctx, place, beat)
+	var after collect.Summary
+	if err == nil {
+		after, err = o.early(ctx, place, beat)
+	}
+	sum.EarlyBlobs, sum.EarlyBytes = before.EarlyBlobs+after.EarlyBlobs, before.EarlyBytes+after.EarlyBytes
+	sum.TrashBlobs, sum.TrashBytes = sum.TrashBlobs-after.EarlyBlobs, sum.TrashBytes-after.EarlyBytes
+	if err != nil {
+		return sum, err
+	}
+	return sum, o.tell(sum, kept)
+}
+
+// early purges the oldest of the trash before its time, if the disk of a directory is full.
+func (o GCOptions) early(ctx context.Context, place *imagestore.Place, beat func(context.Context) error) (sum collect.Summary, err error) {
+	if place.Root == "" || o.DryRun {
+		return sum, nil
+	}
+	full, err := storagecheck.Full(place.Root)
+	if err != nil || !full {
+		return sum, err
+	}
+	sum.EarlyBlobs, sum.EarlyBytes, err = collect.Relieve(ctx, place.Driver, beat, func() (bool, error) { return storagecheck.Roomy(place.Root) })
+	if err != nil {
+		err = fmt.Errorf("cannot make room on a disk that is full: %w", err)
+	}
+	if sum.EarlyBlobs > 0 {
+		detail := fmt.Sprintf("%s: %d blobs (%s)", collect.Early, sum.EarlyBlobs, progress.Size(sum.EarlyBytes))
+		o.Output.Println(detail)
+		noteStorage(o.Root, o.Storage, audit.TrashEmpty, err, detail)
+	}
+	return sum, err
+}
+
 // collect is a run that no other is beside.
-func (o GCOptions) collect(ctx context.Context, place *imagestore.Place, beat func(context.Context) error) (collect.Summary, error) {
+func (o GCOptions) collect(ctx context.Context, place *imagestore.Place, beat func(context.Context) error) (collect.Summary, *Retained, error) {
 	rules, err := o.rulesFor()
 	if err != nil {
-		return collect.Summary{}, err
+		return collect.Summary{}, nil, err
 	}
 	kept, left, err := o.retain(ctx, place, rules, beat)
 	if err != nil {
-		return collect.Summary{}, fmt.Errorf("cannot do what the rules of retention say: %w", err)
+		return collect.Summary{}, nil, fmt.Errorf("cannot do what the rules of retention say: %w", err)
 	}
 	c := collect.Collector{Storage: place.Driver, Parallel: o.Parallel, May: left.May(), Untagged: o.Untagged, Grace: o.Grace, Trash: o.Trash,
 		DryRun: o.DryRun, Now: time.Now, Beat: beat, Say: func(step string) { o.Output.Println(step) }}
@@ -96,14 +141,14 @@ func (o GCOptions) collect(ctx context.Context, place *imagestore.Place, beat fu
 		sum.TrashBlobs, sum.TrashBytes = purged.TrashBlobs, purged.TrashBytes
 	}
 	if err != nil {
-		return sum, fmt.Errorf("cannot collect in %s: %w; what is done stays, and the next run goes on", place.Name, err)
+		return sum, kept, fmt.Errorf("cannot collect in %s: %w; what is done stays, and the next run goes on", place.Name, err)
 	}
 	if !o.DryRun {
 		if err := left.Settle(ctx, place.Driver, time.Now()); err != nil {
-			return sum, err
+			return sum, kept, err
 		}
 	}
-	return sum, o.tell(sum, kept)
+	return sum, kept, nil
 }
 
 // record keeps how a run ended for status, metrics and the audit log. A file that cannot
@@ -136,6 +181,11 @@ func (o GCOptions) tell(sum collect.Summary, kept *Retained) error {
 	if o.DryRun {
 		verb = "would go to the trash"
 	}
+	if sum.EarlyBlobs > 0 {
+		if _, err := fmt.Fprintf(o.Result, "%s: %d blobs (%s)\n", collect.Early, sum.EarlyBlobs, progress.Size(sum.EarlyBytes)); err != nil {
+			return err
+		}
+	}
 	_, err := fmt.Fprintf(o.Result, "%d blobs (%s), %d manifests; %s: %d blobs (%s) and %d manifests; brought back: %d; purged: %d blobs (%s); in the trash: %d blobs (%s); uploads ended: %d; %d that lead nowhere\n",
 		sum.Blobs, progress.Size(sum.Bytes), sum.Manifests, verb, sum.TakenBlobs, progress.Size(sum.TakenBytes), sum.TakenManifests,
 		sum.Restored, sum.PurgedBlobs, progress.Size(sum.PurgedBytes), sum.TrashBlobs, progress.Size(sum.TrashBytes), sum.Uploads, sum.Broken)
@@ -160,6 +210,10 @@ func alone(ctx context.Context, finder imagestore.Finder, name string, changes b
 	}
 	if err := become(place.Root); err != nil {
 		return err
+	}
+	if place.Root != "" {
+		dropBallast(place.Root)
+		defer keepBallast(place.Root)
 	}
 	host, _ := os.Hostname()
 	lease, err := sharedstate.Take(ctx, place.State, leaseKey, fmt.Sprintf("%s (process %d)", host, os.Getpid()), leaseTime)

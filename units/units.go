@@ -33,6 +33,8 @@ const (
 	// GC frees the space of what no image needs, and GCTimer starts it.
 	GC      = "redoubt-gc.service"
 	GCTimer = "redoubt-gc.timer"
+	// GCPath starts it when the disk is full.
+	GCPath = "redoubt-gc.path"
 	// CertificateFiles starts Renew when a file changes that the configuration
 	// names.
 	CertificateFiles = "redoubt-files.path"

@@ -53,6 +53,7 @@ const (
 	GC             = Run + "/gc.json"                        // what the configuration says of redoubt gc
 	Collection     = "/run/redoubt-gc/last.json"             // what redoubt gc did last; every user may read it
 	Renewal        = Run + "/renew.json"                     // the last renewal; every user may read it
+	StorageFull    = "/run/redoubt-health/full"              // when the disk of the storage was last full
 	StorageState   = "/run/redoubt-health/storage.json"      // the grade of the storage
 	Neighbours     = "/run/redoubt-health/machines.json"     // which other machines use the storage
 	Deliveries     = "/run/redoubt-registry/deliveries.json" // what the registry cannot hand on

@@ -56,7 +56,7 @@ func TestUnits(t *testing.T) {
 			units.Apply: "enabled", units.EtcMount: "enabled",
 			units.Firewall: "enabled", units.CredentialsSocket: "enabled", units.Credentials: "static", "nftables.service": "disabled",
 			units.HealthTimer: "enabled", units.Health: "static",
-			units.GCTimer: "enabled", units.GC: "static",
+			units.GCTimer: "enabled", units.GCPath: "enabled", units.GC: "static",
 			units.Registry: "static", units.RegistrySocket: "static", units.Redis: "static",
 			"redis-server.service": "masked", "systemd-networkd.service": "enabled", "ssh.service": "enabled",
 		} {

@@ -60,6 +60,9 @@ type Summary struct {
 	TrashBytes     int64     `json:"trashBytes"`
 	Deletions      int64     `json:"deletions"` // links that were deleted since the last run
 	Uploads        int64     `json:"uploads"`   // abandoned ones that were ended
+	// EarlyBlobs were purged before their time, since the disk was full.
+	EarlyBlobs int64 `json:"earlyBlobs,omitempty"`
+	EarlyBytes int64 `json:"earlyBytes,omitempty"`
 }
 
 // leastUpload is the age below which no upload counts as abandoned.

@@ -103,7 +103,7 @@ func (r *running) purge(ctx context.Context) error {
 	if r.DryRun {
 		return nil
 	}
-	r.state.Runs = left
+	r.state.Runs, r.state.Done = left, r.state.Run
 	return r.state.write(ctx, r.Storage)
 }
 

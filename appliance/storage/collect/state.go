@@ -19,6 +19,9 @@ const statePath = "/redoubt/gc/state"
 type state struct {
 	Run  int64     `json:"run"`
 	Last time.Time `json:"last"` // when Run began
+	// Done is the last run that ended: nothing needs what it and those before it left in
+	// the trash. What is asked for since has come back by itself.
+	Done int64 `json:"done"`
 	// Clock is a time that passes with runs, see pass.
 	Clock time.Duration `json:"clock"`
 	Runs  map[int64]run `json:"runs"` // that something in the trash is of

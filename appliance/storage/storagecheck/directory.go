@@ -30,6 +30,7 @@ const (
 	// litter is the age after which files and uploads of a killed check are removed.
 	litter = 5 * time.Minute
 	silent = "its disk does not answer"
+	full   = "it is full"
 	// sample is the number of bytes that a check writes.
 	sample = 4096
 	// fileMode is of all that a look writes: none of it is secret.
@@ -83,19 +84,39 @@ func (d Directory) checkRoot(context.Context) error {
 // errSpace: the disk is almost full.
 var errSpace = errors.New("the disk is full")
 
-func (d Directory) checkSpace(context.Context) error {
+func (d Directory) checkSpace(context.Context) error { return space(d.Root, 1) }
+
+// space is errSpace if fewer bytes or files are free than times those that must be.
+func space(root string, times uint64) error {
 	var s syscall.Statfs_t
-	if err := syscall.Statfs(d.Root, &s); err != nil {
-		return &fs.PathError{Op: "statfs", Path: d.Root, Err: err}
+	if err := syscall.Statfs(root, &s); err != nil {
+		return &fs.PathError{Op: "statfs", Path: root, Err: err}
 	}
 	block := uint64(s.Bsize) // never negative
-	if free, least := s.Bavail*block, min(reserve, s.Blocks*block/smallPart); free < least {
+	if free, least := s.Bavail*block, min(reserve, s.Blocks*block/smallPart); free < times*least {
 		return fmt.Errorf("%w: %d MiB are free", errSpace, free>>20)
 	}
-	if s.Files > 0 && s.Ffree < min(reserveFiles, s.Files/smallPart) {
+	if s.Files > 0 && s.Ffree < times*min(reserveFiles, s.Files/smallPart) {
 		return fmt.Errorf("%w: it holds no more files", errSpace)
 	}
 	return nil
+}
+
+// Full tells whether the disk of a directory has less room than pushes need.
+func Full(root string) (bool, error) { return short(root, 1) }
+
+// Roomy tells whether it has so much room that pushes do not fill it again at once.
+func Roomy(root string) (bool, error) {
+	is, err := short(root, 2)
+	return !is && err == nil, err
+}
+
+func short(root string, times uint64) (bool, error) {
+	err := space(root, times)
+	if errors.Is(err, errSpace) {
+		return true, nil
+	}
+	return false, err
 }
 
 // get reads the marker, which the first check that could write has made.
@@ -188,9 +209,9 @@ func (d Directory) explain(err error) fault {
 	case is(errNoDirectory, syscall.ENOTDIR):
 		return say("it is missing", key, "%s is not a directory", d.Root)
 	case is(errSpace):
-		return say("it is full", "", "%v on %s: make the disk larger", err, d.Root)
+		return say(full, "", "%v on %s: make the disk larger", err, d.Root)
 	case is(syscall.ENOSPC, syscall.EDQUOT):
-		return say("it is full", "", "the disk of %s is full: make it larger", d.Root)
+		return say(full, "", "the disk of %s is full: make it larger", d.Root)
 	case is(syscall.EROFS):
 		return say("it is read-only", "", "%s is mounted read-only: look for the disk's errors (journalctl -k), then mount it read-write", d.Root)
 	case is(syscall.EACCES, syscall.EPERM):

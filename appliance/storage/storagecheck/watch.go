@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/distribution/distribution/v3/configuration"
@@ -30,6 +31,7 @@ type Watch struct {
 	Registry    string // registry.yml, where the storage is named
 	Maintenance string // while this file exists there is nothing to check
 	State       string // where the state is kept
+	Full        string // written when the disk of a directory is full: redoubt gc makes room
 	Neighbours  string // where it is kept which other machines use the storage
 	Record      string // the record of the file system of a directory
 	Root        string // of this machine's own files: /
@@ -44,6 +46,7 @@ func NewWatch(out io.Writer) Watch {
 		Registry:    paths.RegistryYML,
 		Maintenance: paths.Maintenance,
 		State:       paths.StorageState,
+		Full:        paths.StorageFull,
 		Neighbours:  paths.Neighbours,
 		Record:      paths.StorageRecord,
 		Root:        "/",
@@ -123,6 +126,9 @@ func (w Watch) grade(ctx context.Context, settings Settings) error {
 		if err := w.keep(before, state); err != nil {
 			return err
 		}
+		if err := w.askForRoom(settings.Place, before.Look(), look); err != nil {
+			return err
+		}
 		if tell {
 			return Trouble(state)
 		}
@@ -143,6 +149,28 @@ func stuck(look health.Look) bool {
 		}
 	}
 	return false
+}
+
+// fullAgain is how often it is said that a disk is full.
+const fullAgain = 10 * time.Minute
+
+// askForRoom says that the disk of a directory is full, to whoever waits for the file: at
+// once, and again while it stays full. The file stays: that it goes is a change too.
+func (w Watch) askForRoom(place Place, before, look health.Look) error {
+	if _, ok := place.(Directory); !ok || w.Full == "" || !isFull(look) {
+		return nil
+	}
+	if info, err := os.Stat(w.Full); err == nil && isFull(before) && look.At.Sub(info.ModTime()).Abs() < fullAgain {
+		return nil
+	}
+	if err := files.Write(w.Full, []byte(look.At.UTC().Format(time.RFC3339)+"\n"), fileMode, -1); err != nil {
+		return fmt.Errorf("cannot note that the disk is full: %w", err)
+	}
+	return nil
+}
+
+func isFull(look health.Look) bool {
+	return slices.ContainsFunc(look.Operations, func(o health.Operation) bool { return o.Reason == full })
 }
 
 // keep writes the state where others read it, and prints what got better.

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -114,6 +115,52 @@ func TestKeepDirectory(t *testing.T) {
 	}
 	check(t, os.WriteFile(s.State, []byte("{"), 0o600))
 	s.keep(health.OK, "is damaged; the grade starts from this check", "")
+}
+
+// When a disk becomes full a file says so, and again now and then, for who makes room.
+func TestFullIsToldToGC(t *testing.T) {
+	t.Parallel()
+	root := filepath.Join(t.TempDir(), "data")
+	disk(t, root, "size=8m")
+	s := newStation(t, fmt.Sprintf("  filesystem: {rootdirectory: %q}\n", root))
+	s.Full = filepath.Join(t.TempDir(), "full")
+	stamp := func() (at time.Time) {
+		t.Helper()
+		if info, err := os.Stat(s.Full); err == nil {
+			at = info.ModTime()
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+		return at
+	}
+	s.keep(health.OK, "", "")
+	if !stamp().IsZero() {
+		t.Error("it is said of a disk with room")
+	}
+	check(t, os.WriteFile(filepath.Join(root, "filler"), make([]byte, 8<<20-200<<10), 0o600))
+	s.keep(health.Degraded, "", "the disk is full")
+	first := stamp()
+	s.keep(health.Degraded, "", "")
+	if first.IsZero() || !stamp().Equal(first) {
+		t.Errorf("it is said at %v, and again at %v", first, stamp())
+	}
+	old := first.Add(-fullAgain)
+	check(t, os.Chtimes(s.Full, old, old))
+	s.keep(health.Degraded, "", "")
+	if stamp().Equal(old) {
+		t.Error("it is not said again")
+	}
+	check(t, os.Remove(filepath.Join(root, "filler")))
+	s.keep(health.Degraded, "", "")
+	if now := stamp(); now.IsZero() || now.Equal(old) {
+		t.Error("the file has changed when there is room")
+	}
+	check(t, os.WriteFile(filepath.Join(root, "filler"), make([]byte, 8<<20-200<<10), 0o600))
+	check(t, os.Chtimes(s.Full, first, first))
+	s.keep(health.Degraded, "", "")
+	if stamp().Equal(first) {
+		t.Error("it is not said of the next time")
+	}
 }
 
 // A dead bucket is believed after the threshold, its return after two looks.

@@ -102,11 +102,15 @@ type Storage struct {
 
 // Collection is what redoubt gc did last on this machine.
 type Collection struct {
-	Began    time.Time `json:"began"`
-	Freed    int64     `json:"freedBytes"`
-	Trash    int64     `json:"trashBytes"`
-	Error    string    `json:"error,omitempty"`
-	Failures int       `json:"failures"` // in a row
+	Began time.Time `json:"began"`
+	Freed int64     `json:"freedBytes"`
+	Trash int64     `json:"trashBytes"`
+	// What was last purged from the trash before its time, since the disk was full.
+	Early   int64     `json:"earlyBytes,omitempty"`
+	EarlyAt time.Time `json:"earlyAt,omitzero"`
+
+	Error    string `json:"error,omitempty"`
+	Failures int    `json:"failures"` // in a row
 }
 
 // problem is why space is not freed.

@@ -24,7 +24,7 @@ func well() *status.Report {
 		Certificate: &status.Certificate{Issuer: "CA", Names: []string{"registry.example.com"}, NotAfter: at, DaysLeft: 80, Generation: "3", Authority: "/ca.crt", Fingerprint: "AB"},
 		Storage: &status.Storage{Type: "filesystem", Root: "/images", Directory: &status.Directory{Used: 3 << 29, Free: 10 << 30, Writable: true},
 			Health:     &status.Health{Grade: health.OK, Since: at, Checked: at, Slowest: "put", Seconds: 0.0123},
-			Collection: &status.Collection{Began: at, Freed: 5 << 20, Trash: 3 << 30}},
+			Collection: &status.Collection{Began: at, Freed: 5 << 20, Trash: 3 << 30, Early: 1 << 30, EarlyAt: at}},
 		Cache: &status.Cache{Type: "redis", Reachable: true, Keys: 12, Memory: 1 << 20},
 		Configuration: status.Configuration{
 			Sources: []string{"user-data", "/etc/redoubt/config.yaml"}, Generation: 4, Applied: at},
@@ -59,6 +59,7 @@ storage
   slowest     put, 12.3ms
   last gc     2026-03-04 05:06:07 UTC, freed 5 MiB
   trash       3 GiB
+  purged      1 GiB early, since the disk was full: 2026-03-04 05:06:07 UTC
 
 cache
   type    redis

@@ -77,6 +77,9 @@ func (r *Report) String() string {
 		if g := s.Collection; g != nil {
 			row("last gc", "%s, freed %s", moment(g.Began), size(uint64(max(g.Freed, 0))))
 			row("trash", "%s", size(uint64(max(g.Trash, 0))))
+			if g.Early > 0 {
+				row("purged", "%s early, since the disk was full: %s", size(uint64(g.Early)), moment(g.EarlyAt))
+			}
 		}
 		w.Flush()
 	}
