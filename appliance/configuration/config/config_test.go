@@ -78,6 +78,7 @@ func TestTenMistakes(t *testing.T) {
 // TestNoSecretIsShown parses every case, whose secrets have secretvalue in
 // them or are hashes, and looks for one in the messages and what Show prints.
 func TestNoSecretIsShown(t *testing.T) {
+	t.Parallel()
 	secret := regexp.MustCompile(`(?i)secretvalue|s3cretvalue|\$2[a-z]\$[0-9]|p@ss`)
 	tried := 0
 	everyCase(t, func(name string, c testCase) {
@@ -108,6 +109,7 @@ func TestNoSecretIsShown(t *testing.T) {
 
 // TestDocumentRoundTrip writes each valid configuration and reads it again.
 func TestDocumentRoundTrip(t *testing.T) {
+	t.Parallel()
 	everyCase(t, func(name string, c testCase) {
 		cfg, _, report := Parse(c.layers)
 		if report.Err() != nil {
@@ -135,6 +137,7 @@ func sameConfig(a, b Config) bool {
 // config.yml and gives it to distribution's own parser and, with unknown keys
 // refused, to its types.
 func TestOverlayIsDistributions(t *testing.T) {
+	t.Parallel()
 	tried := 0
 	everyCase(t, func(name string, c testCase) {
 		cfg, _, report := Parse(c.layers)
@@ -239,5 +242,18 @@ func TestNoBreakSpaceInText(t *testing.T) {
 	const document = "#cloud-config\nwrite_files:\n- path: /a\n  content: |\n    a\n    \u00a0b\nredoubt: {hostname: a.example.com}\n"
 	if _, _, report := Parse([]Layer{{Name: "user-data", Data: []byte(document)}}); report.Err() != nil {
 		t.Error(report)
+	}
+}
+
+// The defaults are read once, and nobody's change of them reaches the next document.
+func TestDefaultsAreNobodysToChange(t *testing.T) {
+	first := defaultValue()
+	headers := first.get("listen", "headers")
+	headers.items[0].removes, headers.items = true, nil
+	first.get("tls").set("mode", &value{scalar: "changed"})
+	first.set("strange", newGroup(Origin{}))
+	if again := defaultValue(); again.get("strange") != nil || again.get("tls", "mode").scalar == "changed" || len(again.get("listen", "headers").items) == 0 ||
+		again.get("listen", "headers").items[0].removes {
+		t.Errorf("the defaults were changed: %v", again.plain())
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/go-viper/mapstructure/v2"
 	"github.com/spf13/viper"
@@ -234,13 +235,16 @@ func (c *checker) single(layer Layer) (v *value, ok bool) {
 	return v, true
 }
 
-// defaultValue is defaults.yaml as a value.
-func defaultValue() *value {
+// defaultValue is defaults.yaml as a value, for who may change it.
+func defaultValue() *value { return readDefaults().copy() }
+
+// readDefaults reads defaults.yaml, which takes longer than most documents.
+var readDefaults = sync.OnceValue(func() *value {
 	var report Report
 	c := &checker{report: &report}
 	v, _ := c.layer(Layer{Data: defaults})
 	return v
-}
+})
 
 // accept is the key of storage that is no place.
 const accept = "acceptEmpty"

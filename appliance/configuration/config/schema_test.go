@@ -55,6 +55,7 @@ var structural = []string{"unknown key", "must be true or false", "must be a lis
 // Parse takes is valid by both forms of it, and what has a wrong key, type or
 // word below one of our keys is not.
 func TestSchemaAgrees(t *testing.T) {
+	t.Parallel()
 	own, into := schemas(t)
 	files, _ := filepath.Glob("testdata/*.txtar")
 	valid, invalid := 0, 0

@@ -1,6 +1,10 @@
 package config
 
-import "strconv"
+import (
+	"maps"
+	"slices"
+	"strconv"
+)
 
 type kind int
 
@@ -38,6 +42,19 @@ func (v *value) set(key string, child *value) {
 		v.keys = append(v.keys, key)
 	}
 	v.fields[key] = child
+}
+
+// copy is the same value, of which nothing is shared.
+func (v *value) copy() *value {
+	out := *v
+	out.keys, out.fields, out.items = slices.Clone(v.keys), maps.Clone(v.fields), slices.Clone(v.items)
+	for key, child := range out.fields {
+		out.fields[key] = child.copy()
+	}
+	for i, item := range out.items {
+		out.items[i] = item.copy()
+	}
+	return &out
 }
 
 // get is the value at a path of groups, or nil.
