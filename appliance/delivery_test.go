@@ -28,4 +28,8 @@ func TestADeliveryThatFailsIsAnAlert(t *testing.T) {
 	if err != nil || !strings.Contains(text, ": audit.syslog: cannot reach the syslog server: ?refused") || len(h.got) != 1 {
 		t.Errorf("%v %q, %d at the webhook", err, text, len(h.got))
 	}
+	r, err := b.machine().Status(t.Context(), "9.9.9")
+	if err != nil || !strings.Contains(r.String(), "  - audit.syslog: cannot reach the syslog server: ?refused\n") {
+		t.Errorf("%v\n%s", err, r)
+	}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/configuration/history"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/render"
 	"github.com/redoubt-registry/redoubt/appliance/paths"
+	"github.com/redoubt-registry/redoubt/appliance/spool"
 	"github.com/redoubt-registry/redoubt/appliance/system/status"
 	"github.com/redoubt-registry/redoubt/units"
 )
@@ -38,6 +39,7 @@ func (m *Machine) Status(ctx context.Context, version string) (*status.Report, e
 	r.Configuration.Pending = m.pending(ctx, now)
 	if !now.maintenance {
 		r.Clients = m.endingClients(now)
+		r.Undelivered = spool.Problem(filepath.Join(m.Root, paths.Deliveries))
 		r.Address = address(now.cfg)
 		r.Storage = m.storageStatus(now.cfg)
 		r.Cache = &status.Cache{Type: now.cfg.Cache.Type, Address: now.cfg.Cache.Redis.Address, Reachable: true}

@@ -2,10 +2,12 @@ package registry
 
 import (
 	"context"
+	"crypto/rand"
 	"net"
 	"net/http"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -25,7 +27,8 @@ func (s *server) auditJournal() audit.Sink {
 }
 
 // note writes an answered request to the audit log, if it is one of those that are
-// written there. Pushes and deletions are in it before the client has the answer.
+// written there, and hands it to those who are told of it. Pushes and deletions are on the
+// disk before the client has the answer.
 func (s *server) note(g *generation, r *http.Request, answer http.Header, status int) {
 	e, ok := audited(g, r, answer, status)
 	if !ok {
@@ -33,7 +36,14 @@ func (s *server) note(g *generation, r *http.Request, answer http.Header, status
 	}
 	switch e.Action {
 	case audit.Push, audit.Delete:
+		e.Time, e.ID = time.Now(), rand.Text()
+		told := s.tell(g, r, answer, e)
 		s.audit.Keep(e)
+		told.Wait()
+	case audit.Pull:
+		e.Time, e.ID = time.Now(), rand.Text()
+		s.tell(g, r, answer, e)
+		s.audit.Write(e)
 	case audit.Login:
 		if e.Result != audit.OK {
 			s.audit.Refused(e)

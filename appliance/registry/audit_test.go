@@ -13,11 +13,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/distribution/distribution/v3/configuration"
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/redoubt-registry/redoubt/appliance/access/audit"
 	"github.com/redoubt-registry/redoubt/appliance/access/identity"
+	"github.com/redoubt-registry/redoubt/appliance/access/webhook"
 )
 
 // events are the audit lines of a machine's log, without what differs each time.
@@ -132,9 +134,15 @@ func TestAuditSurvivesAKill(t *testing.T) {
 
 // What the audit log costs a pull of a manifest.
 func BenchmarkAudit(b *testing.B) {
-	s := &server{audit: audit.New(time.Now, audit.Lines(io.Discard))}
+	desk := webhook.NewDesk()
+	defer desk.Close()
+	benchmarkNote(b, desk)
+}
+
+func benchmarkNote(b *testing.B, desk *webhook.Desk) {
+	s := &server{audit: audit.New(time.Now, audit.Lines(io.Discard)), desk: desk}
 	defer s.audit.Close()
-	g := &generation{base: "/v2"}
+	g := &generation{base: "/v2", config: &configuration.Configuration{}}
 	r := httptest.NewRequest(http.MethodGet, "/v2/team/app/manifests/1", nil)
 	r.RemoteAddr = "192.0.2.1:1234"
 	ctx, _ := identity.With(r.Context())

@@ -15,6 +15,7 @@ import (
 
 	"github.com/redoubt-registry/redoubt/appliance/access/audit"
 	"github.com/redoubt-registry/redoubt/appliance/access/syslog"
+	"github.com/redoubt-registry/redoubt/appliance/access/webhook"
 	"github.com/redoubt-registry/redoubt/appliance/files"
 	"github.com/redoubt-registry/redoubt/appliance/registry/metrics"
 	"github.com/redoubt-registry/redoubt/appliance/spool"
@@ -67,6 +68,7 @@ type delivery struct {
 	spool   *spool.Spool
 	courier *spool.Courier
 	lost    func() uint64
+	lane    *webhook.Lane // nil: it is none to an endpoint
 	cancel  context.CancelFunc
 	done    chan struct{}
 }
@@ -128,6 +130,7 @@ func (d *deliveries) use(g *generation) {
 		sinks = append(sinks, s)
 	}
 	d.server.audit.Use(sinks...)
+	d.server.desk.Change(func() []*webhook.Lane { return d.lanes(g) })
 }
 
 func (d *deliveries) auditFile(to auditOptions) audit.Sink {
@@ -224,7 +227,9 @@ func (d *deliveries) problems() []string {
 		if err != nil && time.Since(since) >= d.server.opts.deliveriesPatience() {
 			problems = append(problems, fmt.Sprintf("%s: %v; what is for it waits on the disk", name, err))
 		}
-		if d.to[name].lost() > 0 {
+		if d.to[name].lane != nil {
+			problems = append(problems, d.to[name].lane.Problems(name)...)
+		} else if d.to[name].lost() > 0 {
 			problems = append(problems, name+": the spool was full, and events were lost")
 		}
 	}
@@ -246,8 +251,10 @@ func (d *deliveries) samples() []metrics.Vector {
 	}
 	return []metrics.Vector{
 		{Name: "redoubt_delivery_failing", Label: "to", Help: "1 while what is for it cannot be delivered.", Values: of(func(d *delivery) float64 { _, err := d.courier.Err(); return number(err != nil) })},
+		{Name: "redoubt_delivery_sent", Label: "to", Help: "What was delivered since the registry began.", Values: of(func(d *delivery) float64 { sent, _ := d.courier.Stats(); return float64(sent) })},
+		{Name: "redoubt_delivery_failed", Label: "to", Help: "How often that failed; what failed is sent again.", Values: of(func(d *delivery) float64 { _, failed := d.courier.Stats(); return float64(failed) })},
 		{Name: "redoubt_delivery_waiting_bytes", Label: "to", Help: "What waits in the spool.", Values: of(func(d *delivery) float64 { return float64(d.spool.Waiting()) })},
-		{Name: "redoubt_delivery_lost", Label: "to", Help: "What was lost since the registry began, because the spool was full.", Values: of(func(d *delivery) float64 { return float64(d.lost()) })},
+		{Name: "redoubt_delivery_lost", Label: "to", Help: "What was lost since the registry began, because the spool was full or an endpoint refuses it.", Values: of(func(d *delivery) float64 { return float64(d.lost()) })},
 	}
 }
 
@@ -255,6 +262,7 @@ func (d *deliveries) close() {
 	d.cancel()
 	<-d.ended
 	d.server.audit.Close()
+	d.server.desk.Close()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, one := range d.to {

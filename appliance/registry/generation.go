@@ -23,6 +23,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/access/ldap"
 	"github.com/redoubt-registry/redoubt/appliance/access/oidc"
 	"github.com/redoubt-registry/redoubt/appliance/access/users"
+	"github.com/redoubt-registry/redoubt/appliance/access/webhook"
 	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
 	"github.com/redoubt-registry/redoubt/appliance/registry/blobcache"
 	"github.com/redoubt-registry/redoubt/appliance/registry/forwarded"
@@ -52,8 +53,9 @@ type generation struct {
 	users       clients.Users // whom they log in
 	table       *users.Table  // nil: another kind of authentication
 	tablePath   string
-	auditTo     auditOptions     // beside the journal
-	syslogCAs   []byte           // PEM; empty: those of the system
+	auditTo     auditOptions // beside the journal
+	syslogCAs   []byte       // PEM; empty: those of the system
+	endpoints   []webhook.Endpoint
 	monitor     *monitor         // nil: metrics are on a loopback address
 	rights      *rights          // nil: another kind of authentication
 	keys        *keyring         // of tokens; nil: another kind of authentication
@@ -113,7 +115,7 @@ func (s *server) build(old *generation) (*generation, error) {
 		err = s.buildTLS(g, old)
 	}
 	if err == nil && g.maintenance == nil {
-		err = errors.Join(g.openMonitor(), g.readAudit())
+		err = errors.Join(g.openMonitor(), g.readAudit(), g.readNotifications())
 	}
 	if err != nil {
 		g.refuse(old)

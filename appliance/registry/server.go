@@ -19,6 +19,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/access/audit"
 	"github.com/redoubt-registry/redoubt/appliance/access/token"
 	"github.com/redoubt-registry/redoubt/appliance/access/users"
+	"github.com/redoubt-registry/redoubt/appliance/access/webhook"
 	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
 	"github.com/redoubt-registry/redoubt/appliance/journal"
 	"github.com/redoubt-registry/redoubt/appliance/registry/blobcache"
@@ -37,6 +38,7 @@ type server struct {
 	log             *logrus.Logger
 	accessOut       io.Writer // of the access log
 	audit           *audit.Log
+	desk            *webhook.Desk // of events for endpoints
 	deliveries      *deliveries
 	metrics         *metrics.Metrics
 	front, redirect *http.Server
@@ -72,6 +74,7 @@ func newServer(opts Options, logger *logrus.Logger) *server {
 	if opts.Challenges != "" {
 		s.challenges = openChallenges(opts.Challenges)
 	}
+	s.desk = webhook.NewDesk()
 	s.deliveries = newDeliveries(s)
 	s.metrics = metrics.New(s.samples()...)
 	s.metrics.Add(s.deliveries.samples()...)

@@ -4,19 +4,22 @@ import (
 	"context"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // Courier delivers the lines of a spool, in order, again and again until it can.
 type Courier struct {
 	Spool *Spool
-	Most  int // lines at once
+	Most  int // lines at once; Send may change it
 	// Send delivers lines. An error means that none of them counts as delivered.
 	Send func(ctx context.Context, lines [][]byte) error
 	// Least and Longest are the pauses after a failure: they double from the one to the
 	// other, and a random half is left out, so that several machines do not ask as one.
 	Least, Longest time.Duration
 
+	sent   atomic.Uint64 // lines
+	tried  atomic.Uint64 // calls of Send that failed
 	mu     sync.Mutex
 	err    error
 	failed time.Time // since when Send fails
@@ -28,7 +31,7 @@ func (c *Courier) Run(ctx context.Context) {
 	for ctx.Err() == nil {
 		lines, end, err := c.Spool.read(c.Most)
 		if err == nil && len(lines) > 0 {
-			err = c.Send(ctx, lines)
+			err = c.send(ctx, lines)
 		}
 		if err == nil && len(lines) > 0 {
 			err = c.Spool.commit(end)
@@ -48,6 +51,19 @@ func (c *Courier) Run(ctx context.Context) {
 		}
 	}
 }
+
+func (c *Courier) send(ctx context.Context, lines [][]byte) error {
+	err := c.Send(ctx, lines)
+	if err != nil {
+		c.tried.Add(1)
+		return err
+	}
+	c.sent.Add(uint64(len(lines)))
+	return nil
+}
+
+// Stats are how many lines were delivered, and how often that failed.
+func (c *Courier) Stats() (sent, failed uint64) { return c.sent.Load(), c.tried.Load() }
 
 // wait returns when ctx ends, when there is more, or after a while.
 func wait(ctx context.Context, more <-chan struct{}, d time.Duration) {

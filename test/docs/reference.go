@@ -46,16 +46,17 @@ lists whose items have a ` + "`name`" + ` by name:
 
 // pages are where to read on about a key at the top.
 var pages = map[string]string{
-	"listen":      "[behind a proxy](proxy.md)",
-	"tls":         "[a public name](public-name.md), [an IP address](ip-address.md), [a company CA](company-ca.md), [client certificates](client-certificates.md)",
-	"auth":        "[user guide](user-guide.md), [client certificates](client-certificates.md)",
-	"storage":     "[storage](storage.md)",
-	"cache":       "[the cache](cache.md)",
-	"health":      "[operations](operations.md#the-storages-health)",
-	"alerts":      "[operations](operations.md#alerts)",
-	"metrics":     "[metrics](metrics.md)",
-	"firewall":    "[secrets](secrets.md#the-firewall)",
-	"environment": "[storage](storage.md)",
+	"listen":        "[behind a proxy](proxy.md)",
+	"tls":           "[a public name](public-name.md), [an IP address](ip-address.md), [a company CA](company-ca.md), [client certificates](client-certificates.md)",
+	"auth":          "[user guide](user-guide.md), [client certificates](client-certificates.md)",
+	"storage":       "[storage](storage.md)",
+	"cache":         "[the cache](cache.md)",
+	"health":        "[operations](operations.md#the-storages-health)",
+	"alerts":        "[operations](operations.md#alerts)",
+	"metrics":       "[metrics](metrics.md)",
+	"notifications": "[webhooks](webhooks.md)",
+	"firewall":      "[secrets](secrets.md#the-firewall)",
+	"environment":   "[storage](storage.md)",
 }
 
 // node is what the reference shows of a JSON Schema.

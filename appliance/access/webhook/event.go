@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/distribution/distribution/v3/notifications"
@@ -14,36 +15,53 @@ import (
 
 	"github.com/redoubt-registry/redoubt/appliance/access/acl"
 	"github.com/redoubt-registry/redoubt/appliance/access/audit"
+	"github.com/redoubt-registry/redoubt/appliance/printable"
 )
 
 // Request is what the audit log does not keep of a request.
 type Request struct {
-	Base      string // of the registry: https://registry.example.com
+	Base      string // of the API: https://registry.example.com/v2
 	Host      string // as the client called it
 	MediaType string // of the content that was read or stored
 	Size      int64  // of it, in bytes; 0 where it is not known
 	Source    string // the machine's name, and the port
 }
 
-// From is an event of the audit log in distribution's words. It returns false for what is
-// no push, pull or deletion that happened.
-func From(e audit.Event, r Request) (notifications.Event, bool) {
-	if e.Result != audit.OK || e.Repository == "" || !slices.Contains([]audit.Action{audit.Push, audit.Pull, audit.Delete}, e.Action) {
-		return notifications.Event{}, false
+// From is an event of the audit log in distribution's words: one for each tag that a push
+// sets. There is none of what is no push, pull or deletion that happened.
+func From(e audit.Event, r Request) []notifications.Event {
+	if !tells(e) {
+		return nil
 	}
 	n := notifications.Event{ID: e.ID, Timestamp: e.Time.UTC(), Action: string(e.Action)}
 	if e.From != "" {
 		n.Action = notifications.EventActionMount
 	}
 	t := &n.Target
-	t.MediaType, t.Size, t.Length = r.MediaType, r.Size, r.Size
+	t.MediaType, t.Size, t.Length = printable.Value(r.MediaType), r.Size, r.Size
 	t.Digest, t.Repository, t.FromRepository, t.Tag = digest.Digest(e.Digest), e.Repository, e.From, e.Tag
 	if e.Action != audit.Delete && e.Digest != "" {
-		t.URL = fmt.Sprintf("%s/v2/%s/%ss/%s", r.Base, e.Repository, e.Kind, e.Digest)
+		t.URL = fmt.Sprintf("%s/%s/%ss/%s", r.Base, e.Repository, e.Kind, e.Digest)
 	}
-	n.Request = notifications.RequestRecord{ID: e.ID, Addr: e.Address, Host: r.Host, Method: e.Method, UserAgent: e.Agent}
+	n.Request = notifications.RequestRecord{
+		ID: e.ID, Addr: e.Address, Host: printable.Value(r.Host), Method: e.Method, UserAgent: printable.Value(e.Agent),
+	}
 	n.Actor.Name, n.Source.Addr = e.User, r.Source
-	return n, true
+	all := []notifications.Event{n}
+	for i, tag := range strings.Split(e.Tag, ",")[1:] { // a tag has no comma
+		next := n
+		next.ID = fmt.Sprintf("%s-%d", e.ID, i+2)
+		next.Target.Tag = tag
+		all = append(all, next)
+	}
+	first, _, _ := strings.Cut(e.Tag, ",")
+	all[0].Target.Tag = first
+	return all
+}
+
+// tells says whether an event is a push, a pull or a deletion that happened.
+func tells(e audit.Event) bool {
+	return e.Result == audit.OK && e.Repository != "" && slices.Contains([]audit.Action{audit.Push, audit.Pull, audit.Delete}, e.Action)
 }
 
 // Filter says which events an endpoint gets.

@@ -25,6 +25,7 @@ type Report struct {
 	Cache         *Cache        `json:"cache,omitempty"`
 	Configuration Configuration `json:"configuration"`
 	Clients       []string      `json:"clientCertificates,omitempty"` // what needs attention of them
+	Undelivered   string        `json:"undelivered,omitempty"`        // why others are not told: audit log, notifications
 	Versions      Versions      `json:"versions"`
 }
 
@@ -213,6 +214,9 @@ func (r *Report) Judge() {
 		for _, p := range s.problems() {
 			problem("%s", p)
 		}
+	}
+	if r.Undelivered != "" {
+		problem("%s", r.Undelivered)
 	}
 	for _, p := range r.Clients {
 		problem("%s", p)

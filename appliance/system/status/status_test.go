@@ -119,6 +119,7 @@ func TestJudge(t *testing.T) {
 		{"two bad checks", func(r *status.Report) { r.Storage.Health.Failures, r.Storage.Health.Error = 2, "slow" }, status.Degraded,
 			"the storage serves, but its last 2 checks failed: slow"},
 		{"a client's certificate", func(r *status.Report) { r.Clients = []string{"ci-1 ends"} }, status.Degraded, "ci-1 ends"},
+		{"an endpoint that is away", func(r *status.Report) { r.Undelivered = "notifications.ci: cannot post" }, status.Degraded, "notifications.ci: cannot post"},
 		{"a refused document", func(r *status.Report) { r.Configuration.Pending = "refused" }, status.Degraded, "refused"},
 		{"a renewal that does not run", func(r *status.Report) {
 			r.Certificate.Renewal, r.Certificate.Overdue = &renewal.Summary{Looked: r.Certificate.NotAfter}, true
