@@ -50,9 +50,9 @@ const (
 )
 
 // NewHTTP is a client for the endpoint: it follows no redirect, goes through the proxy that
-// the machine has, reads a bounded answer in bounded time, connects to no metadata service, without TLS only to
-// private addresses, and to this machine only where the endpoint is that by its name. cas
-// are PEM; none: those of the system.
+// the machine has, reads a bounded answer in bounded time, connects to no metadata service,
+// without TLS only to private addresses, and to this machine only where the endpoint is
+// that by its name. cas are PEM; none: those of the system.
 func NewHTTP(endpoint string, cas []byte) *http.Client {
 	u, err := url.Parse(endpoint)
 	if err != nil {

@@ -185,6 +185,9 @@ func TestGuard(t *testing.T) {
 		if err := guard(u, row.address); (err == nil) != row.want {
 			t.Errorf("%s at %s: %v", row.url, row.address, err)
 		}
+		if err := guardProxy(u); (err == nil) != strings.HasPrefix(row.url, "https:") {
+			t.Errorf("%s through a proxy: %v", row.url, err)
+		}
 	}
 }
 
