@@ -98,8 +98,45 @@ func TestServe(t *testing.T) {
 	s.run("the units may", onThisKernel)
 	s.run("the metadata service is out of reach", metadataOutOfReach)
 	s.run("the cache reads no secret", cacheReadsNoSecret)
+	s.run("events wait on the disk", eventsWait)
 	s.run("status", status)
 	s.run("no secret shows", noSecretShows)
+}
+
+// eventsWait holds that what an endpoint is told of waits where the registry's unit may
+// write, and that what it is reached with shows nowhere.
+func eventsWait(t *testing.T, s *site) {
+	const secret, path = "a-secret-of-the-hook", "a-path-that-is-secret"
+	s.configure("70-hook.yaml", "redoubt: {notifications: [{name: ci, url: \"https://127.0.0.1:9/"+path+"\", secret: "+secret+"}]}\n")
+	s.mustApply()
+	s.push("team/hook:v1", 3)
+	spool := s.Run("sh", "-c", "stat --format='%U %a' /var/lib/redoubt/notifications; cat /var/lib/redoubt/notifications/ci/*.spool")
+	if !strings.HasPrefix(spool, "redoubt-registry 750\n") || !strings.Contains(spool, `"repository":"team/hook"`) {
+		t.Errorf("the spool: %s", spool)
+	}
+	if got := s.Run("stat", "--format=%a %U:%G", "/run/redoubt/notifications.json"); got != "640 root:redoubt-registry" {
+		t.Errorf("the endpoints: %s", got)
+	}
+	s.Eventually("a try has failed", func() bool { return !strings.Contains(metrics(s), `redoubt_delivery_failed{to="notifications.ci"} 0`) })
+	for place, text := range map[string]string{
+		"journal":  s.Run("journalctl", "--namespace=*", "--no-pager", "--all", "--output=export"),
+		"procs":    s.Run("sh", "-c", `cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr '\0' '\n'`),
+		"anybody":  s.Run("sh", "-c", `find /run /var/lib/redoubt /var/log /etc -xdev -type f -perm -004 -exec cat {} +`),
+		"spool":    spool,
+		"metrics":  metrics(s),
+		"show":     s.Run("redoubt", "show", "--origin"),
+		"history":  s.Run("redoubt", "history"),
+		"problems": s.Run("cat", "/run/redoubt-registry/deliveries.json"),
+	} {
+		if strings.Contains(text, secret) || strings.Contains(text, path) {
+			t.Errorf("%s shows what the endpoint is reached with", place)
+		}
+	}
+	s.Run("rm", "/etc/redoubt/config.d/70-hook.yaml")
+	s.mustApply()
+	if out, err := s.TryRun("cat", "/run/redoubt/notifications.json"); err == nil {
+		t.Errorf("the endpoints are still there: %d bytes", len(out))
+	}
 }
 
 // metrics asks for them where they are: on the machine's loopback interface.
