@@ -61,7 +61,7 @@ func (d *deliveries) lanes(g *generation) []*webhook.Lane {
 			d.end(name)
 		}
 	}
-	d.forget(g.endpoints)
+	forget(g.endpoints)
 	return lanes
 }
 
@@ -91,7 +91,7 @@ func (d *deliveries) end(name string) {
 }
 
 // forget removes what has waited for long for endpoints that are gone.
-func (d *deliveries) forget(endpoints []webhook.Endpoint) {
+func forget(endpoints []webhook.Endpoint) {
 	keep := map[string]bool{}
 	for _, e := range endpoints {
 		keep[e.Spool] = true

@@ -10,11 +10,13 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/random"
 
@@ -187,6 +189,23 @@ func TestNotifications(t *testing.T) {
 	until(t, "that all is well", func() bool { return spool.Problem(m.path("deliveries.json")) == "" })
 	if _, err := os.Stat(m.path("notifications/all")); err != nil {
 		t.Errorf("the spool of an endpoint that may come back: %v", err)
+	}
+}
+
+// What waits for an endpoint that is gone stays for a week.
+func TestSpoolsOfEndpointsThatAreGone(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for name, age := range map[string]time.Duration{"kept": 2 * forgotten, "young": forgotten - time.Hour, "old": forgotten + time.Hour} {
+		spool := filepath.Join(dir, name)
+		check(t, os.Mkdir(spool, 0o750))
+		check(t, os.WriteFile(filepath.Join(spool, "1.spool"), nil, 0o640))
+		check(t, os.Chtimes(spool, time.Time{}, time.Now().Add(-age)))
+	}
+	forget([]webhook.Endpoint{{Name: "kept", Spool: filepath.Join(dir, "kept")}})
+	left, err := filepath.Glob(filepath.Join(dir, "*"))
+	if want := []string{filepath.Join(dir, "kept"), filepath.Join(dir, "young")}; err != nil || !slices.Equal(left, want) {
+		t.Errorf("got %v, %v", left, err)
 	}
 }
 
