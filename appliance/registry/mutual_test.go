@@ -178,9 +178,11 @@ done`, "sh", m.dir)
 // A revoked client is cut off wherever it already is: in TLS sessions that it
 // resumes and on connections that it has kept open.
 func TestRevokedClientIsCutOff(t *testing.T) {
+	t.Parallel()
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		for _, h2 := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, HTTP/2 %t", tls.VersionName(version), h2), func(t *testing.T) {
+				t.Parallel()
 				m := newMachine(t)
 				m.mutual(t, requireThem)
 				m.start(t)
@@ -295,6 +297,7 @@ func TestServersAreNoClients(t *testing.T) {
 // A new client CA ends what the old one signed, in resumed sessions too, and a
 // file that cannot be used changes nothing.
 func TestClientTrustChanges(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.mutual(t, requireThem)
 	m.start(t)
@@ -387,6 +390,7 @@ func TestRefusedMutualConfigs(t *testing.T) {
 // serves and from the start, with whatever is left of its files. Who logs in by
 // password, and who has a certificate of another CA, notices nothing.
 func TestADamagedClientCA(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.mutual(t, ifGiven)
 	company, err := clientca.Open(m.path("company"), "company", time.Now(), -1)
