@@ -10,6 +10,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/redoubt-registry/redoubt/appliance/access/audit"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/render"
 	"github.com/redoubt-registry/redoubt/appliance/paths"
@@ -181,6 +182,9 @@ func (o GCOptions) retain(ctx context.Context, place *imagestore.Place, rules re
 	}
 	tags, left, err := plan.Apply(ctx, place.Driver, now, beat)
 	done.Tags = tags
+	if tags > 0 {
+		noteEvent(o.Root, o.Storage, audit.Event{Action: audit.Delete, Kind: "tag", Count: tags, Detail: fmt.Sprintf("by the rules of retention: %d tags", tags)}, err)
+	}
 	if err == nil {
 		err = pulls.Compact(ctx, place.Driver, now)
 	}

@@ -81,14 +81,14 @@ func TestLogin(t *testing.T) {
 		t.Fatal(err)
 	}
 	sign := "sudo -n redoubt ca sign --days 30 <<END\n" + string(request) + "END\n"
-	for _, may := range []string{"sudo -n redoubt status", "sudo -n redoubt status --json", "sudo -n redoubt ca trust", "sudo -n redoubt ca list",
+	for _, may := range []string{"sudo -n redoubt status", "sudo -n redoubt status --json", "sudo -n redoubt images list", "sudo -n redoubt images list 'team/**' --json", "sudo -n redoubt images du", "sudo -n redoubt trash list --json", "sudo -n redoubt ca trust", "sudo -n redoubt ca list",
 		"sudo -n redoubt metrics", "sudo -n redoubt show --origin", "sudo -n redoubt ca client ci-1 --days 30 --out - | tar -t", sign, "journalctl -u redoubt-apply"} {
 		if out, err := d.on("eve", may); err != nil || strings.Contains(out, "unable to resolve") {
 			t.Errorf("%s: %v\n%s", may, err, out)
 		}
 	}
 	for _, not := range []string{"sudo -n redoubt apply", "sudo -n redoubt ca client ci-2 --out /etc/x", "sudo -n redoubt ca client ../x --out -",
-		"sudo -n redoubt ca client ci-2 --password-file /etc/shadow --pkcs12 --out -", "sudo -n redoubt ca revoke ci-1", "sudo -n redoubt ca sign /etc/shadow", "sudo -n redoubt status --root /x", "sudo -n true", "cat /run/redoubt/registry.yml"} {
+		"sudo -n redoubt ca client ci-2 --password-file /etc/shadow --pkcs12 --out -", "sudo -n redoubt ca revoke ci-1", "sudo -n redoubt ca sign /etc/shadow", "sudo -n redoubt status --root /x", "sudo -n redoubt images list --storage /x", "sudo -n redoubt images list 'x --storage=/x'", "sudo -n redoubt images delete a:b", "sudo -n redoubt trash empty", "sudo -n true", "cat /run/redoubt/registry.yml"} {
 		if out, err := d.on("eve", not); err == nil {
 			t.Errorf("%s: she may\n%s", not, out)
 		}
