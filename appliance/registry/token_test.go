@@ -258,7 +258,8 @@ func TestForgedTokensAreLimited(t *testing.T) {
 	}
 }
 
-// A blob is mounted by a token for both repositories, and uploaded by a token for one.
+// A blob is mounted by a token for both repositories, and uploaded by a token for one. An
+// image needs both.
 func TestMountByToken(t *testing.T) {
 	t.Parallel()
 	home, _ := house(t, houseRules)
@@ -278,6 +279,15 @@ func TestMountByToken(t *testing.T) {
 	both := m.read(t, m.get(t, "bob", "repository:team/other:pull,push", "repository:team/app:pull")).Token
 	if a := m.show(t, both, http.MethodPost, mount); a.StatusCode != http.StatusCreated {
 		t.Errorf("by a token for both: %s %s", a.Status, a.body)
+	}
+	manifest, err := image.Digest()
+	check(t, err)
+	mount = "/v2/team/other/manifests/v1?mount=" + manifest.String() + "&from=team/app"
+	if a := m.show(t, one, http.MethodPut, mount); a.StatusCode != http.StatusForbidden || !strings.Contains(a.body, "repository:team/app:pull") {
+		t.Errorf("an image by a token for one repository: %s %s", a.Status, a.body)
+	}
+	if a := m.show(t, both, http.MethodPut, mount); a.StatusCode != http.StatusCreated {
+		t.Errorf("an image by a token for both: %s %s", a.Status, a.body)
 	}
 }
 
