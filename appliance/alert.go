@@ -102,6 +102,9 @@ func (m *Machine) cause(unit, result string) string {
 			return collect.Early
 		}
 	}
+	if unit == units.Backup {
+		return m.backupCause()
+	}
 	s := m.renewal()
 	switch {
 	case unit != units.Renew:

@@ -82,6 +82,7 @@ var below = map[string][]string{
 	"certificates/clientca":  {"certificates/cert"},
 	"certificates/renewal":   {},
 	"storage":                {},
+	"storage/backup":         {"storage/imagecopy", "storage/layout", "storage/progress"},
 	"storage/bucket":         {},
 	"storage/collect":        {"storage/layout", "storage/trash"},
 	"storage/trash":          {"storage/bucket", "storage/layout"},

@@ -99,7 +99,7 @@ func (m *Machine) takeUp(c change, actions []tree.Reader) []tree.Reader {
 // an old file: it needs no action, but a start if it belongs to the machine. A unit that
 // is just starting cannot reload yet: it restarts.
 func (m *Machine) settle(ctx context.Context, actions []tree.Reader, want target) ([]tree.Reader, error) {
-	required := []string{units.Registry, units.HealthTimer, units.RenewTimer, units.GCTimer}
+	required := []string{units.Registry, units.HealthTimer, units.RenewTimer, units.GCTimer, units.BackupTimer}
 	if _, ok := want.files.Lookup(paths.RedisConf); ok {
 		required = slices.Insert(required, 0, units.Redis)
 	}
@@ -229,7 +229,7 @@ func (m *Machine) act(ctx context.Context, p plan.Plan) error {
 			m.warnOfCache(err)
 		case unit == units.Firewall: // the registry itself does not reach it in any case
 			m.warn("any process of this machine can reach the cloud's metadata service: %v", err)
-		case unit == units.HealthTimer || unit == units.RenewTimer || unit == units.GCTimer: // as after systemctl mask
+		case unit == units.HealthTimer || unit == units.RenewTimer || unit == units.GCTimer || unit == units.BackupTimer: // as after systemctl mask
 			m.warn("%s does not run, and what it starts stays undone: %v", unit, err)
 		default:
 			return err

@@ -215,6 +215,7 @@ func (m *Machine) RevokeClient(nameOrSerial string) error {
 	if len(gone) == 0 {
 		fmt.Fprintln(m.Out, "it was revoked before")
 	}
+	m.backUpSoon(now.cfg) // a restore must not let them in again
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
@@ -72,7 +73,8 @@ func (m *Machine) choose(ctx context.Context, held bool) (choice, error) {
 	}
 	c := choice{lastGood: lastGood, problem: m.noNews(found)}
 	if c.problem != nil {
-		found.Layers = append([]config.Layer{{Name: paths.LastGood, Data: lastGood}}, found.Layers...)
+		restored := func(l config.Layer) bool { return l.Name == paths.Restored } // it is older
+		found.Layers = append([]config.Layer{{Name: paths.LastGood, Data: lastGood}}, slices.DeleteFunc(found.Layers, restored)...)
 	}
 	return m.take(c, found)
 }

@@ -217,7 +217,7 @@ func (r *registry) stop() {
 
 // atBoot is what systemd has started before the apply.
 func atBoot() map[string]bool {
-	return map[string]bool{units.Firewall: true, units.RenewTimer: true, units.HealthTimer: true, units.GCTimer: true}
+	return map[string]bool{units.Firewall: true, units.RenewTimer: true, units.HealthTimer: true, units.GCTimer: true, units.BackupTimer: true}
 }
 
 // box is a machine in a directory.

@@ -42,6 +42,7 @@ func (m *Machine) Status(ctx context.Context, version string) (*status.Report, e
 		r.Undelivered = spool.Problem(filepath.Join(m.Root, paths.Deliveries))
 		r.Address = address(now.cfg)
 		r.Storage = m.storageStatus(now.cfg)
+		r.Backup = m.backupStatus(now.cfg)
 		r.Cache = &status.Cache{Type: now.cfg.Cache.Type, Address: now.cfg.Cache.Redis.Address, Reachable: true}
 		if r.Cache.Type == "redis" {
 			checks = append(checks, func(ctx context.Context) error { return m.cacheStatus(ctx, now, r) })
@@ -84,6 +85,9 @@ func (m *Machine) unitStatus(ctx context.Context, now target, r *status.Report) 
 	shown := []string{units.Apply, units.RegistrySocket, units.Registry, units.Redis, units.Firewall, units.RenewTimer, units.HealthTimer, units.GCTimer}
 	if s3 := now.cfg.Storage.S3; s3 != nil && s3.IAMRole {
 		shown = append(shown, units.CredentialsSocket)
+	}
+	if now.cfg.Backup.To.Set() {
+		shown = append(shown, units.BackupTimer)
 	}
 	_, closed := os.Stat(filepath.Join(m.Root, paths.FirewallOpen))
 	states, err := m.Units.States(ctx, shown...)

@@ -46,15 +46,11 @@ func CopyStorage(ctx context.Context, finder imagestore.Finder, o CopyOptions) e
 	if imagestore.Same(from, to) {
 		return errors.New("cannot copy: --from and --to are the same storage")
 	}
-	var target imagecopy.Target = imagecopy.Objects{StorageDriver: to.Driver}
-	if to.Root != "" {
-		directory, err := imagecopy.OpenDirectory(to.Driver, to.Root)
-		if err != nil {
-			return err
-		}
-		defer directory.Close()
-		target = directory
+	target, done, err := targetOf(to)
+	if err != nil {
+		return err
 	}
+	defer done()
 	c := &imagecopy.Copy{From: from.Driver, To: target, Parallel: o.Parallel, Verify: o.Verify, Delete: o.Delete,
 		Meter: &progress.Meter{}, Fault: func(f imagecopy.Fault) { o.Output.Println(f.String()) }}
 	began := time.Now()
@@ -66,6 +62,18 @@ func CopyStorage(ctx context.Context, finder imagestore.Finder, o CopyOptions) e
 	}
 	tellCopy(o, summary, time.Since(began))
 	return copied(ctx, o, summary, err)
+}
+
+// targetOf makes a place one to copy to, until done is called.
+func targetOf(to *imagestore.Place) (target imagecopy.Target, done func() error, err error) {
+	if to.Root == "" {
+		return imagecopy.Objects{StorageDriver: to.Driver}, func() error { return nil }, nil
+	}
+	directory, err := imagecopy.OpenDirectory(to.Driver, to.Root)
+	if err != nil {
+		return nil, nil, err
+	}
+	return directory, directory.Close, nil
 }
 
 // tellCopy prints what was done.

@@ -35,6 +35,9 @@ const (
 	GCTimer = "redoubt-gc.timer"
 	// GCPath starts it when the disk is full.
 	GCPath = "redoubt-gc.path"
+	// Backup backs the machine up, and BackupTimer starts it.
+	Backup      = "redoubt-backup.service"
+	BackupTimer = "redoubt-backup.timer"
 	// CertificateFiles starts Renew when a file changes that the configuration
 	// names.
 	CertificateFiles = "redoubt-files.path"

@@ -17,7 +17,7 @@ import (
 // named are the constants of the package.
 var named = []string{units.Apply, units.RegistrySocket, units.Registry, units.Redis, units.EtcMount, units.Renew, units.RenewTimer, units.Alert, units.CertificateFiles,
 	units.CredentialsSocket, units.Credentials, units.Firewall,
-	units.Health, units.HealthTimer, units.Confirm, units.ConfirmTimer, units.GC, units.GCTimer, units.GCPath}
+	units.Health, units.HealthTimer, units.Confirm, units.ConfirmTimer, units.GC, units.GCTimer, units.GCPath, units.Backup, units.BackupTimer}
 
 // TestEachUnitHasAName holds that the constants and the files are the same set.
 func TestEachUnitHasAName(t *testing.T) {

@@ -99,6 +99,15 @@ const (
 	// Tokens has the keys of tokens, and the robots, where machines do not share them.
 	Tokens = state + "/tokens"
 
+	// Backup says how the last backup went; every user may read it.
+	Backup = state + "/backup/last.json"
+	// Restoring has what a restore unpacks, and what it replaces, until it ends.
+	Restoring = state + "/restoring"
+	// RestoringImages names the snapshot whose images are being restored.
+	RestoringImages = state + "/restoring-images"
+	// Restored is the configuration of the machine that this one was restored from.
+	Restored = state + "/config/restored.yaml"
+
 	// Secrets are those that the machine makes itself, for root alone.
 	Secrets    = state + "/secrets"
 	HTTPSecret = Secrets + "/http-secret"

@@ -30,6 +30,7 @@ type Options struct {
 	Challenges   string // directory with the answers to an ACME CA's challenges, by token
 	Renewal      string // what redoubt renew says of the certificate, for the metrics
 	Collection   string // what redoubt gc did last, for the metrics
+	Backup       string // how the last backup went, for the metrics
 	Storage      string // what redoubt health says of the storage; empty: nobody looks
 	// AccessJournal is the socket of the journal that has the access log, where systemd
 	// has connected stderr to the journal; empty: stderr has it.

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -312,7 +313,7 @@ func (s *server) samples() []metrics.Sample {
 			return f(g.table.Stats())
 		})
 	}
-	return append(append(s.renewalSamples(), s.collectionSamples()...), []metrics.Sample{
+	return append(slices.Concat(s.renewalSamples(), s.collectionSamples(), s.backupSamples()), []metrics.Sample{
 		{Name: "redoubt_audit_events_total", Counter: true, Help: "Events that were written to the audit log.", Value: func() float64 { n, _ := s.audit.Stats(); return float64(n) }},
 		{Name: "redoubt_audit_lost_total", Counter: true, Help: "Events that the audit log has lost: they came faster than they could be written.", Value: func() float64 { _, n := s.audit.Stats(); return float64(n) }},
 		{Name: "redoubt_connections", Help: "Connections that are open.", Value: func() float64 { return float64(s.gate.Open()) }},

@@ -40,6 +40,8 @@ func commands() []*cobra.Command {
 		trashCommand(),
 		retentionCommand(),
 		imagesCommand(),
+		backupCommand(),
+		restoreCommand(),
 		credentialsCommand(),
 		metricsCommand(),
 		authCommand(),

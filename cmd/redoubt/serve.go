@@ -22,6 +22,7 @@ func serveCommand() *cobra.Command {
 	flags.StringVar(&opts.Maintenance, "maintenance", paths.Maintenance, "while this file exists every answer is 503 with the reason in it")
 	flags.StringVar(&opts.Certificates, "certificates", paths.Current, "directory of tls.crt and tls.key for a machine in maintenance without a configuration")
 	flags.StringVar(&opts.Challenges, "challenges", paths.Challenges, "directory with the answers to the challenges of an ACME CA")
+	flags.StringVar(&opts.Backup, "backup", paths.Backup, "how the last backup went")
 	flags.StringVar(&opts.Collection, "collection", paths.Collection, "what redoubt gc did last")
 	flags.StringVar(&opts.Renewal, "renewal", paths.Renewal, "what redoubt renew says of the certificate")
 	flags.StringVar(&opts.Storage, "storage", paths.StorageState, "what redoubt health says of the storage")

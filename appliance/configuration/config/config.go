@@ -25,6 +25,7 @@ type Config struct {
 	GC            GC             `yaml:"gc" jsonschema_description:"Garbage collection."`
 	Retention     Retention      `yaml:"retention" jsonschema_description:"Which tags to keep. The others go to the trash with each garbage collection."`
 	Immutable     []Immutable    `yaml:"immutable" jsonschema_description:"Tags that are written once: another image under such a tag is refused, and only who may do all (admin) deletes one."`
+	Backup        Backup         `yaml:"backup" jsonschema_description:"Where the machine backs itself up to."`
 	Notifications []Notification `yaml:"notifications" jsonschema_description:"Endpoints that are told of pushes, pulls and deletions, by signed requests that wait on the disk until they are delivered."`
 	Log           Log            `yaml:"log" jsonschema_description:"What the journal gets."`
 	Metrics       Metrics        `yaml:"metrics" jsonschema_description:"Prometheus metrics."`
@@ -303,6 +304,34 @@ type Immutable struct {
 	Repositories []string `yaml:"repositories" jsonschema:"required,minItems=1" jsonschema_description:"Patterns of repository names, as those of auth.acl."`
 	Tags         []string `yaml:"tags" jsonschema:"required,minItems=1" jsonschema_description:"Patterns of tags, such as v*: * stands for any text."`
 	Except       []string `yaml:"except" jsonschema_description:"Patterns of tags that the rule leaves out, such as *-rc*."`
+}
+
+// Backup is where the machine backs itself up to.
+type Backup struct {
+	To         BackupPlace `yaml:"to" jsonschema_description:"The place: one of directory and s3. Without one there is no backup."`
+	Schedule   string      `yaml:"schedule" jsonschema_description:"When, in the words of gc.schedule. At most half an hour later."`
+	Keep       int         `yaml:"keep" jsonschema:"minimum=1,maximum=1000" jsonschema_description:"How many snapshots are kept. The oldest beyond that go, with what no other needs."`
+	Recipients []string    `yaml:"recipients" jsonschema_description:"Who can read the backup: public keys of age, as age-keygen prints them. The machine itself cannot. Keep the private key elsewhere: without it nobody restores anything."`
+	Images     bool        `yaml:"images" jsonschema_description:"Whether the images go there too. Without them there is what the machine keeps alone: configuration, authorities, secrets."`
+}
+
+// BackupPlace is where backups lie. Directory, or the bucket of S3, is set; else there is
+// none.
+type BackupPlace struct {
+	Directory string       `yaml:"directory" jsonschema_description:"A directory that exists, best on a disk or a server of its own, such as /mnt/backup/redoubt. The images of the machine are lost with its disk."`
+	S3        BackupBucket `yaml:"s3" jsonschema_description:"A bucket of an S3-compatible service."`
+}
+
+// BackupBucket is a bucket for backups. Its keys are as those of S3.
+type BackupBucket struct {
+	Bucket    string `yaml:"bucket" jsonschema_description:"The bucket's name."`
+	Region    string `yaml:"region" jsonschema_description:"The bucket's region. Required without endpoint."`
+	Endpoint  string `yaml:"endpoint" jsonschema_description:"URL of a service other than AWS, without the bucket's name."`
+	AccessKey Secret `yaml:"accessKey" jsonschema_description:"The access key's ID, or file:PATH or cred:NAME."`
+	SecretKey Secret `yaml:"secretKey" jsonschema_description:"The secret access key, or file:PATH or cred:NAME."`
+	IAMRole   bool   `yaml:"iamRole" jsonschema_description:"Whether the role of the machine is used instead of keys."`
+	Root      string `yaml:"root" jsonschema_description:"Prefix of all objects in the bucket, such as backup. Each machine needs its own."`
+	CABundle  string `yaml:"caBundle" jsonschema_description:"The CAs that the service's certificate is checked with beside those of the system, in PEM, or file:PATH."`
 }
 
 // Notification is an endpoint that is told of pushes, pulls and deletions.

@@ -22,8 +22,10 @@ func (st Storage) validate(s spot) {
 	}
 }
 
-func (f Filesystem) validate(s spot) {
-	switch at := s.at("root"); {
+func (f Filesystem) validate(s spot) { f.validatePath(s.at("root")) }
+
+func (f Filesystem) validatePath(at spot) {
+	switch {
 	case !path.IsAbs(f.Root):
 		at.fail("must be an absolute path")
 	case path.Clean(f.Root) != f.Root:

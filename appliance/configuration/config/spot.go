@@ -13,6 +13,8 @@ type spot struct {
 	origins Origins
 	wanting map[string]bool
 	report  *Report
+	// called is what storage.s3 is called in messages about another bucket.
+	called string
 }
 
 func (s spot) at(key string) spot {
@@ -37,7 +39,11 @@ func (s spot) add(warning bool, format string, args []any) {
 			return
 		}
 	}
-	entry := s.origins.Entry(s.path, fmt.Sprintf(format, args...))
+	message := fmt.Sprintf(format, args...)
+	if s.called != "" {
+		message = strings.ReplaceAll(message, "storage.s3", s.called)
+	}
+	entry := s.origins.Entry(s.path, message)
 	entry.Warning = warning
 	*s.report = append(*s.report, entry)
 }

@@ -30,6 +30,7 @@ func (c Config) validate(s spot) {
 	c.validateFirewall(s.at("firewall").at("metadata"))
 	c.Health.Storage.validate(s.at("health").at("storage"))
 	c.GC.validate(s.at("gc"))
+	c.Backup.validate(s.at("backup"), c.Storage)
 	c.Log.validate(s.at("log"))
 	for i, r := range c.Retention.Rules {
 		r.validate(s.at("retention").at("rules").item(i))
@@ -181,16 +182,20 @@ func (h StorageHealth) validate(s spot) {
 	s.at("threshold").between(h.Threshold, 1, 100)
 }
 
-// calendar is what gc.schedule may be, of what systemd.time(7) knows.
+// calendar is what a schedule may be, of what systemd.time(7) knows.
 var calendar = regexp.MustCompile(`^(hourly|daily|weekly|monthly|(` + day + `((\.\.|,)` + day + `)* )?([01]?[0-9]|2[0-3]):[0-5][0-9])$`)
 
 func (g GC) validate(s spot) {
 	const most = 365 * 24 * time.Hour
-	if !calendar.MatchString(g.Schedule) {
-		s.at("schedule").fail("must be hourly, daily, weekly or monthly, or a time with days of the week before it, such as 03:00, Sun 03:00 or Mon..Fri 01:30")
-	}
+	validateSchedule(g.Schedule, s.at("schedule"))
 	s.at("grace").lasts(g.Grace, time.Hour, most)
 	s.at("trash").lasts(g.Trash, time.Hour, most)
+}
+
+func validateSchedule(schedule string, at spot) {
+	if !calendar.MatchString(schedule) {
+		at.fail("must be hourly, daily, weekly or monthly, or a time with days of the week before it, such as 03:00, Sun 03:00 or Mon..Fri 01:30")
+	}
 }
 
 const day = `(Mon|Tue|Wed|Thu|Fri|Sat|Sun)`

@@ -17,6 +17,7 @@ func TestBoundsAreTheUnits(t *testing.T) {
 		{units.RegistrySocket, fmt.Sprintf("ListenStream=%d", unitHTTPPort)},
 		{units.Registry, fmt.Sprintf("TimeoutStopSec=%.0fs", unitStopTimeout.Seconds())},
 		{units.GCTimer, "OnCalendar=" + unitSchedule},
+		{units.BackupTimer, "OnCalendar=" + unitBackup},
 		{units.HealthTimer, fmt.Sprintf("OnUnitInactiveSec=%.0fs", unitInterval.Seconds())},
 	} {
 		unit, err := fs.ReadFile(units.Files, test.unit)

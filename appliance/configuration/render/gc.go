@@ -27,8 +27,13 @@ func collection(cfg config.Config) tree.File {
 
 // scheduleDropIn sets when space is freed where that is not the unit's own time.
 func scheduleDropIn(cfg config.Config) string {
-	if cfg.GC.Schedule == unitSchedule {
+	return calendarDropIn(cfg.GC.Schedule, unitSchedule)
+}
+
+// calendarDropIn sets a timer's time where that is not the unit's own.
+func calendarDropIn(schedule, own string) string {
+	if schedule == own {
 		return ""
 	}
-	return "[Timer]\nOnCalendar=\nOnCalendar=" + cfg.GC.Schedule + "\n"
+	return "[Timer]\nOnCalendar=\nOnCalendar=" + schedule + "\n"
 }

@@ -53,7 +53,7 @@ func Paths() []string {
 		paths.S3CA, paths.RedisCA, paths.SyslogCA, paths.MetricsCAs, paths.Notifications, paths.FirewallOpen,
 		dropInPath(units.RegistrySocket), dropInPath(units.Registry), dropInPath(units.CertificateFiles),
 		dropInPath(units.Health), dropInPath(units.HealthTimer),
-		paths.GC, dropInPath(units.GC), dropInPath(units.GCTimer),
+		paths.GC, dropInPath(units.GC), dropInPath(units.GCTimer), dropInPath(units.Backup), dropInPath(units.BackupTimer),
 	}
 }
 
@@ -101,6 +101,8 @@ func Tree(cfg config.Config, facts Facts) (tree.Tree, error) {
 	files = append(files, collection(cfg))
 	files = append(files, DropIn(units.GCTimer, scheduleDropIn(cfg))...)
 	files = append(files, unread(DropIn(units.GC, healthDropIn(cfg)))...) // it reaches the same
+	files = append(files, DropIn(units.BackupTimer, backupTimerDropIn(cfg))...)
+	files = append(files, unread(DropIn(units.Backup, backupDropIn(cfg)))...)
 	return tree.New(files...)
 }
 

@@ -59,13 +59,14 @@ func (f Found) Parse(above ...config.Layer) (config.Config, config.Origins, conf
 	return cfg, origins, append(slices.Clone(f.Report), report...).Sort()
 }
 
-// Read reads every source, lowest first: the image's files, vendor-data,
-// user-data, the credential redoubt.config, and the operator's files. A source
+// Read reads every source, lowest first: the image's files, what the machine was
+// restored from, vendor-data, user-data, the credential redoubt.config, and the operator's files. A source
 // that does not exist, or has no redoubt: key, adds no layer. Where what the machine
 // was given cannot be used, the operator's files count alone if they are complete.
 func (s Source) Read() Found {
 	var image, given, own Found
 	s.directory(&image, paths.ImageDir)
+	s.file(&image, paths.Restored)
 	s.cloud(&given)
 	if s.Credentials != "" {
 		s.own(&given, "credential "+credential, filepath.Join(s.Credentials, credential))

@@ -29,6 +29,21 @@ func (f Finder) file(ctx context.Context, path string) (*Place, error) {
 	if err != nil {
 		return nil, err
 	}
+	return f.described(ctx, cfg)
+}
+
+// Described opens what is described in the words of a configuration's storage. It need
+// not be the registry's.
+func (f Finder) Described(ctx context.Context, storage config.Storage) (*Place, error) {
+	cfg, _, _ := config.Parse([]config.Layer{bare})
+	cfg.Storage = storage
+	if f := storage.Filesystem; f != nil {
+		return directory(f.Root)
+	}
+	return f.described(ctx, cfg)
+}
+
+func (f Finder) described(ctx context.Context, cfg config.Config) (*Place, error) {
 	facts, _, err := secrets.Resolver{Root: "/", Credentials: f.Credentials}.Facts(cfg, secrets.Kept{HTTPSecret: "none"})
 	if err != nil {
 		return nil, err
@@ -51,15 +66,33 @@ func (f Finder) file(ctx context.Context, path string) (*Place, error) {
 	return open(ctx, storage, k)
 }
 
+// bare is a configuration of which the storage alone counts.
+var bare = config.Layer{Name: "the command line", Data: []byte("redoubt: {hostname: place.example.com, cache: {type: none}}")}
+
+// BackupPlace is where a configuration file says that backups lie.
+func BackupPlace(path string) (config.BackupPlace, error) {
+	cfg, _, err := parse(path)
+	if err == nil && !cfg.Backup.To.Set() {
+		err = errors.New("it has no backup.to: with directory: or s3: in it")
+	}
+	return cfg.Backup.To, err
+}
+
+func parse(path string) (config.Config, config.Origins, error) {
+	found := userdata.ReadFiles([]string{path})
+	cfg, origins, report := config.Parse(append([]config.Layer{bare}, found.Layers...))
+	if err := append(slices.Clone(found.Report), report...).Sort().Err(); err != nil {
+		return cfg, nil, errors.New("it is not valid:\n" + err.Error())
+	}
+	return cfg, origins, nil
+}
+
 // read reads what a file says of the storage, and nothing else of it.
 func read(path string) (config.Config, error) {
-	const name = "redoubt: {hostname: place.example.com, cache: {type: none}}"
-	base := config.Layer{Name: "the command line", Data: []byte(name)}
-	bare, _, _ := config.Parse([]config.Layer{base})
-	found := userdata.ReadFiles([]string{path})
-	cfg, origins, report := config.Parse(append([]config.Layer{base}, found.Layers...))
-	if err := append(slices.Clone(found.Report), report...).Sort().Err(); err != nil {
-		return bare, errors.New("it is not valid:\n" + err.Error())
+	bare, _, _ := config.Parse([]config.Layer{bare})
+	cfg, origins, err := parse(path)
+	if err != nil {
+		return bare, err
 	}
 	_, directory := origins["storage.filesystem"]
 	_, bucket := origins["storage.s3"]

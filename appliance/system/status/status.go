@@ -23,6 +23,7 @@ type Report struct {
 	Certificate   *Certificate  `json:"certificate,omitempty"`
 	Storage       *Storage      `json:"storage,omitempty"`
 	Cache         *Cache        `json:"cache,omitempty"`
+	Backup        *Backup       `json:"backup,omitempty"`
 	Configuration Configuration `json:"configuration"`
 	Clients       []string      `json:"clientCertificates,omitempty"` // what needs attention of them
 	Undelivered   string        `json:"undelivered,omitempty"`        // why others are not told: audit log, notifications
@@ -99,6 +100,32 @@ type Storage struct {
 	// it cannot be told.
 	Others        string `json:"otherMachines,omitempty"`
 	OthersUnknown string `json:"otherMachinesUnknown,omitempty"`
+}
+
+// Backup is how the backups of this machine go.
+type Backup struct {
+	Place     string        `json:"place"`
+	Taken     time.Time     `json:"taken,omitzero"` // the newest whole snapshot; zero: none yet
+	Age       time.Duration `json:"ageNanoseconds"` // of that
+	Most      time.Duration `json:"-"`              // that it should be
+	Verified  time.Time     `json:"verified,omitzero"`
+	Snapshots int           `json:"snapshots"`
+	Bytes     int64         `json:"bytes"` // of the images of the newest one
+	Error     string        `json:"error,omitempty"`
+	Failures  int           `json:"failures"` // in a row
+}
+
+// problem is why there is no good backup.
+func (b *Backup) problem() string {
+	switch {
+	case b == nil:
+		return ""
+	case b.Failures > 0:
+		return "the backup has failed: " + b.Error
+	case !b.Taken.IsZero() && b.Age > b.Most:
+		return fmt.Sprintf("the newest backup is of %s, which is too old: see systemctl list-timers redoubt-backup.timer", moment(b.Taken))
+	}
+	return ""
 }
 
 // Collection is what redoubt gc did last on this machine.
@@ -200,6 +227,9 @@ func (r *Report) Judge() {
 		for _, p := range c.problems() {
 			problem("%s", p)
 		}
+	}
+	if text := r.Backup.problem(); text != "" {
+		problem("%s", text)
 	}
 	if s := r.Storage; s != nil {
 		if text := s.Health.problem(); text != "" {

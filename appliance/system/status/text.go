@@ -83,6 +83,20 @@ func (r *Report) String() string {
 		}
 		w.Flush()
 	}
+	if b := r.Backup; b != nil {
+		section("backup")
+		row("place", "%s", b.Place)
+		if b.Taken.IsZero() {
+			row("newest", "none yet")
+		} else {
+			row("newest", "%s, %s of images", moment(b.Taken), size(uint64(max(b.Bytes, 0))))
+			row("snapshots", "%d", b.Snapshots)
+		}
+		if !b.Verified.IsZero() {
+			row("verified", "%s", moment(b.Verified))
+		}
+		w.Flush()
+	}
 	if c := r.Cache; c != nil {
 		section("cache")
 		row("type", "%s", c.Type)
