@@ -13,7 +13,7 @@ import (
 
 // samples are documents that together have every file rendered.
 var samples = []string{
-	"hostname: a.example.com\nnodes: 2\nhttpSecret: 0123456789abcdef0123\nlisten: {httpsPort: 8443, drainTimeout: 10m}\nhealth: {storage: {interval: 1m}}\ngc: {schedule: weekly}\n" +
+	"hostname: a.example.com\nnodes: 2\nhttpSecret: 0123456789abcdef0123\nlisten: {httpsPort: 8443, drainTimeout: 10m}\nhealth: {storage: {interval: 1m}}\ngc: {schedule: weekly}\nbackup: {to: {directory: /mnt/backup}, schedule: weekly}\n" +
 		"firewall: {metadata: open}\nretention: {rules: [{repositories: ['**'], tags: ['*'], keep: 9}]}\ntls: {clientAuth: {mode: required, cas: ['file:/ca.pem'], crls: ['file:/crl.pem']}}\n" +
 		"storage: {s3: {bucket: images, endpoint: 'https://s3.example.com', region: r, accessKey: a, secretKey: b, caBundle: 'file:/ca.pem'}}\n" +
 		"cache: {redis: {address: 'redis.example.com:6379', username: u, password: p, tls: true, caBundle: 'file:/ca.pem'}}\n" +
