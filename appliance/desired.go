@@ -250,4 +250,5 @@ func entries(err error, origins config.Origins) config.Report {
 
 func operators(file string) bool { return strings.HasPrefix(file, paths.Operator+"/") }
 
-func ofImage(file string) bool { return strings.HasPrefix(file, "/usr/") }
+// ofImage are the layers that all others are meant to replace.
+func ofImage(file string) bool { return strings.HasPrefix(file, "/usr/") || file == paths.Restored }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"filippo.io/age"
+
 	"github.com/redoubt-registry/redoubt/test/machine"
 	"github.com/redoubt-registry/redoubt/units"
 )
@@ -243,6 +245,40 @@ func TestChanges(t *testing.T) {
 		s.mustPull(ref, image)
 	})
 	s.run("no secret shows", noSecretShows)
+	s.run("a backup by its unit, as docs/backup.md has it", func(t *testing.T, s *site) {
+		key, err := age.GenerateX25519Identity()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Run("install", "-d", "-m", "0700", "/mnt/backup/redoubt")
+		s.Run("sh", "-c", "umask 077; echo "+key.String()+" >/run/backup.key")
+		s.configure("60-backup.yaml", "redoubt: {backup: {to: {directory: /mnt/backup/redoubt}, recipients: ["+key.Recipient().String()+"]}}\n")
+		s.mustApply()
+		if state := s.Property(units.BackupTimer, "ActiveState"); state != "active" {
+			t.Errorf("the timer is %s", state)
+		}
+		s.Run("systemctl", "start", units.Backup)
+		if result := s.Property(units.Backup, "Result"); result != "success" {
+			t.Errorf("it ended with %s", result)
+		}
+		s.Run("redoubt", "backup", "now")
+		if out := s.Run("redoubt", "backup", "list"); strings.Count(out, "registry.example.com") != 2 {
+			t.Errorf("the list:\n%s", out)
+		}
+		s.Run("redoubt", "backup", "verify")
+		if out := s.Run("redoubt", "backup", "verify", "--from", "/mnt/backup/redoubt", "--identity", "/run/backup.key"); !strings.Contains(out, "tags need") {
+			t.Errorf("verify:\n%s", out)
+		}
+		if out := s.Run("redoubt", "status"); !strings.Contains(out, "snapshots") {
+			t.Errorf("status does not say that there is a backup:\n%s", out)
+		}
+		ca := s.Run("sha256sum", "/var/lib/redoubt/ca/ca.key")
+		s.Run("redoubt", "restore", "--from", "/mnt/backup/redoubt", "--identity", "/run/backup.key", "--force")
+		if now := s.Run("sha256sum", "/var/lib/redoubt/ca/ca.key"); now != ca {
+			t.Error("the authority is another one")
+		}
+		s.mustPull(ref, image)
+	})
 }
 
 // content keeps of a listing what a rollback must bring back: paths, modes and
