@@ -56,6 +56,7 @@ func TestUnits(t *testing.T) {
 			units.Apply: "enabled", units.EtcMount: "enabled",
 			units.Firewall: "enabled", units.CredentialsSocket: "enabled", units.Credentials: "static", "nftables.service": "disabled",
 			units.HealthTimer: "enabled", units.Health: "static",
+			units.BackupTimer: "enabled", units.Backup: "static",
 			units.GCTimer: "enabled", units.GCPath: "enabled", units.GC: "static",
 			units.Registry: "static", units.RegistrySocket: "static", units.Redis: "static",
 			"redis-server.service": "masked", "systemd-networkd.service": "enabled", "ssh.service": "enabled",
