@@ -40,7 +40,11 @@ func (t target) names() []string {
 	if t.cfg.Hostname == "" || t.cfg.TLS.Mode == "off" {
 		return nil
 	}
-	return append([]string{t.cfg.Hostname}, t.cfg.Aliases...)
+	all := append([]string{t.cfg.Hostname}, t.cfg.Aliases...)
+	return slices.DeleteFunc(all, func(name string) bool { // CAs refuse what a wildcard includes
+		_, zone, _ := strings.Cut(name, ".")
+		return !strings.HasPrefix(name, "*.") && slices.ContainsFunc(t.cfg.Aliases, func(a string) bool { return strings.EqualFold(a, "*."+zone) })
+	})
 }
 
 // choice is what the machine is to be, and how that was found.

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/redoubt-registry/redoubt/appliance/certificates/acme"
+	"github.com/redoubt-registry/redoubt/appliance/certificates/dns01"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/config"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/history"
 	"github.com/redoubt-registry/redoubt/appliance/configuration/render"
@@ -62,5 +63,31 @@ func (m *Machine) wanted(now target) (acme.Want, error) {
 		rootsErr = fmt.Errorf("tls.acme.caBundle: %w", rootsErr)
 	}
 	want.EABKey, want.Roots = key, string(roots)
-	return want, errors.Join(keyErr, rootsErr)
+	var dnsErr error
+	want.DNS, dnsErr = m.dns(c.DNS)
+	return want, errors.Join(keyErr, rootsErr, dnsErr)
+}
+
+// dns is who makes the records that prove the names; nil for nobody.
+func (m *Machine) dns(c config.DNS01) (*dns01.Settings, error) {
+	if !c.InUse() {
+		return nil, nil
+	}
+	secret, secretErr := m.resolver().Value(c.RFC2136.Secret)
+	password, passwordErr := m.resolver().Value(c.Hook.Password)
+	roots, rootsErr := m.resolver().PEM(config.Secret(c.Hook.CABundle))
+	for _, p := range []struct {
+		err *error
+		key string
+	}{{&secretErr, "rfc2136.secret"}, {&passwordErr, "hook.password"}, {&rootsErr, "hook.caBundle"}} {
+		if *p.err != nil {
+			*p.err = fmt.Errorf("tls.acme.dns.%s: %w", p.key, *p.err)
+		}
+	}
+	u := c.RFC2136
+	return &dns01.Settings{
+		Update:      dns01.Update{Server: u.Server, Zone: u.Zone, KeyName: u.KeyName, Algorithm: u.Algorithm, Secret: secret},
+		Hook:        dns01.Hook{URL: c.Hook.URL, Username: c.Hook.Username, Password: password, Roots: string(roots)},
+		Nameservers: c.Nameservers, Wait: c.Wait, Proxy: outbound.Own(m.Root),
+	}, errors.Join(secretErr, passwordErr, rootsErr)
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/mholt/acmez/v3/acme"
 
+	"github.com/redoubt-registry/redoubt/appliance/certificates/dns01"
 	"github.com/redoubt-registry/redoubt/appliance/certificates/renewal"
 	"github.com/redoubt-registry/redoubt/appliance/storage/sharedstate"
 )
@@ -115,6 +116,7 @@ type tick struct {
 	lease      *sharedstate.Lease
 	ca         *ca
 	noReplaces bool
+	records    *dns01.Records // nil: the CA asks on port 80
 }
 
 // save writes the memory, if this process still has the lease.

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 
 	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
+	"github.com/redoubt-registry/redoubt/appliance/certificates/dns01"
 	"github.com/redoubt-registry/redoubt/appliance/outbound"
 )
 
@@ -23,6 +24,8 @@ type Want struct {
 	EABKey    string         // base64url
 	Roots     string         // PEM; empty: the system's
 	Proxy     outbound.Proxy `json:",omitzero"`
+	// DNS proves names by records of the DNS; nil: the CA asks this machine on port 80.
+	DNS *dns01.Settings `json:",omitempty"`
 }
 
 // digest identifies a Want: after a change of it earlier failures delay nothing.
@@ -37,7 +40,7 @@ func (w Want) digest() string {
 func (r *Renewer) wanted() string {
 	w := r.Want
 	if r.Local != nil {
-		w.Proxy = outbound.Proxy{}
+		w.Proxy, w.DNS = outbound.Proxy{}, nil
 	}
 	return w.digest()
 }

@@ -2,8 +2,10 @@ package config
 
 import (
 	"encoding/base64"
+	"net/netip"
 	"net/url"
 	"regexp"
+	"slices"
 )
 
 var (
@@ -18,13 +20,14 @@ func (c Config) validateACME(s spot) {
 		c.TLS.ACME.unused(s.at("tls").at("acme"))
 		return
 	}
-	switch dns := c.TLS.ACME.DNS.inUse(); {
+	switch dns := c.TLS.ACME.DNS.InUse(); {
 	case dns || c.Listen.HTTPPort == 80:
 	case c.Listen.HTTPPort == 0:
 		s.at("listen").at("httpPort").fail("must not be off with tls.mode acme: the CA asks for its answers there (http-01), unless tls.acme.dns is set")
 	default:
 		s.at("listen").at("httpPort").warn("the CA asks on port 80 (http-01): something in front must pass that on to this port")
 	}
+	c.validateAddresses(s)
 	for i, name := range append([]string{c.Hostname}, c.Aliases...) {
 		if isLoopback(name) || isPrivate(name) && c.TLS.ACME.public() {
 			at := s.at("hostname")
@@ -33,6 +36,14 @@ func (c Config) validateACME(s spot) {
 			}
 			at.warn("no public CA gives a certificate for this name, nor for the others beside it: leave it out, or use tls.mode internal-ca")
 		}
+	}
+}
+
+// validateAddresses holds that an address can be proven: records of the DNS prove names.
+func (c Config) validateAddresses(s spot) {
+	isAddress := func(name string) bool { _, err := netip.ParseAddr(name); return err == nil }
+	if c.TLS.ACME.DNS.InUse() && c.Listen.HTTPPort == 0 && slices.ContainsFunc(append([]string{c.Hostname}, c.Aliases...), isAddress) {
+		s.at("listen").at("httpPort").fail("must not be off: the CA asks there for addresses, which tls.acme.dns cannot prove")
 	}
 }
 

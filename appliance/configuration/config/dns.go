@@ -13,8 +13,8 @@ import (
 // maxDNSWait leaves a renewal the time for the CA.
 const maxDNSWait = 3 * time.Minute
 
-// inUse says whether names are proven by records of the DNS.
-func (d DNS01) inUse() bool { return d.RFC2136.Server != "" || d.Hook.URL != "" }
+// InUse says whether names are proven by records of the DNS.
+func (d DNS01) InUse() bool { return d.RFC2136.Server != "" || d.Hook.URL != "" }
 
 func (d DNS01) validate(s spot) {
 	d.RFC2136.validate(s.at("rfc2136"))
@@ -104,7 +104,7 @@ func (c Config) aliasProblem(alias string) string {
 	switch {
 	case !wildcard:
 		return hostname.Problem(alias)
-	case c.TLS.Mode != "acme" || !c.TLS.ACME.DNS.inUse():
+	case c.TLS.Mode != "acme" || !c.TLS.ACME.DNS.InUse():
 		return "a wildcard needs tls.mode acme with tls.acme.dns"
 	case !strings.Contains(rest, "."):
 		return "a wildcard needs two labels after it, such as *.example.com"

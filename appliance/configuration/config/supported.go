@@ -8,7 +8,7 @@ import (
 
 // later are the keys whose work is not built yet. They are checked like all
 // others, and refused unless they have their default.
-var later = regexp.MustCompile(`^(mirrors|tls\.acme\.dns)(\.|$)`)
+var later = regexp.MustCompile(`^(mirrors)(\.|$)`)
 
 // Supported says whether this version does something with a key, given as its path
 // such as mirrors[].name.
