@@ -39,6 +39,7 @@ type Options struct {
 	Block     []string                                                             // names that it refuses
 	Address   string                                                               // of the DNS answers; empty: 127.0.0.1
 	Seen      string                                                               // its own address, where that is another one for its clients
+	DNS       string                                                               // host:port of the name server that it asks; empty: one of its own
 	Network   int                                                                  // a process whose network namespace it runs in; 0: this one's
 	Dial      func(ctx context.Context, network, address string) (net.Conn, error) // into that
 }
@@ -126,7 +127,7 @@ func (c *CA) Restart() {
 	if err := os.WriteFile(path, config, 0o600); err != nil {
 		c.t.Fatal(err)
 	}
-	cmd := exec.Command(program.Tool(c.t, "pebble", "pebble"), "-config", path, "-dnsserver", "127.0.0.1:"+strconv.Itoa(c.dns), "-strict")
+	cmd := exec.Command(program.Tool(c.t, "pebble", "pebble"), "-config", path, "-dnsserver", cmp.Or(c.options.DNS, "127.0.0.1:"+strconv.Itoa(c.dns)), "-strict")
 	cmd.Env = append(os.Environ(), "PEBBLE_VA_NOSLEEP=1", "PEBBLE_WFE_NONCEREJECT="+strconv.Itoa(c.options.BadNonces))
 	if c.options.Fresh {
 		cmd.Env = append(cmd.Env, "PEBBLE_AUTHZREUSE=0")

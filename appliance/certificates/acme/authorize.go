@@ -66,7 +66,7 @@ func (t *tick) validate(ctx context.Context, account acme.Account, open []acme.A
 	for _, authz := range open {
 		name := authz.IdentifierValue()
 		if _, err := t.ca.PollAuthorization(ctx, account, authz); err != nil {
-			return &refusal{name: name, cause: err}
+			return &refusal{name: name, cause: err, dns: t.records != nil && !isAddress(name)}
 		}
 	}
 	return nil
@@ -129,6 +129,7 @@ const cleanTime = 20 * time.Second
 type refusal struct {
 	name  string
 	cause error
+	dns   bool // by a record
 }
 
 func (r *refusal) Error() string { return r.cause.Error() }

@@ -39,6 +39,9 @@ func explainProblem(err error, p acme.Problem) error {
 	said := says(p)
 	var refused *refusal
 	switch {
+	case errors.As(err, &refused) && refused.dns:
+		return fmt.Errorf("the CA could not find out that %s is this machine's: %s. It asks the public DNS for the TXT record of _acme-challenge.%s",
+			refused.name, said, strings.TrimPrefix(refused.name, "*."))
 	case errors.As(err, &refused):
 		return fmt.Errorf("the CA could not find out that %s is this machine's: %s. It asks for http://%s/.well-known/acme-challenge/ on port 80, "+
 			"which must reach this machine from where the CA is", refused.name, said, refused.name)
