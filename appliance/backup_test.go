@@ -18,6 +18,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/storage/progress"
 	"github.com/redoubt-registry/redoubt/appliance/system/imagestore"
 	"github.com/redoubt-registry/redoubt/test/seed"
+	"github.com/redoubt-registry/redoubt/test/stores"
 	"github.com/redoubt-registry/redoubt/units"
 )
 
@@ -194,6 +195,37 @@ func TestRestoreTakesNoRevocationBack(t *testing.T) {
 	}
 	if !strings.Contains(s.out.String(), "has images, which stay as they are") || fmt.Sprint(before) != fmt.Sprint(digestOf(t, s.images)) {
 		t.Errorf("%s", s.out.String())
+	}
+}
+
+// A bucket is a place too, for one at a time, and a file names it.
+func TestBackupToABucket(t *testing.T) {
+	s, store := newSite(t), stores.MinIO(t)
+	to := fmt.Sprintf("{to: {directory: '', s3: {bucket: %s, endpoint: '%s', region: %s, root: one, accessKey: %s, secretKey: %s}}}",
+		store.NewBucket(t), store.Endpoint, store.Region, store.AccessKey, store.SecretKey)
+	s.put("etc/redoubt/config.d/20-bucket.yaml", "redoubt: {backup: "+to+"}\n")
+	s.mustApply()
+	s.backUp()
+	s.backUp()
+	if !strings.Contains(s.out.String(), "of which 0 (0 B) are new; 2 snapshots are kept") {
+		t.Errorf("%s", s.out.String())
+	}
+	o := s.options()
+	o.From, o.Identity = filepath.Join(t.TempDir(), "place.yaml"), s.identity
+	if err := os.WriteFile(o.From, []byte("redoubt: {backup: {recipients: ["+s.recipient+"], "+to[1:]+"}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.machine().VerifyBackup(t.Context(), s.finder(), o); err != nil || !strings.Contains(s.out.String(), "tags need") {
+		t.Errorf("%v\n%s", err, s.out.String())
+	}
+	s.registry.stop()
+	s.place = o.From
+	b, images := s.replacement()
+	if err := s.restore(b, false); err != nil {
+		t.Fatalf("%v\n%s", err, b.out.String())
+	}
+	if got, want := digestOf(t, images), digestOf(t, s.images); len(got) == 0 || fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("%d files of images, not %d", len(got), len(want))
 	}
 }
 
