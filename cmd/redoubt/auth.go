@@ -32,7 +32,7 @@ func authCheckCommand() *cobra.Command {
 and line.
 
 ACTION is pull, push, delete or admin. USER is a login of auth.users or
-auth.clientCertificates, or - for somebody without a login. A user who can log in by
+auth.clientCertificates, robot:NAME of auth.robots, or - for somebody without a login. A user who can log in by
 several ways gets a line for each, since certificates may have groups of their own.
 
 The configuration is the machine's own, or else that of --file, and is not the one in

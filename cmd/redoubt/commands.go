@@ -47,5 +47,6 @@ func commands() []*cobra.Command {
 		authCommand(),
 		hashCommand(),
 		userCommand(),
+		tokenCommand(),
 	}
 }

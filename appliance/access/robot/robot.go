@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/redoubt-registry/redoubt/appliance/access/acl"
@@ -69,6 +70,8 @@ func NameProblem(name string) string {
 	switch {
 	case name == "":
 		return "required: the robot's name"
+	case strings.HasPrefix(name, Prefix):
+		return "must not begin like a token, which does not belong here"
 	case !nameForm.MatchString(name):
 		return "must be at most 100 letters, digits, dots, dashes and underscores, and begin with a letter or a digit"
 	}

@@ -116,7 +116,7 @@ func TestWithin(t *testing.T) {
 
 func TestNames(t *testing.T) {
 	t.Parallel()
-	for name, ok := range map[string]bool{"ci": true, "Build-1.2_x": true, "": false, "robot:ci": false, "a b": false, "*": false, ".a": false, "a/b": false, "a\n": false, strings.Repeat("a", 101): false} {
+	for name, ok := range map[string]bool{"ci": true, "Build-1.2_x": true, "": false, "robot:ci": false, "a b": false, "*": false, ".a": false, "a/b": false, "a\n": false, NewText(): false, strings.Repeat("a", 101): false} {
 		if (NameProblem(name) == "") != ok {
 			t.Errorf("%q: %s", name, NameProblem(name))
 		}
