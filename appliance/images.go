@@ -17,6 +17,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/storage/inventory"
 	"github.com/redoubt-registry/redoubt/appliance/storage/progress"
 	"github.com/redoubt-registry/redoubt/appliance/storage/pulls"
+	"github.com/redoubt-registry/redoubt/appliance/storage/quota"
 	"github.com/redoubt-registry/redoubt/appliance/storage/trash"
 	"github.com/redoubt-registry/redoubt/appliance/system/imagestore"
 )
@@ -107,11 +108,16 @@ func DiskUsage(ctx context.Context, finder imagestore.Finder, o ImageOptions) er
 	if err != nil {
 		return err
 	}
+	quotas, err := usage(ctx, place)
+	if err != nil {
+		return err
+	}
 	if o.JSON {
 		return json.NewEncoder(o.Result).Encode(struct {
 			Repositories []inventory.Usage `json:"repositories"`
 			Size         int64             `json:"size"`
-		}{list, total.Size})
+			Quotas       []quota.Usage     `json:"quotas,omitempty"`
+		}{list, total.Size, quotas})
 	}
 	table := tabwriter.NewWriter(o.Result, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(table, "REPOSITORY\tTAGS\tMANIFESTS\tSIZE\tOWN")
@@ -119,7 +125,15 @@ func DiskUsage(ctx context.Context, finder imagestore.Finder, o ImageOptions) er
 		fmt.Fprintf(table, "%s\t%d\t%d\t%s\t%s\n", u.Repository, u.Tags, u.Manifests, progress.Size(u.Size), progress.Size(u.Own))
 	}
 	fmt.Fprintf(table, "all, each blob once\t%d\t%d\t%s\t\n", total.Tags, total.Manifests, progress.Size(total.Size))
-	return table.Flush()
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	for _, u := range quotas {
+		if _, err := fmt.Fprintf(o.Result, "quota of %s: %s\n", u.Name(), u); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // DeleteImage deletes a tag, or with a digest a manifest with all of its tags. Both can be

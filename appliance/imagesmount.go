@@ -133,6 +133,9 @@ func (o MountOptions) mount(ctx context.Context, place *imagestore.Place, rules 
 			return done, err
 		}
 	}
+	if err := o.countMounted(ctx, place, list); err != nil {
+		return done, err
+	}
 	// In the same repository too: nothing may have held the image for long.
 	if err := to.Manifests(ctx, o.From.Repository, list); err != nil {
 		return done, err

@@ -48,12 +48,15 @@ func (m *Machine) Status(ctx context.Context, version string) (*status.Report, e
 			checks = append(checks, func(ctx context.Context) error { return m.cacheStatus(ctx, now, r) })
 		}
 	}
+	if len(now.cfg.Quotas) > 0 && r.Storage != nil {
+		checks = append(checks, func(ctx context.Context) error { m.quotaStatus(ctx, now.cfg, r.Storage); return nil })
+	}
 	results := runChecks(ctx, probeTimeout, checks...)
 	r.Registry = status.Answer{Healthy: results[0].err == nil, Latency: results[0].latency}
 	if err := results[0].err; err != nil {
 		r.Registry.Error = err.Error()
 	}
-	if len(results) > 1 && results[1].err != nil {
+	if len(results) > 1 && results[1].err != nil { // of quotas there is none
 		r.Cache = &status.Cache{Type: "redis", Address: r.Cache.Address, Error: results[1].err.Error()}
 	}
 	r.Judge()

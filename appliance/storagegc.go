@@ -15,6 +15,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/access/audit"
 	"github.com/redoubt-registry/redoubt/appliance/storage/collect"
 	"github.com/redoubt-registry/redoubt/appliance/storage/progress"
+	"github.com/redoubt-registry/redoubt/appliance/storage/quota"
 	"github.com/redoubt-registry/redoubt/appliance/storage/sharedstate"
 	"github.com/redoubt-registry/redoubt/appliance/storage/storagecheck"
 	"github.com/redoubt-registry/redoubt/appliance/storage/trash"
@@ -95,7 +96,11 @@ func (o GCOptions) relieve(ctx context.Context, place *imagestore.Place, beat fu
 	if err != nil {
 		return sum, err
 	}
-	return sum, o.tell(sum, kept)
+	quotas, err := o.countQuotas(ctx, place, beat)
+	if err != nil {
+		return sum, err
+	}
+	return sum, o.tell(sum, kept, quotas)
 }
 
 // early purges the oldest of the trash before its time, if the disk of a directory is full.
@@ -167,12 +172,13 @@ func (o GCOptions) record(sum collect.Summary, failed error) {
 	}
 }
 
-func (o GCOptions) tell(sum collect.Summary, kept *Retained) error {
+func (o GCOptions) tell(sum collect.Summary, kept *Retained, quotas []quota.Usage) error {
 	if o.JSON {
 		return json.NewEncoder(o.Result).Encode(struct {
 			collect.Summary
-			Retention *Retained `json:"retention,omitempty"`
-		}{sum, kept})
+			Retention *Retained     `json:"retention,omitempty"`
+			Quotas    []quota.Usage `json:"quotas,omitempty"`
+		}{sum, kept, quotas})
 	}
 	if err := kept.tell(o); err != nil {
 		return err
@@ -189,6 +195,11 @@ func (o GCOptions) tell(sum collect.Summary, kept *Retained) error {
 	_, err := fmt.Fprintf(o.Result, "%d blobs (%s), %d manifests; %s: %d blobs (%s) and %d manifests; brought back: %d; purged: %d blobs (%s); in the trash: %d blobs (%s); uploads ended: %d; %d that lead nowhere\n",
 		sum.Blobs, progress.Size(sum.Bytes), sum.Manifests, verb, sum.TakenBlobs, progress.Size(sum.TakenBytes), sum.TakenManifests,
 		sum.Restored, sum.PurgedBlobs, progress.Size(sum.PurgedBytes), sum.TrashBlobs, progress.Size(sum.TrashBytes), sum.Uploads, sum.Broken)
+	for _, u := range quotas {
+		if err == nil {
+			_, err = fmt.Fprintf(o.Result, "quota of %s: %s\n", u.Name(), u)
+		}
+	}
 	return err
 }
 

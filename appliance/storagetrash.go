@@ -116,6 +116,9 @@ func RestoreTrash(ctx context.Context, finder imagestore.Finder, o TrashOptions,
 				return err
 			})
 		}
+		if back > 0 {
+			err = errors.Join(err, ledger(place).Recount(ctx))
+		}
 		noteStorage("/", o.Storage, audit.TrashRestore, err, fmt.Sprintf("%s: %d", w, back))
 		if err != nil {
 			return fmt.Errorf("cannot restore from the trash: %w", err)

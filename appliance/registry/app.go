@@ -69,6 +69,11 @@ func (g *generation) buildApp(s *server, old *generation) error {
 	})
 	guard := trash.NewGuard(s.opts.grace())
 	used := uses.New(written)
+	if c.Proxy.RemoteURL == "" {
+		if err := g.takeQuotas(); err != nil {
+			return err
+		}
+	}
 	if err := g.serveBlobs(written, used, guard); err != nil {
 		return err
 	}
@@ -100,6 +105,9 @@ func (g *generation) buildApp(s *server, old *generation) error {
 	}
 	g.app.RegisterHealthChecks(g.health)
 	g.storage = written.Driver
+	if g.quotas != nil {
+		go g.quotas.run(ctx, g.storage, func(err error) { s.log.WithError(err).Warn("the usage of quotas is not exact") })
+	}
 	api := front.Front{App: g.app, Base: g.base, Catalog: c.Catalog.MaxEntries, Tags: c.Tags.MaxTags, Seen: front.NewSeen(), Chunk: g.chunk}
 	api.Pulled = func(q route.Request, digest string) {
 		names := []string{q.Name + "@" + digest}
@@ -114,7 +122,7 @@ func (g *generation) buildApp(s *server, old *generation) error {
 	if g.rights != nil {
 		api.MayPull = g.rights.mayPull
 		if c.Proxy.RemoteURL == "" {
-			api.Mount = mounting{written, found, guard}.mount
+			api.Mount = mounting{written, found, guard, g.keeper(written, used)}.mount
 		}
 	}
 	g.handler = g.route(api, page.Welcome{Host: display(host)}, cors.New(headers))
@@ -305,6 +313,9 @@ func (g *generation) serveBlobs(written *links.Links, used *uses.Index, guard *t
 		if g.descriptors != nil {
 			options[blob.ForgetOption] = g.descriptors.Forget
 		}
+		if keeper := g.keeper(written, used); keeper != nil {
+			options[blob.SpaceOption] = keeper
+		}
 		g.addMiddleware("repository", blob.Name, options)
 	}
 	return nil
@@ -320,6 +331,9 @@ func (g *generation) keepManifests(written *links.Links, found *referrers.Index,
 	}
 	if g.rights != nil {
 		options[manifest.ImmutableOption] = g.rights.immutable
+	}
+	if keeper := g.keeper(written, used); keeper != nil {
+		options[manifest.SpaceOption] = keeper
 	}
 	return options
 }

@@ -76,6 +76,9 @@ func TestRealClientsLogIn(t *testing.T) {
 		if (err == nil) != c.works {
 			t.Errorf("%s: %v\n%s", c.name, err, out)
 		}
+		if strings.Contains(c.name, " over a quota") && (!strings.Contains(out, "the quota of team/small is 500 B: ") || !strings.Contains(out, " B are used, and the push needs ")) {
+			t.Errorf("%s: it is not told why:\n%s", c.name, out)
+		}
 		if strings.Contains(out, "Retrying") {
 			t.Errorf("%s: it tries again what cannot work:\n%s", c.name, out)
 		}
@@ -89,7 +92,7 @@ func TestRealClientsLogIn(t *testing.T) {
 // registry, and are told why an immutable tag stays as it is.
 func TestAnonymousPullWithRealClients(t *testing.T) {
 	t.Parallel()
-	m, _ := house(t, houseRules+`, immutable: [{repositories: ["team/fixed"], tags: ["*"]}]`)
+	m, _ := house(t, houseRules+`, immutable: [{repositories: ["team/fixed"], tags: ["*"]}], quotas: [{repositories: ["team/small"], size: 500}]`)
 	other, err := random.Image(1000, 1)
 	check(t, err)
 	check(t, m.push(other, "team/fixed"))
@@ -122,12 +125,21 @@ func TestAnonymousPullWithRealClients(t *testing.T) {
 		{"podman pulls", "", []string{"podman", "pull", "--tls-verify=false", at + "public/app"}, true},
 		{"podman pushes to an immutable tag", "", []string{"podman", "push", "--tls-verify=false", "--creds", "bob:" + password,
 			at + "public/app", at + "team/fixed"}, false},
+		{"docker names what is over the quota", "", []string{"docker", "tag", at + "public/app", at + "team/small"}, true},
+		{"docker pushes over a quota", "", []string{"docker", "push", at + "team/small"}, false},
+		{"skopeo copies over a quota", "", []string{"skopeo", "copy", "--src-tls-verify=false", "--dest-tls-verify=false", "--src-creds", "bob:" + password,
+			"--dest-creds", "bob:" + password, "docker://" + at + "public/app", "docker://" + at + "team/small"}, false},
+		{"podman pushes over a quota", "", []string{"podman", "push", "--tls-verify=false", "--creds", "bob:" + password,
+			at + "public/app", at + "team/small"}, false},
 	} {
 		out, err := run(c.input, c.args...)
 		if (err == nil) != c.works {
 			t.Errorf("%s: %v\n%s", c.name, err, out)
 		}
 		if strings.Contains(c.name, "immutable") && !strings.Contains(out, "the tag latest is immutable") {
+			t.Errorf("%s: it is not told why:\n%s", c.name, out)
+		}
+		if strings.Contains(c.name, " over a quota") && (!strings.Contains(out, "the quota of team/small is 500 B: ") || !strings.Contains(out, " B are used, and the push needs ")) {
 			t.Errorf("%s: it is not told why:\n%s", c.name, out)
 		}
 		if strings.Contains(out, "Retrying") {

@@ -70,6 +70,7 @@ type generation struct {
 	chunk       int64    // bytes that a client's chunks are to have at least
 	answers     *answers // nil: the answers to challenges are this machine's own
 	health      *health.Registry
+	quotas      *quotas       // nil: nothing is pushed
 	disk        *storageDisk  // nil: the store is elsewhere
 	grade       *storageGrade // nil: the configuration turns it off
 	app         *handlers.App

@@ -50,7 +50,7 @@ func kinds(s *server) map[string]string {
 	for _, sample := range s.samples() {
 		kinds[sample.Name] = map[bool]string{true: "counter", false: "gauge"}[sample.Counter]
 	}
-	for _, v := range slices.Concat(s.gradeSamples(), s.deliveries.samples()) {
+	for _, v := range slices.Concat(s.gradeSamples(), s.quotaSamples(), s.deliveries.samples()) {
 		kinds[v.Name] = "gauge"
 	}
 	// Those that count have a value only after the first request and reload.

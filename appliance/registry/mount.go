@@ -9,6 +9,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/registry/links"
 	"github.com/redoubt-registry/redoubt/appliance/registry/referrers"
 	"github.com/redoubt-registry/redoubt/appliance/registry/route"
+	"github.com/redoubt-registry/redoubt/appliance/registry/space"
 	"github.com/redoubt-registry/redoubt/appliance/storage/mount"
 	"github.com/redoubt-registry/redoubt/appliance/storage/trash"
 )
@@ -18,6 +19,7 @@ type mounting struct {
 	links     *links.Links
 	referrers *referrers.Index
 	guard     *trash.Guard
+	space     *space.Keeper // nil: no quotas
 }
 
 // mount finds what an image of another repository consists of, and links the repository of
@@ -47,7 +49,21 @@ func (m mounting) mount(ctx context.Context, q route.Request) ([]mount.Manifest,
 			list[i].Tag = ""
 		}
 	}
-	return list, to.Blobs(ctx, q.From, list)
+	var blobs []digest.Digest
+	for _, part := range list {
+		for _, b := range part.Blobs {
+			blobs = append(blobs, b.Digest)
+		}
+	}
+	end, err := m.space.Mount(ctx, q.Name, q.From, blobs...)
+	if err != nil {
+		return nil, err
+	}
+	err = to.Blobs(ctx, q.From, list)
+	if failed := end(ctx, true); err == nil { // some may be there
+		err = failed
+	}
+	return list, err
 }
 
 // of are the manifests of a repository that refer to a subject.

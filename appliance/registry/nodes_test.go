@@ -11,6 +11,8 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -324,4 +326,46 @@ func TestRaceToAnImmutableTagOfABucket(t *testing.T) {
 		n[0].pushBlob(t, "release/app", v1.DescriptorEmptyJSON.Data)
 		race(t, n, 4)
 	})
+}
+
+// Machines on one bucket keep a quota together: of sixteen pushes by turns at them no more
+// succeed than fit.
+func TestQuotaOfNodes(t *testing.T) {
+	t.Parallel()
+	n := newNodes(t, stores.MinIO(t))
+	for _, m := range n {
+		m.authMore += fmt.Sprintf(limited, 450<<10)
+		m.config(t, "debug")
+		m.reload(t)
+	}
+	n[0].pushBlob(t, "team/first", noise(1000))
+	var pushes sync.WaitGroup
+	var stored, refused atomic.Int64
+	for i := range 16 {
+		m := n[i%3]
+		pushes.Go(func() {
+			data := noise(100 << 10)
+			a, err := m.do(http.MethodPost, "https://"+m.host()+"/v2/team/app/blobs/uploads/", nil)
+			if err == nil && a.StatusCode == http.StatusAccepted {
+				a, err = m.end(a.Header.Get("Location"), data, digest.FromBytes(data))
+			}
+			switch {
+			case err != nil:
+				t.Error(err)
+			case a.StatusCode == http.StatusCreated:
+				stored.Add(1)
+			case a.StatusCode == http.StatusForbidden && code(a) == "DENIED":
+				refused.Add(1)
+			default:
+				t.Errorf("%s %s", a.Status, a.body)
+			}
+		})
+	}
+	pushes.Wait()
+	if stored.Load() != 4 || refused.Load() != 12 {
+		t.Errorf("%d were stored and %d refused", stored.Load(), refused.Load())
+	}
+	a, err := n[2].end(n[2].open(t, "team/app"), noise(100<<10), digest.FromString("never"))
+	check(t, err)
+	denied(t, "the next", a)
 }

@@ -80,6 +80,7 @@ func newServer(opts Options, logger *logrus.Logger) *server {
 	s.metrics = metrics.New(s.samples()...)
 	s.metrics.Add(s.deliveries.samples()...)
 	s.metrics.Add(s.gradeSamples()...)
+	s.metrics.Add(s.quotaSamples()...)
 	return s
 }
 

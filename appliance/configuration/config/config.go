@@ -26,6 +26,7 @@ type Config struct {
 	Retention     Retention      `yaml:"retention" jsonschema_description:"Which tags to keep. The others go to the trash with each garbage collection."`
 	Immutable     []Immutable    `yaml:"immutable" jsonschema_description:"Tags that are written once: another image under such a tag is refused, and only who may do all (admin) deletes one."`
 	Backup        Backup         `yaml:"backup" jsonschema_description:"Where the machine backs itself up to."`
+	Quotas        []Quota        `yaml:"quotas" jsonschema_description:"What repositories may take together. A push over it is refused."`
 	Notifications []Notification `yaml:"notifications" jsonschema_description:"Endpoints that are told of pushes, pulls and deletions, by signed requests that wait on the disk until they are delivered."`
 	Log           Log            `yaml:"log" jsonschema_description:"What the journal gets."`
 	Metrics       Metrics        `yaml:"metrics" jsonschema_description:"Prometheus metrics."`
@@ -332,6 +333,12 @@ type BackupBucket struct {
 	IAMRole   bool   `yaml:"iamRole" jsonschema_description:"Whether the role of the machine is used instead of keys."`
 	Root      string `yaml:"root" jsonschema_description:"Prefix of all objects in the bucket, such as backup. Each machine needs its own."`
 	CABundle  string `yaml:"caBundle" jsonschema_description:"The CAs that the service's certificate is checked with beside those of the system, in PEM, or file:PATH."`
+}
+
+// Quota is what some repositories may take together.
+type Quota struct {
+	Repositories []string `yaml:"repositories" jsonschema:"required,minItems=1" jsonschema_description:"Patterns of repository names, as those of auth.acl."`
+	Size         string   `yaml:"size" jsonschema:"required" jsonschema_description:"How much they may take, such as 500GiB: 1MiB to 999999TiB. A blob that several of them have counts once."`
 }
 
 // Notification is an endpoint that is told of pushes, pulls and deletions.

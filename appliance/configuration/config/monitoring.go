@@ -1,7 +1,6 @@
 package config
 
 import (
-	"math"
 	"net/netip"
 	"regexp"
 	"strconv"
@@ -60,7 +59,7 @@ func (a Audit) validate(s spot) {
 }
 
 // sizeForm is a size in bytes as people write it.
-var sizeForm = regexp.MustCompile(`^([0-9]{1,6})(MiB|GiB)$`)
+var sizeForm = regexp.MustCompile(`^([0-9]{1,6})(MiB|GiB|TiB)$`)
 
 // Bytes is a size such as 100MiB in bytes. It returns 0 for what is none.
 func Bytes(size string) int64 {
@@ -68,14 +67,8 @@ func Bytes(size string) int64 {
 	if m == nil {
 		return 0
 	}
-	n, err := strconv.ParseInt(m[1], 10, 64)
-	if err != nil || n > math.MaxInt64>>30 {
-		return 0
-	}
-	if m[2] == "GiB" {
-		return n << 30
-	}
-	return n << 20
+	n, _ := strconv.ParseInt(m[1], 10, 64) // six digits
+	return n << map[string]int{"MiB": 20, "GiB": 30, "TiB": 40}[m[2]]
 }
 
 func validateSize(size string, at spot) {

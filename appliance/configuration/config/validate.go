@@ -38,6 +38,7 @@ func (c Config) validate(s spot) {
 	for i, r := range c.Immutable {
 		r.validate(s.at("immutable").item(i))
 	}
+	c.validateQuotas(s.at("quotas"))
 	c.Metrics.validate(s.at("metrics"), c)
 	c.Audit.validate(s.at("audit"))
 	validateNotifications(c.Notifications, s.at("notifications"))

@@ -214,6 +214,7 @@ func auth(cfg config.Config, facts Facts, htpasswd []byte) configuration.Paramet
 	rights(cfg.Auth, options)
 	writtenOnce(cfg.Immutable, options)
 	robots(cfg.Auth.Robots, options)
+	quotas(cfg.Quotas, options)
 	trusts(cfg.Auth.OIDC.Trust, facts.IssuerCAs, options)
 	watched(cfg, options)
 	directory(cfg.Auth.LDAP, facts.LDAPCAs, options)

@@ -76,6 +76,17 @@ func robots(given []config.Robot, options configuration.Parameters) {
 	}
 }
 
+// quotas adds what repositories may take.
+func quotas(given []config.Quota, options configuration.Parameters) {
+	var rules []map[string]any
+	for _, q := range given {
+		rules = append(rules, map[string]any{"repositories": q.Repositories, "size": config.Bytes(q.Size)})
+	}
+	if rules != nil {
+		options["quotas"] = rules
+	}
+}
+
 // trusts adds whose ID tokens log in to the options of our access controller. cas are PEM,
 // one for each item.
 func trusts(trust []config.Trust, cas [][]byte, options configuration.Parameters) {

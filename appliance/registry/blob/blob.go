@@ -18,6 +18,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/redoubt-registry/redoubt/appliance/registry/links"
+	"github.com/redoubt-registry/redoubt/appliance/registry/space"
 	"github.com/redoubt-registry/redoubt/appliance/registry/stream"
 	"github.com/redoubt-registry/redoubt/appliance/registry/uses"
 	"github.com/redoubt-registry/redoubt/appliance/storage/driver"
@@ -42,6 +43,8 @@ const (
 	UpstreamOption = "upstream"
 	// GuardOption is a *trash.Guard, which keeps what clients are told to be there.
 	GuardOption = "guard"
+	// SpaceOption is a *space.Keeper, where there are quotas.
+	SpaceOption = "space"
 )
 
 // Register makes the middleware known to distribution. It may be called more
@@ -70,7 +73,8 @@ func newRepository(_ context.Context, r distribution.Repository, options map[str
 	if !ok {
 		return nil, errors.New("cannot serve blobs: they were given no guard")
 	}
-	return repository{Repository: r, serving: serving{source: from, forget: forget, redirect: redirect, upstream: upstream, links: l, uses: used, guard: guard}}, nil
+	keeper, _ := options[SpaceOption].(*space.Keeper)
+	return repository{Repository: r, serving: serving{space: keeper, source: from, forget: forget, redirect: redirect, upstream: upstream, links: l, uses: used, guard: guard}}, nil
 }
 
 // Source opens blobs; Files and Objects make one. What it opens is read from where
@@ -98,6 +102,7 @@ type serving struct {
 	links              *links.Links
 	uses               *uses.Index
 	guard              *trash.Guard
+	space              *space.Keeper // nil: no quotas
 }
 
 type repository struct {

@@ -3,18 +3,14 @@ package blob
 import (
 	"context"
 	"errors"
-	"io"
 
 	"github.com/distribution/distribution/v3"
 	"github.com/distribution/distribution/v3/registry/api/errcode"
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
-
-	"github.com/redoubt-registry/redoubt/appliance/registry/stream"
 )
 
-// Create implements distribution.BlobIngester. Upstream mounts a blob of another
-// digest than sha256 by a link that leads nowhere.
+// Create implements distribution.BlobIngester, within the quotas.
 func (s *store) Create(ctx context.Context, options ...distribution.BlobCreateOption) (distribution.BlobWriter, error) {
 	var asked distribution.CreateOptions
 	for _, option := range options {
@@ -22,6 +18,25 @@ func (s *store) Create(ctx context.Context, options ...distribution.BlobCreateOp
 			return nil, err
 		}
 	}
+	var from string
+	var dgst digest.Digest
+	if asked.Mount.ShouldMount {
+		from, dgst = asked.Mount.From.Name(), asked.Mount.From.Digest()
+	}
+	end, err := s.space.Begin(ctx, s.repository, from, dgst)
+	if err != nil {
+		return nil, err
+	}
+	w, err := s.create(ctx, asked, options)
+	if failed := end(ctx, errors.As(err, new(distribution.ErrBlobMounted))); failed != nil {
+		return nil, failed
+	}
+	return w, err
+}
+
+// create is Create without quotas. Upstream mounts a blob of another digest than sha256 by
+// a link that leads nowhere.
+func (s *store) create(ctx context.Context, asked distribution.CreateOptions, options []distribution.BlobCreateOption) (distribution.BlobWriter, error) {
 	if asked.Mount.ShouldMount && foreign(asked.Mount.From.Digest()) {
 		dgst := asked.Mount.From.Digest()
 		size, err := s.links.Mount(ctx, asked.Mount.From.Name(), s.repository, dgst)
@@ -40,7 +55,7 @@ func (s *store) Create(ctx context.Context, options ...distribution.BlobCreateOp
 	w, err := s.BlobStore.Create(ctx, options...)
 	mounted, ok := errors.AsType[distribution.ErrBlobMounted](err)
 	if !ok {
-		return s.writer(w, err)
+		return s.writer(ctx, w, err)
 	}
 	there, failed := s.guard.Ensure(ctx, mounted.Descriptor.Digest)
 	switch {
@@ -54,33 +69,33 @@ func (s *store) Create(ctx context.Context, options ...distribution.BlobCreateOp
 			return nil, err
 		}
 	}
-	return s.writer(s.BlobStore.Create(ctx))
+	w, err = s.BlobStore.Create(ctx)
+	return s.writer(ctx, w, err)
 }
 
 // Resume implements distribution.BlobIngester.
 func (s *store) Resume(ctx context.Context, id string) (distribution.BlobWriter, error) {
-	return s.writer(s.BlobStore.Resume(ctx, id))
+	w, err := s.BlobStore.Resume(ctx, id)
+	return s.writer(ctx, w, err)
 }
 
-func (s *store) writer(w distribution.BlobWriter, err error) (distribution.BlobWriter, error) {
+func (s *store) writer(ctx context.Context, w distribution.BlobWriter, err error) (distribution.BlobWriter, error) {
 	if err != nil {
 		return nil, err
 	}
-	return writer{BlobWriter: w, store: s}, nil
+	return writer{BlobWriter: w, store: s, ctx: ctx}, nil
 }
 
 // writer is an upload that ends under the digest that the client gives.
 type writer struct {
 	distribution.BlobWriter
 	store *store
+	ctx   context.Context // of the request
 }
 
-// ReadFrom implements io.ReaderFrom. Upstream's writes and hashes 32 KB at a time.
-func (w writer) ReadFrom(r io.Reader) (int64, error) { return stream.Copy(w.BlobWriter, r) }
-
-// Commit implements distribution.BlobWriter. Upstream verifies the digest, and keeps
-// the blob as sha256.
-func (w writer) Commit(ctx context.Context, asked v1.Descriptor) (v1.Descriptor, error) {
+// commit is Commit without quotas. Upstream verifies the digest, and keeps the blob as
+// sha256.
+func (w writer) commit(ctx context.Context, asked v1.Descriptor) (v1.Descriptor, error) {
 	desc, err := w.BlobWriter.Commit(ctx, asked)
 	if err != nil {
 		return desc, err

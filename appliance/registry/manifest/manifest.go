@@ -17,6 +17,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/registry/links"
 	"github.com/redoubt-registry/redoubt/appliance/registry/referrers"
 	"github.com/redoubt-registry/redoubt/appliance/registry/route"
+	"github.com/redoubt-registry/redoubt/appliance/registry/space"
 	"github.com/redoubt-registry/redoubt/appliance/registry/uses"
 	"github.com/redoubt-registry/redoubt/appliance/storage/layout"
 	"github.com/redoubt-registry/redoubt/appliance/storage/trash"
@@ -25,8 +26,8 @@ import (
 // Name is what the middleware is called in distribution's middleware section. It
 // needs those of blobcache. LinksOption is its option, a *links.Links, ReferrersOption
 // a *referrers.Index, UsesOption a *uses.Index, GuardOption a *trash.Guard,
-// ForgetOption a blob.Forget, where there is a cache, and ImmutableOption an
-// immutable.Rules, where there are any.
+// ForgetOption a blob.Forget, where there is a cache, ImmutableOption an immutable.Rules
+// and SpaceOption a *space.Keeper, where there are any.
 const (
 	Name            = "redoubt-manifest"
 	LinksOption     = "links"
@@ -35,6 +36,7 @@ const (
 	GuardOption     = "guard"
 	ForgetOption    = "forget"
 	ImmutableOption = "immutable"
+	SpaceOption     = "space"
 )
 
 // Register makes the middleware known to distribution. It may be called more than
@@ -53,7 +55,8 @@ func newRepository(_ context.Context, r distribution.Repository, options map[str
 	}
 	forget, _ := options[ForgetOption].(func(context.Context, string, digest.Digest) error)
 	rules, _ := options[ImmutableOption].(immutable.Rules)
-	return repository{r, l, index, used, guard, rules, forget}, nil
+	keeper, _ := options[SpaceOption].(*space.Keeper)
+	return repository{r, l, index, used, guard, rules, keeper, forget}, nil
 }
 
 type repository struct {
@@ -63,6 +66,7 @@ type repository struct {
 	uses      *uses.Index
 	guard     *trash.Guard
 	immutable immutable.Rules
+	space     *space.Keeper                                                          // nil: no quotas
 	forget    func(ctx context.Context, repository string, dgst digest.Digest) error // nil: nothing is cached
 }
 
@@ -93,8 +97,7 @@ type checker interface {
 
 // Put implements distribution.ManifestService.
 func (s service) Put(ctx context.Context, m distribution.Manifest, options ...distribution.ManifestServiceOption) (digest.Digest, error) {
-	blobs := s.repository.Blobs(s.ctx)
-	if c, ok := blobs.(checker); ok {
+	if c, ok := s.repository.Blobs(s.ctx).(checker); ok {
 		if err := check(c, m); err != nil {
 			return "", err
 		}
@@ -117,6 +120,20 @@ func (s service) Put(ctx context.Context, m distribution.Manifest, options ...di
 	if err := s.repository.tags(ctx).mayTag(ctx, own, append(asked.Tags, asked.Tag)...); err != nil {
 		return "", err
 	}
+	end, err := s.repository.space.Manifest(ctx, s.repository.Named().Name(), own, data)
+	if err != nil {
+		return "", err
+	}
+	d, err := s.put(ctx, m, data, asked, options)
+	if failed := end(ctx, err == nil); err == nil {
+		err = failed
+	}
+	return d, err
+}
+
+// put stores a manifest that may be stored.
+func (s service) put(ctx context.Context, m distribution.Manifest, data []byte, asked route.Request, options []distribution.ManifestServiceOption) (digest.Digest, error) {
+	blobs := s.repository.Blobs(s.ctx)
 	there, err := s.repository.secure(ctx, m)
 	if err != nil {
 		return "", err

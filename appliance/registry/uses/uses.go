@@ -67,6 +67,16 @@ func (i *Index) Free(ctx context.Context, repository string, dgst digest.Digest)
 	return nil
 }
 
+// Needed tells whether a manifest of the repository needs a blob. Where it takes too long
+// to find out the answer is no.
+func (i *Index) Needed(ctx context.Context, repository string, dgst digest.Digest) (bool, error) {
+	by, err := i.of(ctx, repository, dgst)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return false, nil
+	}
+	return by != "", err
+}
+
 // of is a manifest that needs dgst, "" if none does.
 func (i *Index) of(ctx context.Context, repository string, dgst digest.Digest) (by digest.Digest, err error) {
 	bounded, cancel := context.WithTimeout(ctx, wait)

@@ -39,6 +39,11 @@ const (
 
 var safeKey = regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}$`)
 
+// Beside is where what changes the images in a directory keeps what it knows.
+func Beside(root string) Dir {
+	return Dir{Path: filepath.Join(root, "redoubt/lease"), Mode: 0o640, GID: -1, Now: time.Now}
+}
+
 // Where is the path of an object, for messages.
 func (d Dir) Where(key string) string { return filepath.Join(d.Path, key) }
 

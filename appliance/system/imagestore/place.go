@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/distribution/distribution/v3/configuration"
 	"github.com/distribution/distribution/v3/registry/storage/driver"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/redoubt-registry/redoubt/appliance/files"
 	"github.com/redoubt-registry/redoubt/appliance/registryyml"
+	"github.com/redoubt-registry/redoubt/appliance/storage/quota"
 	"github.com/redoubt-registry/redoubt/appliance/storage/sharedstate"
 )
 
@@ -33,7 +33,8 @@ type Place struct {
 	Driver driver.StorageDriver
 	Name   string            // for messages
 	Root   string            // the directory, where it is one
-	State  sharedstate.Store // for the lease of who changes it
+	State  sharedstate.Store // for the lease of who changes it, and the count of quotas
+	Quotas quota.Rules       // of the registry that uses it; others have none
 	id     string            // the same for the same storage
 }
 
@@ -87,8 +88,7 @@ func directory(path string) (*Place, error) {
 	if err != nil {
 		return nil, err
 	}
-	state := sharedstate.Dir{Path: filepath.Join(real, "redoubt/lease"), Mode: 0o640, GID: -1, Now: time.Now}
-	return &Place{Driver: d, Name: real, Root: real, State: state, id: real}, nil
+	return &Place{Driver: d, Name: real, Root: real, State: sharedstate.Beside(real), id: real}, nil
 }
 
 // configured is what registry.yml says.
@@ -106,7 +106,15 @@ func (f Finder) configured(ctx context.Context) (*Place, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot read %s: %w", f.Registry, err)
 	}
-	return open(ctx, storage, nil)
+	place, err := open(ctx, storage, nil)
+	if err != nil {
+		return nil, err
+	}
+	c, err := registryyml.Read(data)
+	if err == nil {
+		place.Quotas, err = quota.Parse(c.Auth.Parameters()[quota.Option])
+	}
+	return place, err
 }
 
 // storageOf is the storage of a registry.yml.

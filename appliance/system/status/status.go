@@ -10,6 +10,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/certificates/renewal"
 	"github.com/redoubt-registry/redoubt/appliance/storage/health"
 	"github.com/redoubt-registry/redoubt/appliance/storage/progress"
+	"github.com/redoubt-registry/redoubt/appliance/storage/quota"
 )
 
 // Report is the state of one machine. A part that the machine does not have is
@@ -95,6 +96,11 @@ type Storage struct {
 	Health *Health `json:"health,omitempty"` // nil: before the first check
 
 	Collection *Collection `json:"gc,omitempty"` // nil: none has run since the boot
+
+	// Quotas is what the repositories of each quota take, and QuotasUnknown why it cannot be
+	// told.
+	Quotas        []quota.Usage `json:"quotas,omitempty"`
+	QuotasUnknown string        `json:"quotasUnknown,omitempty"`
 
 	// Others is that more machines use the storage than are meant to, and OthersUnknown why
 	// it cannot be told.

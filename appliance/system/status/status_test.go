@@ -8,6 +8,7 @@ import (
 
 	"github.com/redoubt-registry/redoubt/appliance/certificates/renewal"
 	"github.com/redoubt-registry/redoubt/appliance/storage/health"
+	"github.com/redoubt-registry/redoubt/appliance/storage/quota"
 	"github.com/redoubt-registry/redoubt/appliance/system/status"
 )
 
@@ -24,7 +25,8 @@ func well() *status.Report {
 		Certificate: &status.Certificate{Issuer: "CA", Names: []string{"registry.example.com"}, NotAfter: at, DaysLeft: 80, Generation: "3", Authority: "/ca.crt", Fingerprint: "AB"},
 		Storage: &status.Storage{Type: "filesystem", Root: "/images", Directory: &status.Directory{Used: 3 << 29, Free: 10 << 30, Writable: true},
 			Health:     &status.Health{Grade: health.OK, Since: at, Checked: at, Slowest: "put", Seconds: 0.0123},
-			Collection: &status.Collection{Began: at, Freed: 5 << 20, Trash: 3 << 30, Early: 1 << 30, EarlyAt: at}},
+			Collection: &status.Collection{Began: at, Freed: 5 << 20, Trash: 3 << 30, Early: 1 << 30, EarlyAt: at},
+			Quotas:     []quota.Usage{{Repositories: []string{"team/**"}, Size: 10 << 30, Used: 5 << 30, Counted: true}}},
 		Cache: &status.Cache{Type: "redis", Reachable: true, Keys: 12, Memory: 1 << 20},
 		Configuration: status.Configuration{
 			Sources: []string{"user-data", "/etc/redoubt/config.yaml"}, Generation: 4, Applied: at},
@@ -60,6 +62,7 @@ storage
   last gc     2026-03-04 05:06:07 UTC, freed 5 MiB
   trash       3 GiB
   purged      1 GiB early, since the disk was full: 2026-03-04 05:06:07 UTC
+  quota       team/**: 5 GiB of 10 GiB used
 
 cache
   type    redis

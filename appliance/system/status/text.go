@@ -81,6 +81,12 @@ func (r *Report) String() string {
 				row("purged", "%s early, since the disk was full: %s", size(uint64(g.Early)), moment(g.EarlyAt))
 			}
 		}
+		for _, u := range s.Quotas {
+			row("quota", "%s: %s", u.Name(), u)
+		}
+		if s.QuotasUnknown != "" {
+			row("quota", "how much is used cannot be told: %s", s.QuotasUnknown)
+		}
 		w.Flush()
 	}
 	if b := r.Backup; b != nil {
