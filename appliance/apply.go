@@ -34,7 +34,7 @@ type Options struct {
 // healthy on the present one, and with a notice of what is wrong when there is
 // neither. In each of these cases Apply returns an error that says so.
 func (m *Machine) Apply(ctx context.Context, o Options) error {
-	unlock, err := m.lock()
+	unlock, err := m.lock(ctx)
 	if err != nil {
 		return err
 	}

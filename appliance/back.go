@@ -29,7 +29,7 @@ type RollbackOptions struct {
 // forward in the history: the generation that it makes has the earlier one's document.
 // If the registry is not well with it, what serves now comes back.
 func (m *Machine) Rollback(ctx context.Context, o RollbackOptions) error {
-	unlock, err := m.lock()
+	unlock, err := m.lock(ctx)
 	if err != nil {
 		return err
 	}

@@ -168,7 +168,7 @@ func TestConfirm(t *testing.T) {
 	if err := try(); err != nil || strings.Contains(b.out.String(), "redoubt confirm") {
 		t.Errorf("the same again: %v\n%s", err, &b.out)
 	}
-	if err := b.machine().Confirm(); err == nil || !strings.Contains(err.Error(), "no configuration waits") {
+	if err := b.machine().Confirm(t.Context()); err == nil || !strings.Contains(err.Error(), "no configuration waits") {
 		t.Errorf("nothing to confirm: %v", err)
 	}
 
@@ -184,7 +184,7 @@ func TestConfirm(t *testing.T) {
 	}
 	b.wantPending("generation 1 comes back at")
 	b.wantError(b.apply(), "waits to be confirmed", "redoubt confirm", "redoubt rollback")
-	if err := b.machine().Confirm(); err != nil {
+	if err := b.machine().Confirm(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.back(appliance.RollbackOptions{Unconfirmed: true}); err != nil { // the timer, too late
@@ -210,7 +210,7 @@ func TestConfirm(t *testing.T) {
 		b.wantServes("warn")
 		b.boot() // the user-data still asks for it
 		b.wantServes("warn")
-		if err := b.machine().Confirm(); err == nil {
+		if err := b.machine().Confirm(t.Context()); err == nil {
 			t.Errorf("%s left the trial", name)
 		}
 	}
@@ -220,7 +220,7 @@ func TestConfirm(t *testing.T) {
 		t.Error("a document that cannot be used is tried")
 	}
 	b.wantServes("warn")
-	if err := b.machine().Confirm(); err == nil {
+	if err := b.machine().Confirm(t.Context()); err == nil {
 		t.Error("a refused document waits to be confirmed")
 	}
 }

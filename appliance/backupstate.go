@@ -35,7 +35,7 @@ var ofThisMachine = regexp.MustCompile(`(^|/)(lease\.json|\.lock|lock|` + regexp
 // stateOf writes what the machine keeps, while no apply and no renewal changes it.
 func (m *Machine) stateOf(ctx context.Context, now target) func(*tar.Writer) error {
 	return func(w *tar.Writer) error {
-		unlock, err := m.lockInTime(ctx)
+		unlock, err := m.lockWithin(ctx, renewalPatience)
 		if err != nil {
 			return err
 		}

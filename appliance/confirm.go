@@ -18,8 +18,8 @@ import (
 const untilFormat = time.TimeOnly + " UTC"
 
 // Confirm keeps the configuration that an apply has put on trial.
-func (m *Machine) Confirm() error {
-	unlock, err := m.lock()
+func (m *Machine) Confirm(ctx context.Context) error {
+	unlock, err := m.lock(ctx)
 	if err != nil {
 		return err
 	}

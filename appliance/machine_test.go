@@ -774,6 +774,13 @@ func TestOnlyOneApply(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.wantError(b.apply(), "another redoubt apply is running")
+	// One that ends soon, such as the renewal after an apply, is waited for.
+	b.userData(good)
+	go func() {
+		time.Sleep(200 * time.Millisecond)
+		_ = syscall.Flock(int(f.Fd()), syscall.LOCK_UN)
+	}()
+	b.mustApply()
 }
 
 func TestTheOperatorsFilesShadowTheUserData(t *testing.T) {

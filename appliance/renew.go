@@ -119,7 +119,7 @@ func (m *Machine) ownName() string {
 
 // publish puts the right certificate in force and makes the registry read it.
 func (m *Machine) publish(ctx context.Context, now inForce) error {
-	unlock, err := m.lockInTime(ctx)
+	unlock, err := m.lockWithin(ctx, renewalPatience)
 	if err != nil {
 		return err
 	}

@@ -16,7 +16,7 @@ import (
 // replace is kept aside. Clients must fetch the new ones: nothing but a person's word
 // does this.
 func (m *Machine) ReplaceCA(ctx context.Context, all bool) error {
-	replaced, err := m.putAside(all)
+	replaced, err := m.putAside(ctx, all)
 	if err != nil {
 		return err
 	}
@@ -27,8 +27,8 @@ func (m *Machine) ReplaceCA(ctx context.Context, all bool) error {
 	return m.Apply(ctx, Options{})
 }
 
-func (m *Machine) putAside(all bool) (count int, err error) {
-	unlock, err := m.lock()
+func (m *Machine) putAside(ctx context.Context, all bool) (count int, err error) {
+	unlock, err := m.lock(ctx)
 	if err != nil {
 		return 0, err
 	}

@@ -39,7 +39,7 @@ type RestoreOptions struct {
 // What is newer here stays: images in a storage that has some, and the revocation list of
 // the same client CA.
 func (m *Machine) Restore(ctx context.Context, finder imagestore.Finder, o RestoreOptions) error {
-	unlock, err := m.lock()
+	unlock, err := m.lock(ctx)
 	if err != nil {
 		return err
 	}

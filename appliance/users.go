@@ -108,7 +108,7 @@ func (m *Machine) RemoveUser(ctx context.Context, name string) error {
 // changeUsers lets change say what usersFile is to be, among the layers of the machine,
 // writes it and applies. A change that cannot be used writes nothing.
 func (m *Machine) changeUsers(ctx context.Context, change func(usersLayer, []config.Layer) (usersLayer, string, error), name string) error {
-	unlock, err := m.lock()
+	unlock, err := m.lock(ctx)
 	if err != nil {
 		return err
 	}

@@ -12,7 +12,7 @@ func confirmCommand() *cobra.Command {
 		Short: "Keep the configuration that redoubt apply --confirm has put on trial",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return onMachine(cmd, func(m *appliance.Machine) error { return m.Confirm() })
+			return onMachine(cmd, func(m *appliance.Machine) error { return m.Confirm(cmd.Context()) })
 		},
 	}
 }
