@@ -197,8 +197,10 @@ func TestSlowUploadGoesThrough(t *testing.T) {
 	for _, h2 := range []bool{false, true} {
 		t.Run(fmt.Sprintf("HTTP2 %t", h2), func(t *testing.T) {
 			t.Parallel()
-			s := serve(t, short())
-			for pause, want := range map[time.Duration]int{100 * time.Millisecond: 200, 3 * time.Second: 408} {
+			b := short()
+			b.Stall = 2 * time.Second
+			s := serve(t, b)
+			for pause, want := range map[time.Duration]int{200 * time.Millisecond: 200, 8 * time.Second: 408} {
 				r, err := http.NewRequest(http.MethodPost, "https://"+s.addr, &drip{left: 15, pause: pause})
 				if err != nil {
 					t.Fatal(err)
@@ -221,11 +223,12 @@ func TestSlowUploadGoesThrough(t *testing.T) {
 // After a stalled response or body the next request on another connection is well,
 // and one connection serves many requests in turn.
 func TestKeepAlive(t *testing.T) {
-	s := serve(t, short())
+	const bound = 1500 * time.Millisecond // five pauses are more than it, one is much less
+	s := serve(t, Bounds{Header: bound, Stall: bound, Idle: bound, Drain: bound})
 	c := s.dial(t)
 	in := bufio.NewReader(c)
 	for i := range 5 {
-		time.Sleep(150 * time.Millisecond)
+		time.Sleep(400 * time.Millisecond)
 		if _, err := io.WriteString(c, "POST / HTTP/1.1\r\nHost: localhost\r\nAuthorization: alice\r\nContent-Length: 3\r\n\r\nabc"); err != nil {
 			t.Fatal(err)
 		}
