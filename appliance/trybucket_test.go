@@ -16,6 +16,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance"
 	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
 	"github.com/redoubt-registry/redoubt/test/gateway"
+	"github.com/redoubt-registry/redoubt/test/program"
 	"github.com/redoubt-registry/redoubt/test/stores"
 )
 
@@ -35,17 +36,6 @@ func bucketOf(s *stores.Store, bucket string, values ...string) string {
 		}
 	}
 	return strings.ReplaceAll(document, `"false"`, "false")
-}
-
-// nobody is an address at which nobody listens.
-func nobody(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // A bucket that works is taken up: the credentials are root's alone, and nothing
@@ -123,7 +113,7 @@ func TestAMistakeWithTheBucketLater(t *testing.T) {
 	s := stores.Versity(t)
 	bucket := s.NewBucket(t)
 	all := mistakes(s, bucket)
-	all["nobody there"] = [3]string{"endpoint", "http://" + nobody(t), "user-data:10:17: storage.s3.endpoint: "}
+	all["nobody there"] = [3]string{"endpoint", "http://" + program.FreeAddress(t), "user-data:10:17: storage.s3.endpoint: "}
 	all["no such name"] = [3]string{"endpoint", "http://no-such-host.invalid", "user-data:10:17: storage.s3.endpoint: "}
 	b := newBox(t)
 	b.userData(bucketOf(s, bucket))

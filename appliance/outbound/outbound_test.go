@@ -19,6 +19,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/outbound"
 	"github.com/redoubt-registry/redoubt/appliance/paths"
 	"github.com/redoubt-registry/redoubt/test/forward"
+	"github.com/redoubt-registry/redoubt/test/program"
 )
 
 const password = "a-password-of-the-proxy"
@@ -140,15 +141,15 @@ func TestFailures(t *testing.T) {
 	login := forward.New(t, "machine", password)
 	open := forward.New(t, "", "")
 	open.Refuse("refused.example:443")
-	open.Lead("gone.example:443", dead(t))
+	open.Lead("gone.example:443", program.FreeAddress(t))
 	https := forward.NewTLS(t, "", "")
 	for name, c := range map[string]struct {
 		proxy          outbound.Proxy
 		from, key, say string
 		denied         bool
 	}{
-		"dead":            {outbound.Proxy{URL: "http://" + dead(t)}, "https://a.example", "proxy.url", "cannot be reached", false},
-		"dead, http":      {outbound.Proxy{URL: "http://" + dead(t)}, "http://a.example", "proxy.url", "cannot be reached", false},
+		"dead":            {outbound.Proxy{URL: "http://" + program.FreeAddress(t)}, "https://a.example", "proxy.url", "cannot be reached", false},
+		"dead, http":      {outbound.Proxy{URL: "http://" + program.FreeAddress(t)}, "http://a.example", "proxy.url", "cannot be reached", false},
 		"no such name":    {outbound.Proxy{URL: "http://proxy.invalid:3128"}, "https://a.example", "proxy.url", "cannot be reached", false},
 		"no login":        {outbound.Proxy{URL: login.URL}, "https://a.example", "proxy.username", "asks for a login", true},
 		"no login, http":  {outbound.Proxy{URL: login.URL}, "http://a.example", "proxy.username", "asks for a login", true},
@@ -167,17 +168,6 @@ func TestFailures(t *testing.T) {
 	}
 }
 
-// dead is an address where nothing listens.
-func dead(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 func TestCheck(t *testing.T) {
 	t.Parallel()
 	proxy := forward.NewTLS(t, "", "")
@@ -186,7 +176,7 @@ func TestCheck(t *testing.T) {
 			t.Errorf("%+v: %v", p, err)
 		}
 	}
-	for _, p := range []outbound.Proxy{{URL: proxy.URL}, {URL: "http://" + dead(t)}, {URL: "x"}} {
+	for _, p := range []outbound.Proxy{{URL: proxy.URL}, {URL: "http://" + program.FreeAddress(t)}, {URL: "x"}} {
 		if err := p.Check(context.Background()); err == nil {
 			t.Errorf("%+v is well", p)
 		}

@@ -40,6 +40,16 @@ func FreePort(t interface {
 	return 0
 }
 
+// FreeAddress is a loopback address with a port that FreePort gives.
+func FreeAddress(t interface {
+	Helper()
+	Fatal(args ...any)
+}) string {
+	t.Helper()
+	const host = "127.0.0.1"
+	return net.JoinHostPort(host, strconv.Itoa(FreePort(t, host)))
+}
+
 func free(host string, port int) bool {
 	address := net.JoinHostPort(host, strconv.Itoa(port))
 	l, err := net.Listen("tcp", address)

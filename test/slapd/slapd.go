@@ -17,6 +17,7 @@ import (
 	"github.com/go-ldap/ldap/v3"
 
 	"github.com/redoubt-registry/redoubt/appliance/certificates/cert"
+	"github.com/redoubt-registry/redoubt/test/program"
 )
 
 // people are alice in dev, which is in staff, which is in all and, in a circle, in dev; bob
@@ -105,17 +106,6 @@ type Server struct {
 	cmd *exec.Cmd
 }
 
-// Free is a loopback address where nobody listens.
-func Free(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 func (s *Server) write(t testing.TB, name string, data []byte) string {
 	t.Helper()
 	path := filepath.Join(s.dir, name)
@@ -128,7 +118,7 @@ func (s *Server) write(t testing.TB, name string, data []byte) string {
 // New starts a server that ends with its test.
 func New(t testing.TB) *Server {
 	t.Helper()
-	s := &Server{dir: t.TempDir(), Plain: "ldap://" + Free(t), TLS: "ldaps://" + Free(t)}
+	s := &Server{dir: t.TempDir(), Plain: "ldap://" + program.FreeAddress(t), TLS: "ldaps://" + program.FreeAddress(t)}
 	certificate, key, err := cert.SelfSigned([]string{"127.0.0.1"}, time.Now(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)

@@ -17,6 +17,7 @@ import (
 	"github.com/redoubt-registry/redoubt/appliance/access/limit"
 	"github.com/redoubt-registry/redoubt/appliance/access/token"
 	"github.com/redoubt-registry/redoubt/appliance/access/users"
+	"github.com/redoubt-registry/redoubt/test/program"
 	"github.com/redoubt-registry/redoubt/test/slapd"
 )
 
@@ -45,7 +46,7 @@ func TestSlapd(t *testing.T) {
 		"StartTLS":       func(*Settings) {},
 		"LDAPS":          func(x *Settings) { x.Servers = []string{s.TLS} },
 		"plain":          func(x *Settings) { x.StartTLS = false },
-		"the second one": func(x *Settings) { x.Servers = []string{"ldap://" + slapd.Free(t), s.TLS} },
+		"the second one": func(x *Settings) { x.Servers = []string{"ldap://" + program.FreeAddress(t), s.TLS} },
 	} {
 		given := settings(s)
 		change(&given)
@@ -122,7 +123,7 @@ func TestDeadDirectory(t *testing.T) {
 		change func(*Settings)
 		why    string
 	}{
-		"nobody there":   {func(x *Settings) { x.Servers = []string{"ldap://" + slapd.Free(t)} }, "refused"},
+		"nobody there":   {func(x *Settings) { x.Servers = []string{"ldap://" + program.FreeAddress(t)} }, "refused"},
 		"another CA":     {func(x *Settings) { x.CABundle = nil }, "certificate"},
 		"wrong password": {func(x *Settings) { x.Password = "s3cretvalue" }, "log in with bindDN"},
 		"no login":       {func(x *Settings) { x.BindDN = "" }, ""},
